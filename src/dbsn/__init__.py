@@ -1,0 +1,20 @@
+"""Learn to denoise from noisy images alone (Wu et al., "Unpaired Learning of Deep Image Denoising", ECCV 2020).
+
+`Denoiser` is the whole Python interface; it is imported on first use, so that `import dbsn` does not load torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dbsn.denoiser import Denoiser as Denoiser
+
+__version__ = "0.1.0"
+__all__ = ["Denoiser", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Denoiser":
+        from dbsn.denoiser import Denoiser
+
+        return Denoiser
+    raise AttributeError(f"module 'dbsn' has no attribute {name!r}")

@@ -1,0 +1,233 @@
+"""The command line: one dataclass a command, each with `run`; torch is loaded inside it, so that --help is quick.
+
+`main` turns what a person did wrong into one line on stderr and exit status 2; files that failed while others went
+through into a line each and status 1 (tests/e2e/test_cli.py).
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from dbsn.config import NETWORKS, ModelConfig, NetworkName, NoiseFamily, TrainConfig
+
+if TYPE_CHECKING:
+    from dbsn.denoiser import Denoiser
+    from dbsn.evaluate import Pair
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+ModelFile = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Learn a denoiser from noisy images alone."""
+
+    noisy: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NOISY")] = ()
+    """Noisy image files, folders (searched with their sub-folders) or patterns. Not needed with --resume."""
+    output: Output
+    """Folder of the run: model.safetensors, checkpoint, configuration, metrics, preview."""
+    network: NetworkName = "grid"
+    """Blind-spot network."""
+    noise: NoiseFamily = "any"
+    """Form of the noise: awgn (one level an image), hg (a level for each intensity), mg (a channel covariance an
+    image), any (a channel covariance for each intensity)."""
+    resume: bool = False
+    """Go on with the run in --output, with the settings it was started with."""
+    device: Device = "auto"
+    """Where to compute."""
+    settings: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+
+    def run(self) -> int:
+        """Train; 0 if every input file could be read."""
+        from dbsn import runs
+        from dbsn.screen import show_training
+
+        failures: list[str] = []
+        if self.resume:
+            asked = runs.saved_config(self.output)
+            if self.settings not in (TrainConfig(), asked.train):
+                raise ValueError(f"--resume: the run in {self.output} has its own settings; leave them out")
+            print(f"resuming the run in {self.output}: {len(asked.files)} images")
+            progress = runs.go_on(self.output, device=self.device)
+        else:
+            if not self.noisy:
+                raise ValueError("NOISY: name the noisy images (files or folders) to learn from")
+            files, images, failures = runs.load_folder(self.noisy)
+            report_failures(failures)
+            megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
+            kind = "gray" if images[0].shape[2] == 1 else "colour"
+            print(f"{len(images)} {kind} images, {megapixels:.1f} megapixels")
+            model = ModelConfig(network=NETWORKS[self.network], noise=self.noise)
+            progress = runs.start(files, images, model, self.settings, self.output, device=self.device)
+        show_training(progress, self.output)
+        return 1 if failures else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denoise:
+    """Denoise image files; each result has its input's format, depth and size."""
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")]
+    """Image files, folders (searched with their sub-folders) or patterns."""
+    model: ModelFile
+    """Model file (a run's model.safetensors)."""
+    output: Output
+    """A folder; or, for a single input file, a file name."""
+    tile: int = 768
+    """Side of a tile in pixels; smaller needs less memory, 0 takes each image whole."""
+    save_std: bool = False
+    """Also write each pixel's posterior standard deviation, as NAME_std.tif (float32, in intensities)."""
+    overwrite: bool = False
+    """Replace results that exist."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def run(self) -> int:
+        """Denoise all; 0 if every file went through."""
+        from dbsn.batch import denoise_files, plan
+
+        jobs = plan(self.inputs, self.output, overwrite=self.overwrite)
+        denoiser = _load(self.model, self.device)
+        failures = []
+        for done in denoise_files(denoiser, jobs, tile=self.tile, save_std=self.save_std):
+            if done.error:
+                failures.append(done.error)
+            else:
+                print(f"{done.output}  noise {255 * done.noise_std:.1f} of 255  {done.seconds:.1f} s")
+        report_failures(failures)
+        return 1 if failures else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Measure a model against clean images: real pairs, or clean images with synthetic noise."""
+
+    model: ModelFile
+    """Model file."""
+    clean: Path
+    """Folder of clean images."""
+    noisy: Path | None = None
+    """Folder of noisy images with the same names."""
+    noise: str | None = None
+    """Synthetic noise instead: awgn:25, hg:40,10, pg:2,10 or mg:75 (numbers of 255)."""
+    seed: int = 0
+    """Seed of the synthetic noise; each image has one fixed realisation."""
+    protocol: Literal["float", "uint8", "affine"] = "float"
+    """float: clamped, not rounded; uint8: rounded to 8 bit; affine: gain and offset fitted to the truth first."""
+    gray: bool = False
+    """Turn colour images to gray first."""
+    json: bool = False
+    """Print one JSON object instead of a table."""
+    tile: int = 768
+    """Side of a tile in pixels."""
+    device: Device = "auto"
+    """Where to compute."""
+
+    def run(self) -> int:
+        """Evaluate; always 0."""
+        from dbsn.evaluate import evaluate, summarise
+
+        if (self.noisy is None) == (self.noise is None):
+            raise ValueError("name either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)")
+        denoiser = _load(self.model, self.device)
+        scores = []
+        for score in evaluate(
+            denoiser.model, self._pairs(), protocol=self.protocol, tile=self.tile, bf16=denoiser.bf16
+        ):
+            scores.append(score)
+            if not self.json:
+                print(f"{score.name}  noisy {score.noisy_psnr:.2f}  mean {score.mean_psnr:.2f}  "
+                      f"denoised {score.psnr:.2f} dB  SSIM {score.ssim:.4f}")  # fmt: skip
+        summary = summarise(scores, self.protocol) | {"model": str(self.model), "noise": self.noise, "seed": self.seed}
+        print(json.dumps(summary) if self.json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
+        return 0
+
+    def _pairs(self) -> "Iterator[Pair]":
+        from dbsn.evaluate import Pair, synthetic_noise
+        from dbsn.images import find_images, read_image, to_gray
+        from dbsn.noise import parse_noise
+
+        noise = parse_noise(self.noise) if self.noise else None
+        by_stem = {} if self.noisy is None else {path.stem: path for path in find_images([self.noisy])}
+        cleans = find_images([self.clean])
+        if self.noisy and not any(path.stem in by_stem for path in cleans):
+            raise ValueError(f"{self.noisy} and {self.clean} have no file name in common")
+        for index, path in enumerate(cleans):
+            clean = read_image(path).pixels
+            clean = to_gray(clean) if self.gray else clean
+            if noise:
+                yield replace(synthetic_noise(clean, noise, seed=self.seed, index=index), name=path.name)
+            elif path.stem in by_stem:
+                noisy = read_image(by_stem[path.stem]).pixels
+                yield Pair(name=path.name, noisy=to_gray(noisy) if self.gray else noisy, clean=clean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info:
+    """Say what a model file is."""
+
+    model: Annotated[Path, tyro.conf.Positional]
+    """Model file."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """Describe; always 0."""
+        from dbsn.checkpoint import load_model
+
+        model, about = load_model(self.model)
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        facts = {"model": model.config.to_dict(), "parameters": parameters, "about": about}
+        if self.json:
+            print(json.dumps(facts))
+            return 0
+        config = model.config
+        print(f"{self.model}: {'gray' if config.channels == 1 else f'{config.channels}-channel'} blind-spot denoiser")
+        print(f"  network      {asdict(config.network)}")
+        print(f"  parameters   {parameters:,}")
+        print(f"  noise        {config.noise}")
+        print(f"  intensities  {config.offset - config.scale:.4g} to {config.offset + config.scale:.4g}")
+        for name, value in about.items():
+            print(f"  {name:<12} {value}")
+        return 0
+
+
+Command = (
+    Annotated[Train, tyro.conf.subcommand("train")]
+    | Annotated[Denoise, tyro.conf.subcommand("denoise")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Info, tyro.conf.subcommand("info")]
+)
+
+
+def report_failures(failures: list[str]) -> None:
+    """A line on stderr for each file that failed."""
+    for failure in failures:
+        print(f"dbsn: {failure}", file=sys.stderr)
+
+
+def _load(path: Path, device: str) -> "Denoiser":
+    from dbsn.denoiser import Denoiser
+
+    return Denoiser.load(path, device=device)
+
+
+def main() -> None:
+    """The `dbsn` command."""
+    command = tyro.cli(Command, prog="dbsn", description=__doc__ and "Denoise with what your noisy images teach.")
+    try:
+        status = command.run()
+    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+        print(f"dbsn: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("dbsn: stopped", file=sys.stderr)
+        status = 130
+    sys.exit(status)

@@ -1,0 +1,130 @@
+"""From one whole image to its estimate, by overlapping tiles: same result as untiled (tests/property/test_tiles.py).
+
+Tiles are read with a margin of the network's receptive radius and start at multiples of its grid, so that every pixel
+sees exactly what it would see in the whole image; where the image ends, so does the tile.
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from dbsn.model import BlindSpotModel
+from dbsn.patches import as_tensor
+
+DEFAULT_TILE = 768
+
+Extra = Literal["std", "mean", "noise_std"]
+NO_EXTRAS: tuple[Extra, ...] = ()
+MEAN: tuple[Extra, ...] = ("mean",)
+STD: tuple[Extra, ...] = ("std",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """An image's estimate as arrays (h, w, c) float32, in intensities; None where not asked for."""
+
+    denoised: np.ndarray
+    """Posterior mean: blind prediction and pixel fused."""
+    noise_level: float
+    """Estimated noise, root mean square over the image, intensity."""
+    std: np.ndarray | None
+    """Posterior standard deviation of each pixel and channel."""
+    mean: np.ndarray | None
+    """The blind prediction alone."""
+    noise_std: np.ndarray | None
+    """Estimated noise standard deviation of each pixel and channel."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Where a tile is read (with its margin) and which part of the image it is responsible for."""
+
+    read: tuple[slice, slice]
+    own: tuple[slice, slice]
+
+    @property
+    def inner(self) -> tuple[slice, slice]:
+        """Its own part, counted from the corner where it is read."""
+        first, second = (
+            slice(own.start - read.start, own.stop - read.start) for own, read in zip(self.own, self.read, strict=True)
+        )
+        return first, second
+
+
+def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> Iterator[Tile]:
+    """Cover an image with tiles.
+
+    Args:
+        height: Rows of the image.
+        width: Columns of the image.
+        tile: Side of a tile's own part, rounded up to `multiple`; 0 means the whole image.
+        margin: Pixels to be seen around it, rounded up to `multiple`.
+        multiple: Tiles start at multiples of this.
+
+    Yields:
+        Tiles whose own parts cover the image once.
+    """
+    step = -(-tile // multiple) * multiple if tile else max(height, width)
+    margin = -(-margin // multiple) * multiple
+
+    def spans(size: int) -> list[tuple[slice, slice]]:
+        starts = range(0, size, step)
+        return [
+            (slice(max(start - margin, 0), min(start + step + margin, size)), slice(start, min(start + step, size)))
+            for start in starts
+        ]
+
+    for read_rows, own_rows in spans(height):
+        for read_columns, own_columns in spans(width):
+            yield Tile((read_rows, read_columns), (own_rows, own_columns))
+
+
+def predict(
+    model: BlindSpotModel,
+    image: np.ndarray,
+    *,
+    tile: int = DEFAULT_TILE,
+    bf16: bool = False,
+    extras: Collection[Extra] = (),
+) -> Prediction:
+    """Estimate one image (h, w, c) of any size.
+
+    Args:
+        model: In evaluation mode, on the device to use.
+        image: (h, w, c) intensities, or integers of the file's range.
+        tile: Side of a tile; smaller needs less memory, 0 takes the image whole.
+        bf16: Convolve in bfloat16.
+        extras: Which fields of `Prediction` to fill besides `denoised`; each takes an image's memory.
+
+    Raises:
+        ValueError: The image has another number of channels than the model.
+    """
+    channels = model.config.channels
+    if image.ndim != 3 or image.shape[2] != channels:
+        wanted = "gray" if channels == 1 else "colour"
+        raise ValueError(f"this model is for {wanted} images ({channels} channels), not for shape {image.shape}")
+    device = next(model.parameters()).device
+    arrays = {name: np.empty(image.shape, np.float32) for name in ("denoised", *extras)}
+    noise_power = 0.0
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        measurement = model.measure(as_tensor(image).to(device))
+        margin = model.network.receptive_radius
+        for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=model.multiple):
+            noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
+            estimate = model(noisy, measurement)
+            denoised, variance = estimate.fused()
+            noise_std = estimate.noise_std()
+            values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
+            for name, array in arrays.items():
+                array[part.own] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
+            noise_power += float(noise_std[0].permute(1, 2, 0)[part.inner].double().square().sum())
+    return Prediction(
+        denoised=arrays["denoised"],
+        noise_level=(noise_power / image.size) ** 0.5,
+        std=arrays.get("std"),
+        mean=arrays.get("mean"),
+        noise_std=arrays.get("noise_std"),
+    )

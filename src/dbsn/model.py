@@ -1,0 +1,122 @@
+"""The blind-spot model: the one forward pass from a noisy image to an estimate of everything.
+
+Training, validation, inference and evaluation all call `BlindSpotModel.forward`. What it promises: mean and
+prediction variance at a pixel do not depend on that pixel (tests/property/test_blind_spot.py). Files, tiles and
+losses do not belong here. Wu et al. 2020, sec. 3; docs/math.md.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dbsn.config import DBSNConfig, ModelConfig
+from dbsn.likelihood import channel_variance, fuse
+from dbsn.networks.dbsn import DBSN
+from dbsn.networks.estimator import NoiseEstimator, measure
+from dbsn.networks.grid import Grid
+from dbsn.networks.layers import PixelMLP, initialise, lower_triangular, outer_square
+from dbsn.networks.unet import zero_residuals
+from dbsn.types import Image, Variance
+
+_ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no total variance is smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What the model believes about the pixels `noisy`; all in intensities, variances in intensities squared."""
+
+    noisy: Image
+    """The observed pixels that the rest speaks of: the whole image, or one grid phase of it."""
+    mean: Image
+    """Blind prediction mu."""
+    mean_var: Variance
+    """Its variance Sigma_mu."""
+    noise_var: Variance
+    """Noise variance Sigma_n."""
+    total_var: Variance
+    """Variance of noisy - mean, learned without asking how it splits."""
+
+    def fused(self) -> tuple[Image, Image]:
+        """Posterior mean and posterior variance of each channel, both (b, c, h, w)."""
+        return fuse(self.noisy, self.mean, self.mean_var, self.noise_var)
+
+    def noise_std(self) -> Image:
+        """Noise standard deviation of each channel, (b, c, h, w)."""
+        return channel_variance(self.noise_var).sqrt()
+
+
+class BlindSpotModel(nn.Module):
+    """D-BSN or a grid network, its variance heads, and CNN_est."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        channels = config.channels
+        network = config.network
+        self.network = DBSN(network, channels) if isinstance(network, DBSNConfig) else Grid(network, channels)
+        self.full = config.prediction_covariance == "full" and channels > 1
+        entries = channels * (channels + 1) // 2 if self.full else channels
+        self.prediction_head = PixelMLP(self.network.out_features, config.head_width, entries, 3)
+        self.total_head = PixelMLP(self.network.out_features, config.head_width, entries, 3)
+        self.noise_estimator = NoiseEstimator(channels, config.noise, config.estimator_width)
+        initialise(self)
+        zero_residuals(self)
+        for stack in (self.prediction_head, self.total_head, self.noise_estimator.mlp):
+            nn.init.zeros_(stack.last.weight)
+
+    @property
+    def multiple(self) -> int:
+        """Height and width of an image given with a `phase` are multiples of this."""
+        return self.network.multiple
+
+    def normalise(self, image: Image) -> Image:
+        """Intensities to network units."""
+        return (image - self.config.offset) / self.config.scale
+
+    def measure(self, noisy: Image) -> Tensor:
+        """What the noise estimator is told about a whole image: (b, m, 1, 1)."""
+        return measure(self.normalise(noisy))
+
+    def forward(
+        self, noisy: Image, measurement: Tensor | None = None, phase: tuple[int, int] | None = None
+    ) -> Estimate:
+        """Estimate clean image, its uncertainty and the noise.
+
+        Args:
+            noisy: (b, c, h, w) intensities; any size, or multiples of `multiple` with `phase`.
+            measurement: `measure` of the whole images that these are parts of; by default of these.
+            phase: Estimate one grid phase alone (grid networks).
+
+        Returns:
+            An `Estimate` of every pixel, or of the pixels noisy[..., row::s, column::s].
+        """
+        if measurement is None:
+            measurement = self.measure(noisy)
+        features = self.network.features(self.normalise(noisy), phase)
+        mean = self.network.mean(features).float()
+        return Estimate(
+            noisy=noisy if phase is None else self.network.observed(noisy, phase),
+            mean=mean * self.config.scale + self.config.offset,
+            mean_var=self._variance(self.prediction_head(features)),
+            noise_var=self.noise_variance(mean, measurement, normalised=True),
+            total_var=self._variance(self.total_head(features), _ROUNDING_VAR * self.config.scale**2),
+        )
+
+    def noise_variance(self, image: Image, measurement: Tensor, normalised: bool = False) -> Variance:
+        """CNN_est: noise variance, in intensities squared, at each intensity of `image` (blind mean, or clean).
+
+        The gradient does not reach `image`: the mean is not there to make the noise look likely.
+        """
+        image = image.detach() if normalised else self.normalise(image)
+        return self.noise_estimator(image, measurement) * self.config.scale**2
+
+    def _variance(self, raw: Tensor, least: float = 0.0) -> Variance:
+        """Raw head output to a variance (b, c, h, w) or a covariance (b, c, c, h, w), intensities squared (H1)."""
+        channels, scale = self.config.channels, self.config.scale
+        std = functional.softplus(raw[:, :channels] - 2) * scale
+        if not self.full:
+            return std.square() + least
+        covariance = outer_square(lower_triangular(std, raw[:, channels:] * (0.1 * scale)))
+        return covariance + least * torch.eye(channels, device=raw.device)[:, :, None, None]

@@ -1,0 +1,120 @@
+"""CNN_est: the noise of one image as a function of intensity, by a stack of 1x1 convolutions (docs/math.md, E1-E3).
+
+A 1x1 convolution sees one pixel and cannot know which image it is in, yet the frames of one folder differ in noise by
+a factor of ten. So the whole image is first measured without a network (`measure`), and the network learns how far,
+at each intensity, the noise departs from that measurement.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dbsn.config import NoiseFamily
+from dbsn.networks.layers import PixelMLP, lower_triangular, outer_square
+from dbsn.types import Covariance, Image
+
+MEASURES = 5
+"""Numbers that `measure` gives for each channel."""
+_MEASURED_QUANTILE = 0.1
+_CHI2_16_QUANTILE = 9.312 / 16  # 10 % quantile of the mean of 16 squared standard normals
+_SMALLEST_STD = 1e-3
+_NO_DETAIL_STD = 0.1
+
+
+def noise_std_link(raw: Tensor) -> Tensor:
+    """The released CNN_est's link from its raw output to a standard deviation: softplus(raw - 4) + 1e-3."""
+    return functional.softplus(raw - 4) + 1e-3
+
+
+def measure(image: Image) -> Tensor:
+    """Measure each channel's noise level without a network, on a whole image (E1).
+
+    The diagonal difference of 2 x 2 blocks cancels smooth content and keeps white noise; of its mean squares over
+    areas of 8 x 8 pixels the 10 % quantile belongs to flat areas. Taken again on the darker and the brighter half.
+
+    Args:
+        image: (b, c, h, w) in network units, any size.
+
+    Returns:
+        (b, 5 c, 1, 1): log level, log ratio of the darker and of the brighter half to it, mean of either half.
+    """
+    batch, channels = image.shape[:2]
+    height, width = image.shape[-2] // 8 * 8, image.shape[-1] // 8 * 8
+    if height * width == 0:
+        level = image.new_full((batch, channels, 1), _NO_DETAIL_STD).log()
+        mean = image.mean((-2, -1)).unsqueeze(-1)
+        zero = torch.zeros_like(level)
+        return torch.cat([level, zero, zero, mean, mean], 2).flatten(1)[..., None, None]
+    cropped = image[..., :height, :width]
+    detail = (cropped[..., ::2, ::2] - cropped[..., ::2, 1::2] - cropped[..., 1::2, ::2] + cropped[..., 1::2, 1::2]) / 2
+    power = functional.avg_pool2d(detail.square(), 4).flatten(2)
+    mean, order = functional.avg_pool2d(cropped, 8).flatten(2).sort(-1)
+    power = power.gather(-1, order)
+    half = (power.shape[-1] + 1) // 2
+    level, dark, bright = (_flat_level(part) for part in (power, power[..., :half], power[..., -half:]))
+    means = [mean[..., :half].mean(-1, keepdim=True), mean[..., -half:].mean(-1, keepdim=True)]
+    return torch.cat([level, dark - level, bright - level, *means], 2).flatten(1)[..., None, None]
+
+
+def _flat_level(power: Tensor) -> Tensor:
+    """Log standard deviation of the flat areas among (b, c, n) mean squares; areas without any noise do not count."""
+    known = power.masked_fill(power <= _SMALLEST_STD**2, torch.nan)
+    variance = torch.nanquantile(known, _MEASURED_QUANTILE, -1, keepdim=True) / _CHI2_16_QUANTILE
+    return 0.5 * variance.nan_to_num(_SMALLEST_STD**2).clamp_min(_SMALLEST_STD**2).log()
+
+
+class NoiseEstimator(nn.Module):
+    """CNN_est with an image's measurements beside the intensity; without them (`measured=False`) the released one.
+
+    The family decides the form: "awgn" one level an image, "hg" a level for each channel and intensity, "mg" one
+    channel covariance an image, "any" a channel covariance for each intensity. One level an image is the paper's
+    spatial mean, taken before the convolutions instead of after them, so that a tile knows it too.
+    """
+
+    def __init__(self, channels: int, family: NoiseFamily, width: int, depth: int = 5, measured: bool = True) -> None:
+        super().__init__()
+        self.channels, self.family, self.measured = channels, family, measured
+        self.full = family in ("mg", "any") and channels > 1
+        self.per_image = family in ("awgn", "mg")
+        levels = 1 if family == "awgn" else channels
+        pairs = channels * (channels - 1) // 2 if self.full else 0
+        self.levels = levels
+        inputs = channels + (MEASURES * channels if measured else 0)
+        self.mlp = PixelMLP(inputs, width, levels + pairs, depth)
+
+    def raw(self, image: Image, measurement: Tensor) -> Tensor:
+        """The network's output before any link: (b, levels + pairs, h, w)."""
+        if not self.measured:
+            return self.mlp(image)
+        return self.mlp(torch.cat([image, measurement.expand(-1, -1, *image.shape[-2:])], 1))
+
+    def forward(self, image: Image, measurement: Tensor) -> Covariance | Image:
+        """Noise variance at each intensity of `image` (E2, E3).
+
+        Args:
+            image: (b, c, h, w) in network units: the blind mean, or a clean image.
+            measurement: `measure` of the noisy image, (b, 5 c, 1, 1).
+
+        Returns:
+            Variance (b, c, h, w), or covariance (b, c, c, h, w) for a family with dependent channels, in squared
+            network units.
+        """
+        size = image.shape[-2:]
+        if self.per_image and self.measured:
+            image = self._measured(measurement, 3, 4).mean(2)
+        raw = self.raw(image, measurement).expand(-1, -1, *size)
+        std = noise_std_link(raw[:, : self.levels])
+        if self.measured:
+            level = self._measured(measurement, 0)[:, :, 0].exp()
+            at_start = noise_std_link(raw.new_zeros(()))
+            std = std / at_start * (level.mean(1, keepdim=True) if self.levels == 1 else level)
+        std = std.expand(-1, self.channels, -1, -1)
+        if not self.full:
+            return std.square()
+        factor = lower_triangular(torch.ones_like(std), raw[:, self.levels :])
+        correlation_factor = factor / factor.square().sum(2, keepdim=True).sqrt()
+        return outer_square(correlation_factor * std.unsqueeze(2))
+
+    def _measured(self, measurement: Tensor, *which: int) -> Tensor:
+        """Some of each channel's measurements: (b, c, len(which), 1, 1)."""
+        return measurement.unflatten(1, (self.channels, MEASURES))[:, :, list(which)]

@@ -1,0 +1,62 @@
+"""The grid family: any backbone on the phases of an s x s grid, blind by construction (docs/math.md, G1).
+
+A masked (2s-1) x (2s-1) convolution read at one phase of the grid sees only pixels of the other phases, so whatever a
+backbone then does within that phase never meets the pixel it predicts: tests/property/test_blind_spot.py.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dbsn.config import GridConfig
+from dbsn.networks.layers import MaskedConv2d, PixelMLP
+from dbsn.networks.unet import UNet
+from dbsn.types import Features, Image
+
+
+class Grid(nn.Module):
+    """A blind-spot network whose phases are separate images to one residual U-Net."""
+
+    def __init__(self, config: GridConfig, channels: int) -> None:
+        super().__init__()
+        width = config.widths[0]
+        self.spacing = config.spacing
+        self.head = MaskedConv2d(channels, width, 2 * config.spacing - 1)
+        self.backbone = UNet(config.widths, config.blocks)
+        self.tail = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU())
+        self.to_mean = PixelMLP(width, width, channels, 2)
+        self.out_features = width
+        self.multiple = config.spacing * self.backbone.multiple
+        self.receptive_radius = config.spacing * self.backbone.receptive_radius + config.spacing - 1
+
+    def features(self, noisy: Image, phase: tuple[int, int] | None = None) -> Features:
+        """Blind-spot features of an image in network units, any size.
+
+        Args:
+            noisy: (b, c, h, w).
+            phase: Row and column of one grid phase; its pixels [row::s, column::s] alone are then computed, at
+                1 / s^2 of the cost. h and w must then be multiples of `multiple`.
+
+        Returns:
+            (b, f, h, w), or (b, f, h / s, w / s) for one phase.
+        """
+        if phase is not None:
+            return self._phase(noisy, *phase)
+        height, width = noisy.shape[-2:]
+        padded = functional.pad(noisy, (0, -width % self.multiple, 0, -height % self.multiple))
+        rows = []
+        for row in range(self.spacing):
+            columns = [self._phase(padded, row, column) for column in range(self.spacing)]
+            rows.append(torch.stack(columns, -1).flatten(-2))
+        return torch.stack(rows, 3).flatten(2, 3)[..., :height, :width]
+
+    def observed(self, noisy: Image, phase: tuple[int, int]) -> Image:
+        """The pixels that one phase's features belong to."""
+        return noisy[..., phase[0] :: self.spacing, phase[1] :: self.spacing]
+
+    def _phase(self, noisy: Image, row: int, column: int) -> Features:
+        return self.tail(self.backbone(self.head.phase(noisy, row, column, self.spacing)))
+
+    def mean(self, features: Features) -> Image:
+        """Blind prediction (b, c, h, w), in network units, from `features`."""
+        return self.to_mean(features)

@@ -1,0 +1,94 @@
+"""Layers that several networks share: a convolution that cannot see its centre, and stacks of 1x1 convolutions."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MaskedConv2d(nn.Conv2d):
+    """A k x k convolution whose centre weight counts as zero: the blind spot (D-BSN, sec. 1.2 of docs/math.md).
+
+    Its output on one phase of an s x s grid can be asked for alone, at the cost of that phase.
+    """
+
+    mask: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
+        mask = torch.ones(kernel_size, kernel_size)
+        mask[kernel_size // 2, kernel_size // 2] = 0
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Features of every pixel; the image is continued by zeros."""
+        return functional.conv2d(image, self.weight * self.mask, self.bias, padding=self.padding)
+
+    def phase(self, image: Tensor, row: int, column: int, spacing: int) -> Tensor:
+        """Features of the pixels [row::spacing, column::spacing] alone; height and width are multiples of spacing."""
+        margin = self.kernel_size[0] // 2
+        padded = functional.pad(image, (margin, margin, margin, margin))
+        height, width = image.shape[-2] - spacing + 2 * margin + 1, image.shape[-1] - spacing + 2 * margin + 1
+        window = padded[..., row : row + height, column : column + width]
+        return functional.conv2d(window, self.weight * self.mask, self.bias, stride=spacing)
+
+
+class PixelMLP(nn.Module):
+    """A stack of 1x1 convolutions with ReLU between: the same small network at every pixel, always in float32.
+
+    Means and variances come out of such stacks, and bfloat16's three digits would band them. The parameter names are
+    those of the released variance head.
+    """
+
+    def __init__(self, in_channels: int, width: int, out_channels: int, depth: int) -> None:
+        super().__init__()
+        layers: list[tuple[str, nn.Module]] = []
+        for i in range(depth):
+            inputs, outputs = (in_channels if i == 0 else width), (out_channels if i == depth - 1 else width)
+            layers.append((str(2 * i), nn.Conv2d(inputs, outputs, 1)))
+            if i < depth - 1:
+                layers.append((str(2 * i + 1), nn.ReLU()))
+        self.conv = nn.Sequential(OrderedDict(layers))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(b, in_channels, h, w) to (b, out_channels, h, w)."""
+        with full_precision(features):
+            out: Tensor = self.conv(features.float())
+        return out
+
+    @property
+    def last(self) -> nn.Conv2d:
+        """The layer that produces the output."""
+        layer = self.conv[-1]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
+
+def full_precision(features: Tensor) -> torch.autocast:
+    """A context in which bf16 autocast is off on the device of `features`."""
+    return torch.autocast(features.device.type, enabled=False)
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation of every convolution below `module`, biases zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
+    """The matrices (b, c, c, h, w) with this diagonal and these entries below it, row by row."""
+    channels = diagonal.shape[1]
+    rows, columns = torch.tril_indices(channels, channels, -1)
+    factor = torch.diag_embed(diagonal.movedim(1, -1)).movedim((-2, -1), (1, 2))
+    factor = factor.contiguous()
+    factor[:, rows, columns] = below
+    return factor
+
+
+def outer_square(factor: Tensor) -> Tensor:
+    """L L' at every pixel, (b, c, c, h, w)."""
+    return torch.einsum("bikhw,bjkhw->bijhw", factor, factor)

@@ -1,0 +1,57 @@
+"""A plain residual U-Net: dense 3x3 convolutions, ReLU, no normalisation - what a processor runs fastest."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), starting as the identity."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(b, width, h, w) to the same shape."""
+        return features + self.second(self.first(features.relu()).relu())
+
+
+class UNet(nn.Module):
+    """(b, widths[0], h, w) to the same shape, at len(widths) resolutions; h and w are multiples of `multiple`."""
+
+    def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+        super().__init__()
+        steps = list(pairwise(widths))
+
+        def stage(level: int) -> nn.Sequential:
+            return nn.Sequential(*(ResidualBlock(widths[level]) for _ in range(blocks[level])))
+
+        self.encoder = nn.ModuleList(stage(level) for level in range(len(widths)))
+        self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps)
+        self.decoder = nn.ModuleList(stage(level) for level in range(len(widths) - 1))
+        self.multiple = 2 ** len(steps)
+        passes = [2] * len(steps) + [1]
+        reach = sum(2 * n * p * 2**level for level, (n, p) in enumerate(zip(blocks, passes, strict=True)))
+        self.receptive_radius = reach + 2 * (self.multiple - 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Refine a feature map; height and width must be multiples of `multiple`."""
+        skips: list[Tensor] = []
+        for stage, down in zip(self.encoder, self.down, strict=False):
+            features = stage(features)
+            skips.append(features)
+            features = down(features)
+        features = self.encoder[-1](features)
+        for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
+            features = stage(up(features) + skip)
+        return features
+
+
+def zero_residuals(module: nn.Module) -> None:
+    """Let every residual block below `module` start as the identity."""
+    for block in module.modules():
+        if isinstance(block, ResidualBlock):
+            nn.init.zeros_(block.second.weight)

@@ -1,0 +1,288 @@
+"""The one training loop, for everything that is ever trained.
+
+A stage is a loss function and a source of batches handed to `train`, which yields progress. Promises, tested in
+tests/e2e/test_resume.py: killed at any moment and resumed, it continues bit for bit (same thread count, one process,
+a budget in steps); interrupted, it stops after the step and leaves a usable model; a loss that is not finite stops it
+with the last checkpoint intact.
+"""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+from dbsn.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_model, save_tensors
+from dbsn.config import TrainConfig
+from dbsn.model import BlindSpotModel
+from dbsn.patches import Batch
+
+CHECKPOINT = "checkpoint.safetensors"
+MODEL = "model.safetensors"
+_CHECKPOINT_SECONDS = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What a loss function returns."""
+
+    terms: dict[str, Tensor]
+    """Scalars whose sum is minimised."""
+    shown: dict[str, Tensor]
+    """Scalars that are only reported."""
+
+
+LossOf = Callable[[BlindSpotModel, Batch, float], Losses]
+
+
+class TrainingDivergedError(ValueError):
+    """The loss or its gradient is no longer a number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What is known after a step."""
+
+    step: int
+    """Steps done."""
+    share: float
+    """Share of the budget spent, 0 to 1."""
+    seconds: float
+    """Time spent training, over all resumptions."""
+    loss: float
+    """Sum of the loss's terms in this step."""
+    terms: dict[str, float]
+    """The loss's terms in this step, and what else the loss reports."""
+    learning_rate: float
+    """Of this step."""
+    pixels_per_second: float
+    """Pixels predicted in steps, a second, since this process began."""
+    validation: float | None
+    """Held-out figure (lower is better) if this step was followed by a validation."""
+    best: float
+    """Best held-out figure so far; infinite before the first."""
+    saved: bool
+    """Whether the best model was replaced."""
+
+
+@dataclass(kw_only=True)
+class _State:
+    """What a checkpoint holds besides weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    validations: int = 0
+    best: float = math.inf
+
+
+def train(
+    model: BlindSpotModel,
+    loss_of: LossOf,
+    batches: Callable[[int, int], Batch],
+    validate: Callable[[BlindSpotModel], float],
+    config: TrainConfig,
+    *,
+    run: Path,
+    about: dict[str, Any],
+    resume: bool = False,
+    device: str = "auto",
+) -> Iterator[Progress]:
+    """Train `model` in place; leave `model.safetensors` (best) and `checkpoint.safetensors` (last) in `run`.
+
+    Args:
+        model: What is trained; afterwards it holds the weights of the best validation.
+        loss_of: (model, batch, share of the budget spent) to `Losses`.
+        batches: (step, process index) to that step's batch, a pure function.
+        validate: Figure of the averaged weights on held-out data, lower is better.
+        config: Budget, optimiser, precision, seed.
+        run: Existing folder for the files.
+        about: Kept in the model file's header.
+        resume: Go on from the run's checkpoint.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Yields:
+        `Progress` after every step.
+
+    Raises:
+        TrainingDivergedError: A loss or gradient is not finite; the checkpoint from before is intact.
+        FileNotFoundError: `resume` without a checkpoint.
+    """
+    accelerator = _accelerator(config, device)
+    model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    state = _restore(run / CHECKPOINT, model, average, optimizer) if resume else _State()
+    trained, optimizer = accelerator.prepare(model, optimizer)
+    clock = _Clock(state.seconds)
+    saved_at, pixels = clock.seconds, 0
+
+    with _interruption() as interrupted:
+        while (share := _share(config, state.step, clock.seconds)) < 1 and not interrupted():
+            rate = _learning_rate(config, share)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            batch = batches(state.step, accelerator.process_index).to(accelerator.device)
+            with accelerator.autocast():
+                losses = loss_of(trained, batch, share)
+            values = {name: float(term.detach()) for name, term in (losses.terms | losses.shown).items()}
+            _check_finite(values, state.step)
+            loss = torch.stack(list(losses.terms.values())).sum()
+            accelerator.backward(loss)
+            norm = accelerator.clip_grad_norm_(trained.parameters(), config.clip)
+            _check_finite({"gradient norm": float(norm)}, state.step)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            average.update_parameters(model)
+            state.step += 1
+            pixels += batch.pixels
+
+            share = _share(config, state.step, clock.seconds)
+            validation, better = None, False
+            if int(share * config.validations) > state.validations or share >= 1 or interrupted():
+                state.validations = int(share * config.validations)
+                validation = _validate(accelerator, average, validate)
+                better = validation < state.best
+                state.best = min(state.best, validation)
+                if better and accelerator.is_main_process:
+                    save_model(
+                        run / MODEL, _averaged_model(average), {**about, "step": state.step, "validation": validation}
+                    )
+            if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
+                state.seconds = saved_at = clock.seconds
+                if accelerator.is_main_process:
+                    _save_checkpoint(run / CHECKPOINT, model, average, optimizer, state)
+            elapsed = clock.seconds - clock.start
+            yield Progress(
+                step=state.step,
+                share=min(share, 1.0),
+                seconds=clock.seconds,
+                loss=float(loss.detach()),
+                terms=values,
+                learning_rate=rate,
+                pixels_per_second=pixels / elapsed,
+                validation=validation,
+                best=state.best,
+                saved=better,
+            )
+
+
+class _Clock:
+    """Seconds of training, counted on from an earlier process's."""
+
+    def __init__(self, start: float) -> None:
+        self.start = start
+        self._began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return self.start + time.monotonic() - self._began
+
+
+def _accelerator(config: TrainConfig, device: str) -> Accelerator:
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16" if device != "mps" and has_fast_bf16(device) else "fp32"
+    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=device == "cpu")
+
+
+def has_fast_bf16(device: str = "auto") -> bool:
+    """Whether bfloat16 convolutions are faster than float32 ones on this machine."""
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    if device in ("auto", "mps") and torch.backends.mps.is_available():
+        return False
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _share(config: TrainConfig, step: int, seconds: float) -> float:
+    if config.steps is not None:
+        return step / config.steps
+    assert config.minutes is not None
+    return seconds / (60 * config.minutes)
+
+
+def _learning_rate(config: TrainConfig, share: float) -> float:
+    """Linear warm-up, then half a cosine down to a hundredth."""
+    if share < config.warmup:
+        return config.learning_rate * max(share / config.warmup, 1e-3)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def _average_fn(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Running average whose memory grows with the number of steps until it is `decay`."""
+
+    def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
+        done = int(count)
+        torch._foreach_lerp_(averages, currents, 1 - min(decay, (1 + done) / (10 + done)))
+
+    return update
+
+
+def _check_finite(values: dict[str, float], step: int) -> None:
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise TrainingDivergedError(
+                f"step {step}: the {name} is {value}; resume from the last checkpoint with a lower --learning-rate"
+                " or --precision fp32"
+            )
+
+
+def _averaged_model(average: AveragedModel) -> BlindSpotModel:
+    model = average.module
+    assert isinstance(model, BlindSpotModel)
+    return model
+
+
+def _validate(accelerator: Accelerator, average: AveragedModel, validate: Callable[[BlindSpotModel], float]) -> float:
+    average.eval()
+    with accelerator.autocast():
+        return validate(_averaged_model(average))
+
+
+def _save_checkpoint(
+    path: Path, model: BlindSpotModel, average: AveragedModel, optimizer: torch.optim.Optimizer, state: _State
+) -> None:
+    parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer_tensors(optimizer)}
+    tensors = {f"{part}/{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
+    save_tensors(path, tensors, {"state": vars(state)})
+
+
+def _restore(path: Path, model: BlindSpotModel, average: AveragedModel, optimizer: torch.optim.Optimizer) -> _State:
+    tensors, header = load_tensors(path)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for key, tensor in tensors.items():
+        part, name = key.split("/", 1)
+        parts[part][name] = tensor
+    model.load_state_dict(parts["model"])
+    average.load_state_dict(parts["average"])
+    restore_optimizer(optimizer, parts["optimizer"])
+    return _State(**header["state"])
+
+
+@contextmanager
+def _interruption() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C into a flag, so that the step in hand is finished; a second one stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+    previous = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, previous)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, previous)
