@@ -150,8 +150,8 @@ class Evaluate:
         return 0
 
     def _pairs(self) -> "Iterator[Pair]":
-        from dbsn.evaluate import Pair, synthetic_noise
-        from dbsn.images import find_images, read_image, to_gray
+        from dbsn.evaluate import Pair, synthetic_noise, to_gray
+        from dbsn.images import find_images, read_image
         from dbsn.noise import parse_noise
 
         noise = parse_noise(self.noise) if self.noise else None

@@ -135,8 +135,8 @@ class TrainConfig:
     mean: MeanLoss = "fusion"
     """What the blind mean minimises: squared error, squared error weighted by what fusion leaves of it, or the
     likelihood itself."""
-    quantile: float = 0.05
-    """Share of the pixels that may lie below the noise envelope."""
+    quantile: float = 0.1
+    """Share of an image's pixels, the flattest, whose residual is taken for pure noise."""
     staged: float = 0.3
     """Share of the budget in which the mean is learned by plain squared error, whatever --mean says."""
     validations: int = 20

@@ -47,6 +47,14 @@ class Score:
     seconds: float
 
 
+def to_gray(pixels: np.ndarray) -> np.ndarray:
+    """Luma of Rec. 601 of an image (h, w, 3), as (h, w, 1); a gray image as it is."""
+    if pixels.shape[2] == 1:
+        return pixels
+    luma: np.ndarray = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    return luma
+
+
 def synthetic_noise(clean: np.ndarray, noise: Noise, *, seed: int, index: int) -> Pair:
     """The one noisy realisation of image number `index` under this seed; neither clipped nor rounded."""
     state = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) % 2**63

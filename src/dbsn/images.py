@@ -1,16 +1,17 @@
 """Image files to arrays and back: nothing of a picture is lost or changed without a sentence saying so.
 
-The promise: writing back the pixels that were read gives a file that decodes to the same numbers, at the same depth,
-with the same channels (JPEG and lossy WebP to within their coding). What cannot be kept is refused in one line with
-the file, what is wrong and what to do; a damaged file is an error, never a wrong picture.
+The promise: writing back the pixels that were read gives a file that decodes to the same numbers, at the same
+depth, with the same channels (JPEG and lossy WebP to within their coding). What cannot be kept is refused in
+one line with the file, the fault and the remedy; a damaged file is an error, never a wrong picture.
 
-PNG, WebP and TIFF are decoded by imagecodecs and tifffile, because Pillow reads 16-bit colour PNG as 8 bit without a
-word; JPEG and BMP by Pillow. Four things become their nearest equal kind: a palette becomes RGB (denoised colours do
-not fit a palette), a transparent colour an alpha channel, samples of 1, 2 or 4 bits (in TIFF of 1 bit) become 8 bits,
-and white-is-zero TIFF black-is-zero. EXIF orientation is carried along, not applied.
+PNG, WebP and TIFF are decoded by imagecodecs and tifffile, because Pillow reads 16-bit colour PNG as 8 bit
+without a word; JPEG and BMP by Pillow. Four things become their nearest equal kind: a palette becomes RGB
+(denoised colours do not fit a palette), a transparent colour an alpha channel, samples of 1, 2 or 4 bits (in
+TIFF of 1 bit) become 8 bits, and white-is-zero TIFF black-is-zero. EXIF orientation is carried along, not
+applied.
 
-Tested in tests/unit/test_images.py. Not here: tensors, patches, stacks of pages, and metadata beyond EXIF (not in
-TIFF), ICC profile, resolution and the PNG colour chunks. This module must not import torch.
+Tested in tests/unit/test_images.py. Not here: tensors, patches, stacks of pages, and metadata beyond ICC
+profile, resolution, EXIF (not in TIFF) and the PNG colour chunks. This module must not import torch.
 """
 
 import glob
@@ -19,11 +20,13 @@ import math
 import os
 import secrets
 import struct
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -40,12 +43,15 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 
 DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "float16", "float32", "float64"))
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
+LARGEST_JPEG_EXIF = 65527
+MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a header that promises more would fill the memory
 JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 WEBP_QUALITY = 95
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 PNG_COLOUR_CHUNKS = frozenset({b"cICP", b"cHRM", b"gAMA", b"sRGB"})
+UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETER: 100}
 TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
 TIFF_COMPRESSIONS: dict[int, int] = {
     kind: kind for kind in (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.PACKBITS)
@@ -53,17 +59,17 @@ TIFF_COMPRESSIONS: dict[int, int] = {
 
 
 class ImageError(ValueError):
-    """A file that cannot be read or written as asked: one line with the file, what is wrong and what to do."""
+    """A file that cannot be read or written as asked; one line with what is wrong and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
-    """An image file as arrays: what the denoiser sees, and all that is needed to write it back as the same kind."""
+    """An image file as arrays: what the denoiser sees, and what is needed to write the same kind back."""
 
     path: Path
     """The file it was read from."""
     pixels: Array
-    """(h, w, c) float32, c = 1 gray or 3 RGB. Integer files in [0, 1]; float files as they are, always finite."""
+    """(h, w, c) float32, c = 1 gray or 3 RGB; integer files in [0, 1], float files as they are; finite."""
     alpha: Array | None
     """(h, w) in the file's own dtype, untouched; None without transparency."""
     dtype: np.dtype[Any]
@@ -88,7 +94,7 @@ def to_pixels(array: Array) -> NDArray[np.float32]:
     """Convert samples of any integer or float kind to the numbers the denoiser sees.
 
     Args:
-        array: Any shape. Integers, signed or not, are divided by their dtype's maximum; floats stay as they are.
+        array: Any shape. Integers, signed or not, are divided by their dtype's maximum; floats are kept.
 
     Returns:
         float32, same shape; a new array.
@@ -108,8 +114,8 @@ def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
     """Convert the denoiser's numbers to samples of an integer or float kind: `to_pixels` undone.
 
     Args:
-        pixels: Float, any shape; nominally in [0, 1], values outside are clipped to what an integer `dtype` holds.
-        dtype: Integers are multiplied by their maximum and rounded to the nearest; floats are stored as they are.
+        pixels: Float, any shape; nominally in [0, 1], values outside are clipped to what `dtype` holds.
+        dtype: Integers are multiplied by their maximum and rounded to the nearest; floats are kept.
 
     Returns:
         Array of `dtype`, same shape.
@@ -143,8 +149,8 @@ def read_image(path: Path) -> Picture:
         Its pixels and all that `write_image` needs to write the same kind of file.
 
     Raises:
-        ImageError: if the file is damaged, or holds what could not be denoised or written back: several pages or
-            frames, CMYK, NaN, an unusual depth.
+        ImageError: if the file is damaged, or holds what could not be denoised or written back: several pages
+            or frames, CMYK, NaN, an unusual depth.
         OSError: if there is no such file, or it may not be read.
     """
     with path.open("rb") as file:
@@ -154,7 +160,7 @@ def read_image(path: Path) -> Picture:
     except ImageError:
         raise
     except MemoryError as error:
-        raise ImageError(f"{path}: too large for this computer's memory, or damaged; crop it first") from error
+        raise ImageError(f"{path}: too large for this computer's memory, or damaged; crop it") from error
     except Exception as error:  # decoders answer damage with any kind: IndexError, SyntaxError, RuntimeError
         raise _damaged(path, error) from error
 
@@ -170,7 +176,7 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
         like: The picture it was made from; its alpha channel is written untouched.
 
     Raises:
-        ImageError: if the format cannot hold the picture without loss, or `pixels` has another shape or a NaN.
+        ImageError: if the format cannot hold the picture without loss, or for another shape or a NaN.
         OSError: if the folder is missing, or the file cannot be written.
     """
     _check_fits(path, like)
@@ -196,8 +202,8 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
     """List the image files a person means by some files, folders and glob patterns.
 
     Args:
-        inputs: Files are taken whatever their suffix; folders are searched to any depth for known suffixes, without
-            hidden files and folders, in sorted order; patterns that no shell expanded are expanded.
+        inputs: Files are taken whatever their suffix; folders are searched to any depth for known suffixes,
+            without hidden files and folders, in sorted order; patterns that no shell expanded are expanded.
 
     Returns:
         Paths in the order of `inputs`, each file once.
@@ -243,7 +249,7 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
         return _read_tiff
     if not head:
         raise ImageError(f"{path}: the file is empty; copy it again from its source")
-    raise ImageError(f"{path}: damaged, or not a PNG, JPEG, TIFF, WebP or BMP file; convert it to one of these")
+    raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP or BMP; convert it to one of these")
 
 
 def _picture(path: Path, array: Array, **kept: Any) -> Picture:
@@ -324,6 +330,8 @@ def _read_jpeg_or_bmp(path: Path) -> Picture:
         mode = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}.get(image.mode)
         if mode is None:
             raise ImageError(f"{path}: {image.mode} colours are not supported; convert it to RGB first")
+        if image.width * image.height > MOST_PIXELS_PER_BYTE * path.stat().st_size:
+            raise ValueError(f"too short for {image.width} x {image.height} pixels")
         image.load()
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
@@ -338,7 +346,7 @@ def _read_tiff(path: Path) -> Picture:
         series = [one for one in tif.series if not one.keyframe.is_reduced]  # a preview is no page
         planes = sum(one.size // one.keyframe.size for one in series)
         if complaints:
-            raise _damaged(path, complaints[0])
+            raise _damaged(path, complaints[0].getMessage())
         page = series[0].keyframe if series else tif.pages.first
         if planes != 1 or page.axes not in ("YX", "YXS", "SYX"):
             stack = f"a stack of {planes} pages, each {page.axes}"
@@ -346,19 +354,16 @@ def _read_tiff(path: Path) -> Picture:
         alpha_kind = _check_tiff_kind(path, page)
         _check_tiff_whole(path, page, tif.filehandle.size)
         array = page.asarray()
+        icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
+        stated = "XResolution" in page.tags and min(page.resolution) > 0
+        resolution = (*page.resolution, page.resolutionunit) if stated else None
     array = np.moveaxis(array, 0, 2) if page.axes == "SYX" else array
     array = array * np.uint8(255) if array.dtype == bool else array
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         array = np.iinfo(array.dtype).max - array
-    stated = "XResolution" in page.tags and min(page.resolution) > 0
-    return _picture(
-        path,
-        array,
-        icc=page.iccprofile or b"",
-        resolution=(*page.resolution, page.resolutionunit) if stated else None,
-        compression=TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE),
-        alpha_kind=alpha_kind,
-    )
+    compression = TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE)
+    kept = {"icc": icc, "resolution": resolution, "compression": compression}
+    return _picture(path, array, alpha_kind=alpha_kind, **kept)
 
 
 def _check_tiff_kind(path: Path, page: tifffile.TiffPage) -> int:
@@ -391,20 +396,15 @@ def _check_tiff_whole(path: Path, page: tifffile.TiffPage, size: int) -> None:
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
+def _complaints() -> Iterator[list[logging.LogRecord]]:
     """Collect the errors tifffile only logs: it drops a tag or page it cannot read, and the rest is wrong."""
-    messages: list[str] = []
     thread = threading.get_ident()
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread:
-                messages.append(record.getMessage())
-
-    listener = Listener(logging.ERROR)
+    listener = BufferingHandler(capacity=sys.maxsize)
+    listener.setLevel(logging.ERROR)
+    listener.addFilter(lambda record: record.thread == thread)
     tifffile.logger().addHandler(listener)
     try:
-        yield messages
+        yield listener.buffer
     finally:
         tifffile.logger().removeHandler(listener)
 
@@ -432,6 +432,8 @@ def _check_fits(path: Path, like: Picture) -> None:
         problem, remedy = "premultiplied transparency or an extra channel", ".tif"
     elif like.alpha is not None and suffix in (".jpg", ".jpeg", ".bmp"):
         problem, remedy = "transparency", ".png or .tif"
+    elif len(like.exif) > LARGEST_JPEG_EXIF and suffix in (".jpg", ".jpeg"):
+        problem, remedy = f"{len(like.exif)} bytes of EXIF", ".png"
     elif max(height, width) > LONGEST_SIDE.get(suffix, math.inf):
         problem, remedy = f"{width} x {height} pixels", ".png or .tif"
     else:
@@ -494,7 +496,7 @@ def _write_pillow(file: BinaryIO, samples: Array, like: Picture, kind: str, opti
 
 def _pixels_per_metre(like: Picture) -> tuple[float, float] | None:
     """Resolution in the unit of PNG and BMP; None if it has no unit of length, or is beyond their 32 bits."""
-    x, y, unit = like.resolution or (0, 0, RESUNIT.NONE)
-    units_per_metre = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETER: 100}.get(RESUNIT(unit), 0)
-    per_metre = (x * units_per_metre, y * units_per_metre)
-    return per_metre if min(per_metre) > 0 and max(per_metre) < 2**31 else None
+    if like.resolution is None or like.resolution[2] not in UNITS_PER_METRE:
+        return None
+    x, y = (length * UNITS_PER_METRE[like.resolution[2]] for length in like.resolution[:2])
+    return (x, y) if 0.5 < x < 2**31 and 0.5 < y < 2**31 else None

@@ -59,6 +59,13 @@ def _log_determinant(lower: _Rows) -> PixelMap:
     return 2 * torch.stack([row[-1] for row in lower]).log().sum(0)
 
 
+def log_volume(variance: Variance) -> PixelMap:
+    """1/2 log |Sigma| of each pixel: how much is uncertain, all channels together."""
+    if variance.ndim == 4:
+        return 0.5 * variance.log().sum(1)
+    return 0.5 * _log_determinant(_cholesky(variance))
+
+
 def _squares(vector: list[Tensor]) -> PixelMap:
     return torch.stack(vector).square().sum(0)
 

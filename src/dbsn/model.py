@@ -5,7 +5,9 @@ prediction variance at a pixel do not depend on that pixel (tests/property/test_
 losses do not belong here. Wu et al. 2020, sec. 3; docs/math.md.
 """
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,13 +16,15 @@ from torch.nn import functional
 from dbsn.config import DBSNConfig, ModelConfig
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.networks.dbsn import DBSN
-from dbsn.networks.estimator import NoiseEstimator, measure
+from dbsn.networks.estimator import MEASURES, NoiseEstimator, beside_measurement, measure
 from dbsn.networks.grid import Grid
 from dbsn.networks.layers import PixelMLP, initialise, lower_triangular, outer_square
 from dbsn.networks.unet import zero_residuals
-from dbsn.types import Image, Variance
+from dbsn.types import Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no total variance is smaller
+_NOISE_PACE = 5.0  # learning rate of the noise estimate, in learning rates of the network
+_TYPICAL_STD = 0.1  # of noise, in network units: where the search for flat pixels begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +41,8 @@ class Estimate:
     """Noise variance Sigma_n."""
     total_var: Variance
     """Variance of noisy - mean, learned without asking how it splits."""
+    flat_below: PixelMap
+    """1/2 log |Sigma| of the total variance below which a pixel of this intensity is among its image's flattest."""
 
     def fused(self) -> tuple[Image, Image]:
         """Posterior mean and posterior variance of each channel, both (b, c, h, w)."""
@@ -60,16 +66,24 @@ class BlindSpotModel(nn.Module):
         entries = channels * (channels + 1) // 2 if self.full else channels
         self.prediction_head = PixelMLP(self.network.out_features, config.head_width, entries, 3)
         self.total_head = PixelMLP(self.network.out_features, config.head_width, entries, 3)
+        self.flatness = PixelMLP((1 + MEASURES) * channels, config.head_width, 1, 3)
         self.noise_estimator = NoiseEstimator(channels, config.noise, config.estimator_width)
         initialise(self)
         zero_residuals(self)
-        for stack in (self.prediction_head, self.total_head, self.noise_estimator.mlp):
+        for stack in (self.prediction_head, self.total_head, self.flatness, self.noise_estimator.mlp):
             nn.init.zeros_(stack.last.weight)
 
     @property
     def multiple(self) -> int:
         """Height and width of an image given with a `phase` are multiples of this."""
         return self.network.multiple
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The optimiser's groups: what describes the noise is small, has far to go, and learns faster."""
+        quick = [*self.noise_estimator.parameters(), *self.flatness.parameters()]
+        chosen = {id(parameter) for parameter in quick}
+        others = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
+        return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _NOISE_PACE}]
 
     def normalise(self, image: Image) -> Image:
         """Intensities to network units."""
@@ -102,6 +116,7 @@ class BlindSpotModel(nn.Module):
             mean_var=self._variance(self.prediction_head(features)),
             noise_var=self.noise_variance(mean, measurement, normalised=True),
             total_var=self._variance(self.total_head(features), _ROUNDING_VAR * self.config.scale**2),
+            flat_below=self._flat_below(mean.detach(), measurement),
         )
 
     def noise_variance(self, image: Image, measurement: Tensor, normalised: bool = False) -> Variance:
@@ -111,6 +126,10 @@ class BlindSpotModel(nn.Module):
         """
         image = image.detach() if normalised else self.normalise(image)
         return self.noise_estimator(image, measurement) * self.config.scale**2
+
+    def _flat_below(self, mean: Image, measurement: Tensor) -> PixelMap:
+        raw = self.flatness(beside_measurement(mean, measurement))[:, 0]
+        return raw + self.config.channels * math.log(_TYPICAL_STD * self.config.scale)
 
     def _variance(self, raw: Tensor, least: float = 0.0) -> Variance:
         """Raw head output to a variance (b, c, h, w) or a covariance (b, c, c, h, w), intensities squared (H1)."""

@@ -34,6 +34,8 @@ class Batch:
     """The grid phase to evaluate; None for all pixels."""
     pixels: int
     """Pixels that are predicted."""
+    seed: int = 0
+    """Of whatever else the step draws."""
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, images channels-last."""
@@ -108,6 +110,7 @@ class Patches:
             measurement=torch.cat([self.data.measurements[index] for index in chosen]),
             phase=(row, column) if self.spacing > 1 else None,
             pixels=self.batch * (self.size // self.spacing) ** 2,
+            seed=seed % 2**63,
         )
 
     def _patch(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from dbsn.config import ModelConfig, TrainConfig
-from dbsn.likelihood import as_covariance, channel_variance, constrained_nll, fusion_share, gaussian_nll, marginal_nll
+from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gaussian_nll, log_volume, marginal_nll
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.patches import Batch, ImageSet, Patches, as_tensor, hold_out, intensity_range
 from dbsn.train import Losses, LossOf, Progress, train
-from dbsn.types import Features, Image, Scalar, Variance
+from dbsn.types import Image, Scalar
 
+_PROBED = 4  # one patch in so many is disturbed
+_PROBE = 0.5  # by this many standard deviations of its noise
 _HELD_OUT_SIDE = 240
 _HELD_OUT_IMAGES = 8
 
@@ -85,9 +87,8 @@ def self_supervised_loss(config: TrainConfig) -> LossOf:
             terms["mean"] = _average(fused_squared_error(estimate), valid)
         learns_mean = residual if not staged and config.mean == "likelihood" else fixed
         if config.loss == "envelope":
-            terms["noise"] = _average(
-                envelope_loss(estimate.total_var.detach(), estimate.noise_var, config.quantile), valid
-            )
+            terms["flat"] = _average(flat_loss(estimate, config.quantile), valid)
+            terms["noise"] = noise_loss(model, batch, estimate, valid)
             terms["prediction"] = _average(
                 marginal_nll(learns_mean, estimate.mean_var, estimate.noise_var.detach()), valid
             )
@@ -115,33 +116,42 @@ def fused_squared_error(estimate: Estimate) -> Tensor:
     return (share.square() / size).mean(1)
 
 
-def envelope_loss(total_var: Variance, noise_var: Variance, quantile: float) -> Tensor:
-    """Pinball loss whose minimum is the lower `quantile` of the total variance, in every direction of colour (L3).
+def flat_loss(estimate: Estimate, quantile: float) -> Tensor:
+    """Pinball loss (b, h, w) that puts `flat_below` at the lower quantile of the total variance's volume (L3)."""
+    excess = log_volume(estimate.total_var.detach()) - estimate.flat_below
+    return torch.maximum(quantile * excess, (quantile - 1) * excess)
 
-    Prediction variance is nearly zero somewhere - on walls, skies, and nearly everywhere for differences of
-    channels - so there the total variance is the noise's.
 
-    Returns:
-        (b, h, w), the mean over the axes of colour and their differences.
+def flat_pixels(estimate: Estimate) -> Tensor:
+    """1 where a pixel is among the flattest of its image and intensity, else 0; (b, 1, h, w).
+
+    Blind features decide, so the choice says nothing about the pixel's own noise, and the mean square of what is left
+    there after prediction is the noise variance: without bias, however rough the total variance is.
     """
-    excess = _along_directions(total_var).log() - _along_directions(noise_var).log()
-    return torch.maximum(quantile * excess, (quantile - 1) * excess).mean(1)
+    return (log_volume(estimate.total_var) <= estimate.flat_below).detach().float().unsqueeze(1)
 
 
-def _along_directions(variance: Variance) -> Features:
-    """Quadratic form a' V a for each channel's axis a and each normalised difference of two axes, (b, d, h, w)."""
-    channels = variance.shape[1]
-    if channels == 1:
-        return channel_variance(variance)
-    matrix = as_covariance(variance)
-    own = channel_variance(matrix)
-    pairs = [(i, j) for i in range(channels) for j in range(i)]
-    differences = [(own[:, i] + own[:, j]) / 2 - matrix[:, i, j] for i, j in pairs]
-    return torch.cat([own, torch.stack(differences, 1)], 1)
+def noise_loss(model: BlindSpotModel, batch: Batch, estimate: Estimate, valid: Image) -> Scalar:
+    """Negative log-likelihood of the residuals in flat areas under the noise estimate alone (L4).
+
+    What is left there is the pixel's noise, plus the share of its neighbours' noise that the mean lets through. That
+    share is measured by disturbing the input a little, on the first part of the batch, and taken out.
+    """
+    part = slice(0, max(1, batch.noisy.shape[0] // _PROBED))
+    flat = (flat_pixels(estimate) * valid)[part]
+    level = estimate.noise_std().detach()[part].mean((1, 2, 3), keepdim=True) * _PROBE
+    generator = torch.Generator(level.device).manual_seed(batch.seed)
+    noisy = batch.noisy[part]
+    probe = level * torch.randn(noisy.shape, generator=generator, device=noisy.device)
+    with torch.no_grad():
+        moved = model(noisy + probe, batch.measurement[part], batch.phase).mean - estimate.mean[part]
+    leaked = ((moved / level).square() * flat).sum((2, 3), keepdim=True) / flat.sum((2, 3), keepdim=True).clamp_min(1)
+    residual = (estimate.noisy - estimate.mean).detach()[part] / (1 + leaked).sqrt()
+    return _average(gaussian_nll(residual, estimate.noise_var[part]), flat)
 
 
 def _average(values: Tensor, valid: Tensor) -> Scalar:
-    return (values * valid[:, 0]).sum() / valid.sum()
+    return (values * valid[:, 0]).sum() / valid.sum().clamp_min(1)
 
 
 def held_out_nll(model: BlindSpotModel, images: Sequence[Image], measurements: Sequence[Tensor]) -> float:

@@ -119,7 +119,7 @@ def train(
     accelerator = _accelerator(config, device)
     model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
+    optimizer = torch.optim.Adam(model.parameter_groups(), lr=config.learning_rate, betas=(0.9, 0.99))
     state = _restore(run / CHECKPOINT, model, average, optimizer) if resume else _State()
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
@@ -129,7 +129,7 @@ def train(
         while (share := _share(config, state.step, clock.seconds)) < 1 and not interrupted():
             rate = _learning_rate(config, share)
             for group in optimizer.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["pace"]
             batch = batches(state.step, accelerator.process_index).to(accelerator.device)
             with accelerator.autocast():
                 losses = loss_of(trained, batch, share)

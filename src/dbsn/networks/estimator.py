@@ -63,6 +63,11 @@ def _flat_level(power: Tensor) -> Tensor:
     return 0.5 * variance.nan_to_num(_SMALLEST_STD**2).clamp_min(_SMALLEST_STD**2).log()
 
 
+def beside_measurement(image: Image, measurement: Tensor) -> Tensor:
+    """Each pixel's intensity with its image's measurements: (b, (1 + 5) c, h, w)."""
+    return torch.cat([image, measurement.expand(-1, -1, *image.shape[-2:])], 1)
+
+
 class NoiseEstimator(nn.Module):
     """CNN_est with an image's measurements beside the intensity; without them (`measured=False`) the released one.
 
@@ -86,7 +91,7 @@ class NoiseEstimator(nn.Module):
         """The network's output before any link: (b, levels + pairs, h, w)."""
         if not self.measured:
             return self.mlp(image)
-        return self.mlp(torch.cat([image, measurement.expand(-1, -1, *image.shape[-2:])], 1))
+        return self.mlp(beside_measurement(image, measurement))
 
     def forward(self, image: Image, measurement: Tensor) -> Covariance | Image:
         """Noise variance at each intensity of `image` (E2, E3).

@@ -1,0 +1,76 @@
+"""The Python interface: fit, denoise, predict, save, load."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+
+from dbsn import Denoiser
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def noisy() -> np.ndarray:
+    crop = skimage.data.astronaut()[:96, 150:246] / 255
+    return crop + np.random.default_rng(0).normal(0, 0.1, crop.shape)
+
+
+@pytest.fixture(scope="module")
+def denoiser(noisy: np.ndarray) -> Denoiser:
+    seen: list[int] = []
+    settings = {"network": "grid-tiny", "batch": 4, "patch": 48}
+    made = Denoiser.fit(
+        [noisy, noisy[:50, :40]], steps=20, device="cpu", on_progress=lambda p: seen.append(p.step), **settings
+    )
+    assert seen == list(range(1, 21))
+    return made
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+def test_denoise_gives_back_the_same_kind_and_shape(denoiser: Denoiser, noisy: np.ndarray, dtype: type) -> None:
+    integer = np.issubdtype(dtype, np.integer)
+    image = (noisy.clip(0, 1) * np.iinfo(dtype).max).round().astype(dtype) if integer else noisy.astype(dtype)
+    before = image.copy()
+    result = denoiser.denoise(image)
+    assert result.dtype == dtype
+    assert result.shape == image.shape
+    assert np.array_equal(image, before), "the input is left alone"
+    scale = np.iinfo(dtype).max if integer else 1
+    assert np.abs(result / scale - noisy).mean() < 0.2
+
+
+def test_predict_gives_floats_and_on_request_a_standard_deviation(denoiser: Denoiser, noisy: np.ndarray) -> None:
+    alone = denoiser.predict(noisy)
+    both, std = denoiser.predict(noisy, return_std=True)
+    assert np.array_equal(alone, both)
+    assert std.shape == noisy.shape
+    assert (std >= 0).all()
+    assert 0 < std.mean() < 0.5
+
+
+def test_a_saved_denoiser_denoises_the_same_after_loading(
+    denoiser: Denoiser, noisy: np.ndarray, tmp_path: Path
+) -> None:
+    denoiser.save(tmp_path / "d.safetensors")
+    again = Denoiser.load(tmp_path / "d.safetensors", device="cpu")
+    assert np.array_equal(again.predict(noisy), denoiser.predict(noisy))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 2), (13, 11)])
+def test_the_smallest_images_are_denoised_too(denoiser: Denoiser, size: tuple[int, int]) -> None:
+    result = denoiser.denoise(np.full((*size, 3), 0.5))
+    assert result.shape == (*size, 3)
+    assert np.isfinite(result).all()
+
+
+def test_wrong_shapes_are_refused_in_words(denoiser: Denoiser) -> None:
+    with pytest.raises(ValueError, match="for colour images"):
+        denoiser.denoise(np.zeros((8, 8)))
+    with pytest.raises(ValueError, match="expected \\(height, width\\)"):
+        denoiser.denoise(np.zeros((2, 8, 8, 3)))
+    with pytest.raises(ValueError, match="gray and colour"):
+        Denoiser.fit([np.zeros((8, 8)), np.zeros((8, 8, 3))], steps=1)
+    with pytest.raises(ValueError, match="no image"):
+        Denoiser.fit([], steps=1)

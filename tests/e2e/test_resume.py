@@ -1,0 +1,176 @@
+"""The training loop's promises: killed and resumed = uninterrupted; interrupted = usable; diverged = intact."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from dbsn.checkpoint import load_model, load_tensors
+from dbsn.config import NETWORKS, ModelConfig, TrainConfig
+from dbsn.model import BlindSpotModel
+from dbsn.patches import Batch
+from dbsn.selfsupervised import learn, self_supervised_loss
+from dbsn.train import CHECKPOINT, MODEL, Losses, TrainingDivergedError, train
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = ("--network", "grid-tiny", "--batch", "2", "--patch", "24", "--validations", "8", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def noisy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("noisy")
+    generator = np.random.default_rng(0)
+    for index in range(4):
+        ramp = np.linspace(0, 1, 60, dtype=np.float32) * np.ones((50, 1), np.float32)
+        tifffile.imwrite(folder / f"{index}.tif", ramp + generator.normal(0, 0.1, ramp.shape).astype(np.float32))
+    return folder
+
+
+def training(folder: Path, run: Path, *more: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dbsn", "train", *map(str, more), "-o", str(run)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_killed_at_random_moments_and_resumed_it_ends_with_identical_weights(
+    noisy_folder: Path, tmp_path: Path
+) -> None:
+    start = (str(noisy_folder), *SETTINGS, "--steps", "240")
+    whole = training(noisy_folder, tmp_path / "whole", *start)
+    assert whole.wait(300) == 0
+    moments = random.Random(0)
+    run, kills = tmp_path / "killed", 0
+    for attempt in range(40):
+        process = training(noisy_folder, run, *(("--resume",) if (run / "config.json").exists() else start))
+        if kills < 3:
+            began = time.monotonic()
+            while not (run / CHECKPOINT).exists() and process.poll() is None and time.monotonic() - began < 60:
+                time.sleep(0.01)
+            time.sleep(moments.uniform(0, 1.5 if attempt == 0 else 6))
+            if process.poll() is None:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+        if process.wait(300) == 0:
+            break
+    assert kills >= 1
+    for name in (CHECKPOINT, MODEL):
+        ours, theirs = (load_tensors(tmp_path / which / name)[0] for which in ("killed", "whole"))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+    steps = [line.split(",")[0] for line in (run / "metrics.csv").read_text().splitlines()[1:]]
+    assert steps == sorted(set(steps), key=int), "each step is recorded once"
+
+
+def test_ctrl_c_stops_after_the_step_and_leaves_a_model_that_resumes(noisy_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = training(noisy_folder, run, str(noisy_folder), *SETTINGS, "--steps", "100000")
+    while not (run / "metrics.csv").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert b"--resume" in out
+    assert not err
+    model, about = load_model(run / MODEL)
+    assert about["step"] > 0
+    assert model.config.channels == 1
+    stopped_at = load_tensors(run / CHECKPOINT)[1]["state"]["step"]
+    assert stopped_at >= about["step"]
+
+
+def images() -> list[np.ndarray]:
+    return [np.random.default_rng(i).random((40, 40, 1), np.float32) for i in range(3)]
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_cause_and_remedy_and_the_checkpoint_intact(tmp_path: Path) -> None:
+    config = TrainConfig(steps=40, batch=2, patch=24, validations=20, precision="fp32")
+    model = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
+    usual, calls = self_supervised_loss(config), 0
+
+    def breaks_down(network: BlindSpotModel, batch: Batch, share: float) -> Losses:
+        nonlocal calls
+        calls += 1
+        losses = usual(network, batch, share)
+        return losses if calls < 11 else Losses(terms=losses.terms | {"prediction": torch.tensor(torch.nan)}, shown={})
+
+    noisy = torch.rand(2, 1, 24, 24)
+    batch = Batch(noisy=noisy, measurement=model.measure(noisy), valid=torch.ones_like(noisy), phase=(0, 0), pixels=8)
+    progress = train(
+        model, breaks_down, lambda step, rank: batch, lambda m: 0.0, config, run=tmp_path, about={}, device="cpu"
+    )
+    with pytest.raises(TrainingDivergedError, match=r"step 10: the prediction is nan; resume .* --learning-rate"):
+        list(progress)
+    tensors, header = load_tensors(tmp_path / CHECKPOINT)
+    assert header["state"]["step"] == 10
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert load_model(tmp_path / MODEL)
+
+
+def test_the_best_validation_is_what_is_kept_and_the_learning_rate_follows_the_budget(tmp_path: Path) -> None:
+    config = TrainConfig(steps=60, batch=2, patch=24, validations=6, warmup=0.1, learning_rate=1e-3)
+    model = ModelConfig(network=NETWORKS["grid-tiny"])
+    progress = list(learn(images(), model, config, run=tmp_path, about={}, device="cpu"))
+    figures = {step.step: step.validation for step in progress if step.validation is not None}
+    assert len(figures) == 6
+    assert load_model(tmp_path / MODEL)[1]["step"] == min(figures, key=lambda step: figures[step] or 0.0)
+    rates = [step.learning_rate for step in progress]
+    assert max(rates) == pytest.approx(1e-3, rel=0.05)
+    assert rates.index(max(rates)) == 6
+    assert rates[-1] < 3e-5
+    assert [step.share for step in progress][-1] == 1.0
+
+
+def test_a_budget_in_minutes_ends_in_time(tmp_path: Path) -> None:
+    config = TrainConfig(minutes=0.05, batch=2, patch=24, validations=2)
+    began = time.monotonic()
+    progress = list(
+        learn(images(), ModelConfig(network=NETWORKS["grid-tiny"]), config, run=tmp_path, about={}, device="cpu")
+    )
+    assert time.monotonic() - began < 15
+    assert progress[-1].share == 1.0
+    assert progress[-1].validation is not None
+    assert (tmp_path / MODEL).exists()
+
+
+@pytest.mark.parametrize("setting", [
+    {"loss": "constrained"}, {"loss": "marginal"}, {"mean": "l2"}, {"mean": "likelihood"}, {"quantile": 0.3},
+    {"staged": 1.0}, {"seed": 1}, {"learning_rate": 1e-2}, {"ema": 0.5}, {"patch": 36}, {"batch": 3}, {"clip": 1e-3},
+    {"warmup": 0.5},
+], ids=str)  # fmt: skip
+def test_every_setting_changes_what_is_learned(setting: dict[str, Any], tmp_path: Path) -> None:
+    def weights(name: str, config: TrainConfig) -> dict[str, torch.Tensor]:
+        (tmp_path / name).mkdir()
+        model = ModelConfig(network=NETWORKS["grid-tiny"])
+        list(learn(images(), model, config, run=tmp_path / name, about={}, device="cpu"))
+        return load_tensors(tmp_path / name / MODEL)[0]
+
+    usual = {"steps": 12, "batch": 2, "patch": 24, "validations": 1, "staged": 0.2, "precision": "fp32"}
+    ours, theirs = weights("a", TrainConfig(**usual)), weights("b", TrainConfig(**(usual | setting)))  # type: ignore[arg-type]
+    assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_the_run_folder_says_what_was_asked_and_how_it_went(noisy_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    process = training(noisy_folder, run, str(noisy_folder), *SETTINGS, "--steps", "20")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    asked = json.loads((run / "config.json").read_text())
+    assert len(asked["files"]) == 4
+    assert asked["train"]["steps"] == 20
+    assert asked["model"]["network"]["kind"] == "grid"
+    header = (run / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert header[:3] == ["step", "seconds", "loss"]
+    assert {"mean", "noise", "prediction", "noise_std", "learning_rate", "validation"} <= set(header)
+    assert (run / "preview.png").stat().st_size > 1000
+    assert b"held-out" in out
+    assert b"\x1b[" not in out, "no control characters where there is no terminal"

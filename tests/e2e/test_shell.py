@@ -1,0 +1,157 @@
+"""What a person does from the shell, right and wrong: train, denoise, evaluate, info."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import tifffile
+from PIL import Image
+
+from dbsn.denoiser import Denoiser
+
+pytestmark = pytest.mark.slow
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clean and noisy photographs, gray, and a model trained on the noisy ones for a few seconds."""
+    folder = tmp_path_factory.mktemp("shell")
+    generator = np.random.default_rng(0)
+    for kind in ("clean", "noisy"):
+        (folder / kind / "inner").mkdir(parents=True)
+    camera = skimage.data.camera()
+    crops = {"one.png": camera[:200, :200], "inner/two.png": camera[150:301, 150:340]}
+    noisy = []
+    for name, clean in crops.items():
+        Image.fromarray(clean).save(folder / "clean" / name)
+        noisy.append((clean + generator.normal(0, 25, clean.shape)).clip(0, 255).round().astype(np.uint8))
+        Image.fromarray(noisy[-1]).save(folder / "noisy" / name)
+    settings = {"network": "grid-small", "batch": 8, "patch": 48}
+    Denoiser.fit(noisy, steps=250, device="cpu", **settings).save(folder / "model.safetensors")
+    return folder
+
+
+def test_a_folder_is_denoised_with_its_subfolders_and_nothing_is_overwritten(
+    folder: Path, tmp_path: Path, dbsn_command: Command
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("denoise", folder / "noisy", "-m", folder / "model.safetensors", "-o", out)
+    result = dbsn_command(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert {path.relative_to(out).as_posix() for path in out.rglob("*.png")} == {"one.png", "inner/two.png"}
+    denoised, clean, noisy = (
+        np.asarray(Image.open(path / "one.png"), float) for path in (out, folder / "clean", folder / "noisy")
+    )
+    assert ((denoised - clean) ** 2).mean() < 0.5 * ((noisy - clean) ** 2).mean()
+    assert Image.open(out / "one.png").mode == "L"
+
+    again = dbsn_command(*arguments)
+    assert again.returncode == 2
+    assert again.stderr.startswith("dbsn: ")
+    assert "--overwrite replaces" in again.stderr
+    assert dbsn_command(*arguments, "--overwrite", "--save-std").returncode == 0
+    std = tifffile.imread(out / "one_std.tif")
+    assert std.shape == (200, 200)
+    assert std.dtype == np.float32
+    assert 0 < std.mean() < 25 / 255
+
+
+def test_one_damaged_file_is_named_and_the_rest_is_finished(
+    folder: Path, tmp_path: Path, dbsn_command: Command
+) -> None:
+    (tmp_path / "in").mkdir()
+    whole = (folder / "noisy" / "one.png").read_bytes()
+    (tmp_path / "in" / "a_damaged.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "in" / "b_empty.tif").touch()
+    (tmp_path / "in" / "c_fine.png").write_bytes(whole)
+    Image.new("RGB", (20, 20)).save(tmp_path / "in" / "d_colour.png")
+    result = dbsn_command("denoise", tmp_path / "in", "-m", folder / "model.safetensors", "-o", tmp_path / "out")
+    assert result.returncode == 1
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 3
+    for line, name in zip(lines, ("a_damaged.png", "b_empty.tif", "d_colour.png"), strict=True):
+        assert line.startswith("dbsn: ")
+        assert name in line
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c_fine.png"]
+
+
+def test_evaluate_prints_one_json_object_with_its_protocol(folder: Path, dbsn_command: Command) -> None:
+    model = folder / "model.safetensors"
+    real = dbsn_command("evaluate", "-m", model, "--noisy", folder / "noisy", "--clean", folder / "clean", "--json")
+    assert real.returncode == 0, real.stderr
+    figures = json.loads(real.stdout)
+    assert {"psnr", "ssim", "noisy_psnr", "images", "protocol", "seconds"} <= figures.keys()
+    assert figures["images"] == 2
+    assert figures["protocol"] == "float"
+    assert figures["psnr"] > figures["noisy_psnr"] + 3
+    assert figures["psnr"] > figures["mean_psnr"], "fusion is better than the blind mean"
+
+    synthetic = ("evaluate", "-m", model, "--clean", folder / "clean", "--noise", "awgn:25", "--json")
+    first, again, other = (json.loads(dbsn_command(*synthetic, *more).stdout) for more in ((), (), ("--seed", "1")))
+    assert first["psnr"] == again["psnr"]
+    assert first["psnr"] != other["psnr"]
+    assert first["noisy_psnr"] == pytest.approx(20.17, abs=0.1)
+    assert first["true_noise_std_255"] == pytest.approx(25)
+    rounded = json.loads(dbsn_command(*synthetic, "--protocol", "uint8").stdout)
+    assert rounded["psnr"] != first["psnr"]
+    assert rounded["psnr"] == pytest.approx(first["psnr"], abs=0.05)
+
+
+def test_info_says_what_a_model_is(folder: Path, dbsn_command: Command) -> None:
+    text = dbsn_command("info", folder / "model.safetensors")
+    assert text.returncode == 0
+    assert "gray blind-spot denoiser" in text.stdout
+    facts = json.loads(dbsn_command("info", folder / "model.safetensors", "--json").stdout)
+    assert facts["model"]["network"]["kind"] == "grid"
+    assert facts["parameters"] > 10_000
+
+
+def test_tiles_change_the_memory_and_not_the_result(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    source = folder / "noisy" / "one.png"
+    for tile in ("0", "60"):
+        done = dbsn_command(
+            "denoise", source, "-m", folder / "model.safetensors", "-o", tmp_path / f"{tile}.png", "--tile", tile
+        )
+        assert done.returncode == 0, done.stderr
+    whole, tiled = (np.asarray(Image.open(tmp_path / f"{tile}.png"), int) for tile in ("0", "60"))
+    assert np.abs(whole - tiled).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("denoise", "{f}/noisy", "-m", "{f}/none.safetensors", "-o", "{t}/o"), "none.safetensors: no such model file"),
+        (("denoise", "{f}/nothing", "-m", "{f}/model.safetensors", "-o", "{t}/o"), "nothing"),
+        (("denoise", "{f}/noisy", "-m", "{f}/noisy/one.png", "-o", "{t}/o"), "not a model file"),
+        (("denoise", "{f}/noisy", "-m", "{f}/model.safetensors", "-o", "{t}/o.png"), "one file cannot take 2 images"),
+        (("denoise", "{f}/noisy", "-m", "{f}/model.safetensors", "-o", "{f}/noisy"), "is an input and would"),
+        (("evaluate", "-m", "{f}/model.safetensors", "--clean", "{f}/clean"), "either --noisy DIR"),
+        (("evaluate", "-m", "{f}/model.safetensors", "--clean", "{f}/clean", "--noise", "x"), "expected awgn:25"),
+        (("train", "-o", "{t}/run"), "NOISY: name the noisy images"),
+        (("train", "{f}/noisy", "-o", "{t}/run", "--quantile", "3"), "--quantile: got 3.0"),
+        (("train", "-o", "{t}/run", "--resume"), "no training run here to resume"),
+        (("info", "{f}/none"), "no such model file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)  # fmt: skip
+def test_a_mistake_is_one_line_with_the_remedy_and_status_two(
+    folder: Path, tmp_path: Path, dbsn_command: Command, arguments: tuple[str, ...], message: str
+) -> None:
+    result = dbsn_command(*(argument.format(f=folder, t=tmp_path) for argument in arguments))
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("dbsn: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_help_names_every_command(dbsn_command: Command) -> None:
+    result = dbsn_command("--help")
+    assert result.returncode == 0
+    for command in ("train", "denoise", "evaluate", "info"):
+        assert command in result.stdout

@@ -1,0 +1,51 @@
+"""Tiling covers each pixel once and changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
+from dbsn.infer import predict, tiles
+from dbsn.model import BlindSpotModel
+
+NETWORKS: list[NetworkConfig] = [
+    DBSNConfig(width=8, modules=2),
+    GridConfig(spacing=3, widths=(8, 8), blocks=(1, 1)),
+    GridConfig(spacing=2, widths=(8,), blocks=(1,)),
+]
+
+
+@given(
+    height=st.integers(1, 200), width=st.integers(1, 200), tile=st.integers(0, 100),
+    margin=st.integers(0, 50), multiple=st.integers(1, 12),
+)  # fmt: skip
+def test_tiles_cover_each_pixel_once_and_are_read_with_their_margin(
+    height: int, width: int, tile: int, margin: int, multiple: int
+) -> None:
+    covered = np.zeros((height, width), int)
+    for part in tiles(height, width, tile=tile, margin=margin, multiple=multiple):
+        covered[part.own] += 1
+        for own, read, size in zip(part.own, part.read, (height, width), strict=True):
+            assert read.start == 0 or (own.start - read.start >= margin and read.start % multiple == 0)
+            assert read.stop == size or read.stop - own.stop >= margin
+    assert (covered == 1).all()
+
+
+@pytest.mark.parametrize("noise", ["any", "mg", "awgn"])
+@pytest.mark.parametrize("network", NETWORKS, ids=["dbsn", "grid3", "grid2"])
+def test_a_tiled_image_is_denoised_like_the_whole_one(network: NetworkConfig, noise: str) -> None:
+    torch.manual_seed(1)
+    model = BlindSpotModel(ModelConfig(network=network, channels=3, noise=noise)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    image = np.random.default_rng(0).random((131, 157, 3), np.float32)
+    extras = ("std", "mean", "noise_std")
+    whole = predict(model, image, tile=0, extras=extras)
+    tiled = predict(model, image, tile=50, extras=extras)
+    for name in ("denoised", *extras):
+        expected, got = getattr(whole, name), getattr(tiled, name)
+        assert np.abs(expected - got).max() < 1e-5 * max(1, np.abs(expected).max()), name
+    assert whole.noise_level == pytest.approx(tiled.noise_level, rel=1e-5)
+    assert whole.denoised.std() > 1e-3

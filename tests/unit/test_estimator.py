@@ -1,0 +1,76 @@
+"""What is measured of an image without a network, and the form of each noise family's estimate."""
+
+import pytest
+import torch
+
+from dbsn.networks.estimator import MEASURES, NoiseEstimator, measure
+
+
+def level(image: torch.Tensor) -> torch.Tensor:
+    return measure(image).unflatten(1, (image.shape[1], MEASURES))[0, :, 0, 0, 0].exp()
+
+
+@pytest.mark.parametrize("std", [0.02, 0.1, 0.4])
+def test_the_level_of_white_noise_on_a_smooth_image_is_found(std: float, generator: torch.Generator) -> None:
+    ramp = torch.linspace(-1, 1, 256).expand(1, 2, 256, 256)
+    noisy = ramp + std * torch.randn(1, 2, 256, 256, generator=generator)
+    torch.testing.assert_close(level(noisy), torch.full((2,), std), rtol=0.08, atol=0)
+
+
+def test_texture_over_half_of_the_image_does_not_count_as_noise(generator: torch.Generator) -> None:
+    noisy = 0.05 * torch.randn(1, 1, 256, 256, generator=generator)
+    noisy[..., :128] += torch.randn(1, 1, 256, 128, generator=generator)
+    torch.testing.assert_close(level(noisy), torch.full((1,), 0.05), rtol=0.15, atol=0)
+
+
+def test_areas_without_any_noise_such_as_clipped_ones_do_not_count(generator: torch.Generator) -> None:
+    noisy = 0.05 * torch.randn(1, 1, 256, 256, generator=generator)
+    noisy[..., :128] = 1.0
+    torch.testing.assert_close(level(noisy), torch.full((1,), 0.05), rtol=0.15, atol=0)
+
+
+def test_brighter_halves_that_are_noisier_are_seen(generator: torch.Generator) -> None:
+    clean = torch.linspace(0, 1, 256).expand(1, 1, 256, 256)
+    noisy = clean + (0.02 + 0.2 * clean) * torch.randn(1, 1, 256, 256, generator=generator)
+    _, dark, bright, dark_mean, bright_mean = measure(noisy).flatten().tolist()
+    assert dark < 0.1
+    assert bright > 0.7
+    assert dark_mean == pytest.approx(0.25, abs=0.02)
+    assert bright_mean == pytest.approx(0.75, abs=0.02)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 300), (8, 8)])
+def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
+    assert measure(torch.rand(2, 3, *size)).isfinite().all()
+    assert measure(torch.zeros(2, 3, *size)).isfinite().all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("family", ["awgn", "hg", "mg", "any"])
+def test_each_family_has_its_form(family: str, channels: int) -> None:
+    torch.manual_seed(0)
+    estimator = NoiseEstimator(channels, family, width=8)  # type: ignore[arg-type]
+    image = torch.rand(2, channels, 6, 5)
+    variance = estimator(image, measure(image)).detach()
+    full = family in ("mg", "any") and channels == 3
+    assert variance.shape == ((2, 3, 3, 6, 5) if full else (2, channels, 6, 5))
+    varies_in_space = bool((variance != variance[..., :1, :1]).any())
+    assert varies_in_space == (family in ("hg", "any"))
+    if family == "awgn":
+        assert torch.equal(variance, variance[:, :1].expand_as(variance))
+    if full:
+        matrix = variance.permute(0, 3, 4, 1, 2)
+        assert torch.equal(matrix, matrix.mT)
+        assert (torch.linalg.eigvalsh(matrix) > 0).all()
+    assert (variance[0] != variance[1]).any(), "each image has its own"
+
+
+def test_untrained_it_gives_back_the_measured_level_and_follows_it() -> None:
+    torch.manual_seed(0)
+    estimator = NoiseEstimator(1, "hg", width=8)
+    torch.nn.init.zeros_(estimator.mlp.last.weight)
+    torch.nn.init.zeros_(estimator.mlp.last.bias)
+    for std in (0.01, 0.3):
+        noisy = std * torch.randn(1, 1, 128, 128)
+        expected = level(noisy).square().expand(1, 1, 128, 128)
+        torch.testing.assert_close(estimator(noisy, measure(noisy)), expected.reshape(1, 1, 128, 128))

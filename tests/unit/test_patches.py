@@ -1,0 +1,104 @@
+"""Patches: a pure function of seed and step, even over pixels, any image size; what is held out stays out."""
+
+import numpy as np
+import pytest
+import torch
+
+from dbsn.patches import Batch, ImageSet, Patches, as_tensor, hold_out, intensity_range
+
+
+def patches_of(images: list[np.ndarray], *, size: int = 12, batch: int = 8, spacing: int = 3, seed: int = 0) -> Patches:
+    data = ImageSet(images=images, measurements=[torch.full((1, 1, 1, 1), float(i)) for i in range(len(images))])
+    return Patches(data, size=size, batch=batch, multiple=6, spacing=spacing, seed=seed)
+
+
+def ramp(height: int, width: int) -> np.ndarray:
+    """Every pixel's value is its own number, exactly."""
+    return np.arange(height * width, dtype=np.float32).reshape(height, width, 1)
+
+
+def same(first: Batch, second: Batch) -> bool:
+    return torch.equal(first.noisy, second.noisy) and first.phase == second.phase
+
+
+def test_a_steps_batch_is_the_same_whenever_it_is_asked_for_and_differs_from_every_other() -> None:
+    images = [ramp(40, 50)]
+    first, again = patches_of(images), patches_of(images)
+    again(3)
+    assert same(first(7), again(7))
+    assert not same(first(7), first(8))
+    assert not same(first(7), first(7, 1))
+    assert not same(first(7), patches_of(images, seed=1)(7))
+
+
+def test_images_are_drawn_in_proportion_to_their_pixels() -> None:
+    drawn = patches_of([ramp(20, 20), ramp(40, 60)], batch=1000)(0).measurement.flatten()
+    assert float(drawn.mean()) == pytest.approx(2400 / 2800, abs=0.04)
+
+
+def test_every_pixel_is_seen_and_none_far_more_often_than_the_average() -> None:
+    patches = patches_of([ramp(30, 40)], batch=500)
+    counts = torch.zeros(1200)
+    for step in range(8):
+        seen = patches(step).noisy.flatten().long()
+        counts += torch.bincount(seen, minlength=1200)
+    share = counts / counts.mean()
+    assert share.min() > 0.2
+    assert share.max() < 2.5
+
+
+def test_patches_are_flipped_and_transposed() -> None:
+    noisy = patches_of([ramp(12, 12)], batch=64)(0).noisy
+    corners = {tuple(int(patch[0, i, j]) for i, j in ((0, 0), (0, -1), (-1, 0))) for patch in noisy}
+    assert len(corners) == 8
+
+
+def test_an_image_smaller_than_a_patch_is_padded_and_the_padding_does_not_count() -> None:
+    batch = patches_of([ramp(5, 7), ramp(30, 30)], size=12, batch=50)(0)
+    assert batch.noisy.shape == (50, 1, 12, 12)
+    small = batch.valid.sum((1, 2, 3)) < 144
+    assert small.any()
+    assert set(batch.valid[small].sum((1, 2, 3)).tolist()) == {35.0}
+    assert (batch.noisy[batch.valid == 0] == 0).all()
+
+
+def test_the_patch_shrinks_to_the_largest_image_but_not_below_the_networks_multiple() -> None:
+    assert patches_of([ramp(20, 20)], size=96).size == 18
+    assert patches_of([ramp(3, 3)], size=96).size == 6
+
+
+def test_a_network_without_phases_gets_whole_patches() -> None:
+    batch = patches_of([ramp(30, 30)], spacing=1)(0)
+    assert batch.phase is None
+    assert batch.pixels == 8 * 144
+    assert patches_of([ramp(30, 30)])(0).pixels == 8 * 16
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 8, 30, 100])
+def test_held_out_pixels_are_never_learned_from(count: int) -> None:
+    images = [ramp(40, 10) + 1000 * i for i in range(count)]
+    learned, held = hold_out(images)
+    first, second = (set(np.concatenate([image.ravel() for image in part])) for part in (learned, held))
+    assert not first & second
+    assert len(first | second) == 400 * count
+    assert 0.02 < len(second) / (400 * count) < 0.15
+
+
+def test_a_single_row_is_learned_from_and_held_out_rather_than_lost() -> None:
+    learned, held = hold_out([ramp(1, 10)])
+    assert learned[0].size == held[0].size == 10
+
+
+def test_the_intensity_range_ignores_single_outliers_and_integers_span_their_type() -> None:
+    image = np.full((400, 400, 1), 100.0, np.float32)
+    image[:200] = 300.0
+    image[0, 0] = 1e9
+    assert intensity_range([image]) == pytest.approx((200.0, 100.0))
+    integers = np.array([0, 255], np.uint8).repeat(80_000).reshape(400, 400, 1)
+    assert intensity_range([integers]) == pytest.approx((0.5, 0.5))
+
+
+def test_integers_and_floats_become_the_same_intensities() -> None:
+    image = np.array([[[0], [51]], [[204], [255]]], np.uint8)
+    torch.testing.assert_close(as_tensor(image).flatten(), torch.tensor([0.0, 0.2, 0.8, 1.0]))
+    torch.testing.assert_close(as_tensor(image), as_tensor(image.astype(np.float64) / 255))
