@@ -312,8 +312,6 @@ def _read_webp(path: Path) -> Picture:
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     (size,) = struct.unpack_from("<I", data, 4)
-    if size + 8 > len(data):
-        raise ValueError(f"ends {size + 8 - len(data)} bytes early")
     offset = 12
     while offset < size + 8:
         kind, length = struct.unpack_from("<4sI", data, offset)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from dbsn.config import DBSNConfig, ModelConfig
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.networks.dbsn import DBSN
-from dbsn.networks.estimator import MEASURES, NoiseEstimator, beside_measurement, measure
+from dbsn.networks.estimator import MEASURES, NoiseEstimator, beside_measurement, measure, measured_variance
 from dbsn.networks.grid import Grid
 from dbsn.networks.layers import PixelMLP, initialise, lower_triangular, outer_square
 from dbsn.networks.unet import zero_residuals
@@ -24,7 +24,6 @@ from dbsn.types import Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no total variance is smaller
 _NOISE_PACE = 5.0  # learning rate of the noise estimate, in learning rates of the network
-_TYPICAL_STD = 0.1  # of noise, in network units: where the search for flat pixels begins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,27 +108,26 @@ class BlindSpotModel(nn.Module):
         if measurement is None:
             measurement = self.measure(noisy)
         features = self.network.features(self.normalise(noisy), phase)
-        mean = self.network.mean(features).float()
+        mean = self.network.mean(features) * self.config.scale + self.config.offset
         return Estimate(
             noisy=noisy if phase is None else self.network.observed(noisy, phase),
-            mean=mean * self.config.scale + self.config.offset,
+            mean=mean,
             mean_var=self._variance(self.prediction_head(features)),
-            noise_var=self.noise_variance(mean, measurement, normalised=True),
+            noise_var=self.noise_variance(mean.detach(), measurement),  # the mean must not make the noise look likely
             total_var=self._variance(self.total_head(features), _ROUNDING_VAR * self.config.scale**2),
             flat_below=self._flat_below(mean.detach(), measurement),
         )
 
-    def noise_variance(self, image: Image, measurement: Tensor, normalised: bool = False) -> Variance:
-        """CNN_est: noise variance, in intensities squared, at each intensity of `image` (blind mean, or clean).
-
-        The gradient does not reach `image`: the mean is not there to make the noise look likely.
-        """
-        image = image.detach() if normalised else self.normalise(image)
-        return self.noise_estimator(image, measurement) * self.config.scale**2
+    def noise_variance(self, image: Image, measurement: Tensor) -> Variance:
+        """CNN_est: noise variance, intensities squared, at each intensity of `image` (blind mean, or clean)."""
+        return self.noise_estimator(self.normalise(image), measurement) * self.config.scale**2
 
     def _flat_below(self, mean: Image, measurement: Tensor) -> PixelMap:
-        raw = self.flatness(beside_measurement(mean, measurement))[:, 0]
-        return raw + self.config.channels * math.log(_TYPICAL_STD * self.config.scale)
+        """Where L3 puts the limit of flatness; it starts at the measured noise."""
+        image = self.normalise(mean)
+        started = 0.5 * measured_variance(image, measurement).log().sum(1)
+        raw = self.flatness(beside_measurement(image, measurement))[:, 0]
+        return raw + started + self.config.channels * math.log(self.config.scale)
 
     def _variance(self, raw: Tensor, least: float = 0.0) -> Variance:
         """Raw head output to a variance (b, c, h, w) or a covariance (b, c, c, h, w), intensities squared (H1)."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
@@ -21,6 +21,7 @@ NETWORKS: list[NetworkConfig] = [
     height=st.integers(1, 200), width=st.integers(1, 200), tile=st.integers(0, 100),
     margin=st.integers(0, 50), multiple=st.integers(1, 12),
 )  # fmt: skip
+@settings(deadline=None)
 def test_tiles_cover_each_pixel_once_and_are_read_with_their_margin(
     height: int, width: int, tile: int, margin: int, multiple: int
 ) -> None:

@@ -65,12 +65,24 @@ def test_each_family_has_its_form(family: str, channels: int) -> None:
     assert (variance[0] != variance[1]).any(), "each image has its own"
 
 
-def test_untrained_it_gives_back_the_measured_level_and_follows_it() -> None:
-    torch.manual_seed(0)
-    estimator = NoiseEstimator(1, "hg", width=8)
+def untrained(channels: int = 1) -> NoiseEstimator:
+    estimator = NoiseEstimator(channels, "hg", width=8)
     torch.nn.init.zeros_(estimator.mlp.last.weight)
     torch.nn.init.zeros_(estimator.mlp.last.bias)
-    for std in (0.01, 0.3):
-        noisy = std * torch.randn(1, 1, 128, 128)
-        expected = level(noisy).square().expand(1, 1, 128, 128)
-        torch.testing.assert_close(estimator(noisy, measure(noisy)), expected.reshape(1, 1, 128, 128))
+    return estimator
+
+
+@pytest.mark.parametrize("std", [0.01, 0.3])
+def test_untrained_it_gives_back_the_measured_level(std: float, generator: torch.Generator) -> None:
+    noisy = std * torch.randn(1, 2, 128, 128, generator=generator)
+    variance = untrained(2)(torch.zeros(1, 2, 4, 4), measure(noisy))
+    torch.testing.assert_close(variance.sqrt(), torch.full_like(variance, std), rtol=0.1, atol=0)
+
+
+def test_untrained_it_continues_photon_noise_beyond_the_intensities_that_were_flat(generator: torch.Generator) -> None:
+    clean = torch.linspace(0, 0.5, 256).expand(1, 1, 256, 256)
+    noisy = clean + (0.001 + 0.02 * clean).sqrt() * torch.randn(1, 1, 256, 256, generator=generator)
+    asked = torch.tensor([0.0, 0.25, 1.0]).reshape(1, 1, 1, 3)
+    ratio = untrained()(asked, measure(noisy)) / (0.001 + 0.02 * asked)
+    torch.testing.assert_close(ratio[..., 1:], torch.ones(1, 1, 1, 2), rtol=0.25, atol=0)
+    assert 0.3 < ratio[..., 0].item() < 4

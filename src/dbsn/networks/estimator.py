@@ -19,6 +19,8 @@ _MEASURED_QUANTILE = 0.1
 _CHI2_16_QUANTILE = 9.312 / 16  # 10 % quantile of the mean of 16 squared standard normals
 _SMALLEST_STD = 1e-3
 _NO_DETAIL_STD = 0.1
+_LEAST_CONTRAST = 0.05
+_MOST_RISE = 9.0
 
 
 def noise_std_link(raw: Tensor) -> Tensor:
@@ -61,6 +63,24 @@ def _flat_level(power: Tensor) -> Tensor:
     known = power.masked_fill(power <= _SMALLEST_STD**2, torch.nan)
     variance = torch.nanquantile(known, _MEASURED_QUANTILE, -1, keepdim=True) / _CHI2_16_QUANTILE
     return 0.5 * variance.nan_to_num(_SMALLEST_STD**2).clamp_min(_SMALLEST_STD**2).log()
+
+
+def measured_variance(image: Image, measurement: Tensor) -> Image:
+    """Noise variance at each intensity as measured: the straight line through the darker and the brighter half (E1).
+
+    Photon noise is such a line. It is kept within factors of what was measured, because the halves may lie close
+    together and the intensities far beyond.
+    """
+    level, dark, bright, dark_mean, bright_mean = _by_kind(measurement, image.shape[1]).unbind(2)
+    low, high = (2 * (level + dark)).exp(), (2 * (level + bright)).exp()
+    slope = (high - low) / (bright_mean - dark_mean).clamp_min(_LEAST_CONTRAST)
+    line = low + slope * (image - dark_mean)
+    return torch.minimum(torch.maximum(line, torch.minimum(low, high) / 2), torch.maximum(low, high) * _MOST_RISE)
+
+
+def _by_kind(measurement: Tensor, channels: int) -> Tensor:
+    """The measurements as (b, c, 5, 1, 1)."""
+    return measurement.unflatten(1, (channels, MEASURES))
 
 
 def beside_measurement(image: Image, measurement: Tensor) -> Tensor:
@@ -106,20 +126,16 @@ class NoiseEstimator(nn.Module):
         """
         size = image.shape[-2:]
         if self.per_image and self.measured:
-            image = self._measured(measurement, 3, 4).mean(2)
+            image = _by_kind(measurement, self.channels)[:, :, -2:].mean(2)
         raw = self.raw(image, measurement).expand(-1, -1, *size)
         std = noise_std_link(raw[:, : self.levels])
         if self.measured:
-            level = self._measured(measurement, 0)[:, :, 0].exp()
-            at_start = noise_std_link(raw.new_zeros(()))
-            std = std / at_start * (level.mean(1, keepdim=True) if self.levels == 1 else level)
+            level = measured_variance(image, measurement)
+            level = level.mean(1, keepdim=True) if self.levels == 1 else level
+            std = std / noise_std_link(raw.new_zeros(())) * level.sqrt()
         std = std.expand(-1, self.channels, -1, -1)
         if not self.full:
             return std.square()
         factor = lower_triangular(torch.ones_like(std), raw[:, self.levels :])
         correlation_factor = factor / factor.square().sum(2, keepdim=True).sqrt()
         return outer_square(correlation_factor * std.unsqueeze(2))
-
-    def _measured(self, measurement: Tensor, *which: int) -> Tensor:
-        """Some of each channel's measurements: (b, c, len(which), 1, 1)."""
-        return measurement.unflatten(1, (self.channels, MEASURES))[:, :, list(which)]
