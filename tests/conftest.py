@@ -1,9 +1,11 @@
 """Shape checks on every annotated function of the package, and small helpers that several tests use."""
 
+import io
 import os
-import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +41,25 @@ def golden() -> Callable[[str], dict[str, np.ndarray]]:
     return load
 
 
-@pytest.fixture
-def dbsn_command() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command line in a process of its own."""
+@dataclass(frozen=True)
+class Finished:
+    """What a command left on the screen, and its exit status."""
 
-    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "dbsn", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=600)
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def dbsn_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
+    """Run the command line, in this process: torch is loaded once for all tests."""
+    from dbsn.cli import main
+
+    def run(*arguments: object) -> Finished:
+        monkeypatch.setattr(sys, "argv", ["dbsn", *map(str, arguments)])
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_:
+            main()
+        return Finished(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
 
     return run

@@ -1,7 +1,7 @@
 """The command line: one dataclass a command, each with `run`; torch is loaded inside it, so that --help is quick.
 
 `main` turns what a person did wrong into one line on stderr and exit status 2; files that failed while others went
-through into a line each and status 1 (tests/e2e/test_cli.py).
+through into a line each and status 1 (tests/e2e/test_shell.py).
 """
 
 import json
@@ -9,13 +9,15 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from dbsn.config import NETWORKS, ModelConfig, NetworkName, NoiseFamily, TrainConfig
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dbsn.denoiser import Denoiser
     from dbsn.evaluate import Pair
 
@@ -23,6 +25,13 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 ModelFile = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+
+
+class TrainFlags(TrainConfig):
+    """`TrainConfig` as typed; checked when the command runs, so that a mistake is one line."""
+
+    def __post_init__(self) -> None:
+        """Leave the checks to `TrainConfig`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,38 +45,51 @@ class Train:
     network: NetworkName = "grid"
     """Blind-spot network."""
     noise: NoiseFamily = "any"
-    """Form of the noise: awgn (one level an image), hg (a level for each intensity), mg (a channel covariance an
-    image), any (a channel covariance for each intensity)."""
+    """Form of the noise: awgn (one level an image), hg (a level for each intensity, Poisson-Gaussian included), mg (a
+    channel covariance an image), any (a channel covariance for each intensity)."""
     resume: bool = False
-    """Go on with the run in --output, with the settings it was started with."""
+    """Go on with the run in --output as it was started; only budget, learning rate and precision may change."""
     device: Device = "auto"
     """Where to compute."""
-    settings: tyro.conf.OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    settings: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
 
     def run(self) -> int:
         """Train; 0 if every input file could be read."""
         from dbsn import runs
         from dbsn.screen import show_training
+        from dbsn.train import is_main_process
 
         failures: list[str] = []
         if self.resume:
-            asked = runs.saved_config(self.output)
-            if self.settings not in (TrainConfig(), asked.train):
-                raise ValueError(f"--resume: the run in {self.output} has its own settings; leave them out")
-            print(f"resuming the run in {self.output}: {len(asked.files)} images")
-            progress = runs.go_on(self.output, device=self.device)
+            progress = runs.go_on(self.output, self._changes(), device=self.device)
         else:
             if not self.noisy:
                 raise ValueError("NOISY: name the noisy images (files or folders) to learn from")
+            settings = TrainConfig(**asdict(self.settings))
+            runs.check_free(self.output)
             files, images, failures = runs.load_folder(self.noisy)
-            report_failures(failures)
-            megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
-            kind = "gray" if images[0].shape[2] == 1 else "colour"
-            print(f"{len(images)} {kind} images, {megapixels:.1f} megapixels")
             model = ModelConfig(network=NETWORKS[self.network], noise=self.noise)
-            progress = runs.start(files, images, model, self.settings, self.output, device=self.device)
-        show_training(progress, self.output)
+            if is_main_process():
+                report_failures(failures)
+                megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
+                kind = "gray" if images[0].shape[2] == 1 else "colour"
+                print(f"{len(images)} {kind} images, {megapixels:.1f} megapixels", flush=True)
+            progress = runs.start(files, images, model, settings, self.output, device=self.device)
+        if is_main_process():
+            show_training(progress, self.output)
+        else:
+            for _ in progress:
+                pass
         return 1 if failures else 0
+
+    def _changes(self) -> dict[str, Any]:
+        """Training settings given beside --resume; the others are the run's."""
+        usual = Train(output=self.output)
+        given = [name for name in ("noisy", "network", "noise") if getattr(self, name) != getattr(usual, name)]
+        if given:
+            raise ValueError(f"--resume: {', '.join(given)} cannot change in the middle of a run; leave it out")
+        asked, defaults = asdict(self.settings), asdict(usual.settings)
+        return {name: value for name, value in asked.items() if value != defaults[name]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +115,15 @@ class Denoise:
         """Denoise all; 0 if every file went through."""
         from dbsn.batch import denoise_files, plan
 
-        jobs = plan(self.inputs, self.output, overwrite=self.overwrite)
+        jobs = plan(self.inputs, self.output, overwrite=self.overwrite, save_std=self.save_std)
         denoiser = _load(self.model, self.device)
         failures = []
-        for done in denoise_files(denoiser, jobs, tile=self.tile, save_std=self.save_std):
+        for done in denoise_files(denoiser, jobs, tile=self.tile):
             if done.error:
                 failures.append(done.error)
+                report_failures([done.error])
             else:
                 print(f"{done.output}  noise {255 * done.noise_std:.1f} of 255  {done.seconds:.1f} s")
-        report_failures(failures)
         return 1 if failures else 0
 
 
@@ -131,42 +153,54 @@ class Evaluate:
     """Where to compute."""
 
     def run(self) -> int:
-        """Evaluate; always 0."""
+        """Evaluate; 0 if every clean image had a usable partner."""
         from dbsn.evaluate import evaluate, summarise
 
         if (self.noisy is None) == (self.noise is None):
             raise ValueError("name either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)")
-        denoiser = _load(self.model, self.device)
-        scores = []
+        denoiser, failures, scores = _load(self.model, self.device), list[str](), []
         for score in evaluate(
-            denoiser.model, self._pairs(), protocol=self.protocol, tile=self.tile, bf16=denoiser.bf16
+            denoiser.model, self._pairs(failures), protocol=self.protocol, tile=self.tile, bf16=denoiser.bf16
         ):
             scores.append(score)
             if not self.json:
-                print(f"{score.name}  noisy {score.noisy_psnr:.2f}  mean {score.mean_psnr:.2f}  "
-                      f"denoised {score.psnr:.2f} dB  SSIM {score.ssim:.4f}")  # fmt: skip
+                figures = f"noisy {score.noisy_psnr:.2f}  mean {score.mean_psnr:.2f}  denoised {score.psnr:.2f} dB"
+                print(f"{score.name}  {figures}  SSIM {score.ssim:.4f}")
+        report_failures(failures)
+        if not scores:
+            raise ValueError(f"no image of {self.clean} could be evaluated")
         summary = summarise(scores, self.protocol) | {"model": str(self.model), "noise": self.noise, "seed": self.seed}
         print(json.dumps(summary) if self.json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
-        return 0
+        return 1 if failures else 0
 
-    def _pairs(self) -> "Iterator[Pair]":
+    def _pairs(self, failures: list[str]) -> "Iterator[Pair]":
+        """Noisy and clean images; a line for each file that cannot be used is added to `failures`."""
         from dbsn.evaluate import Pair, synthetic_noise, to_gray
-        from dbsn.images import find_images, read_image
+        from dbsn.images import ImageError, find_images, read_image
         from dbsn.noise import parse_noise
 
+        def pixels(path: Path) -> "np.ndarray":
+            read = read_image(path).pixels
+            return to_gray(read) if self.gray else read
+
         noise = parse_noise(self.noise) if self.noise else None
-        by_stem = {} if self.noisy is None else {path.stem: path for path in find_images([self.noisy])}
-        cleans = find_images([self.clean])
-        if self.noisy and not any(path.stem in by_stem for path in cleans):
-            raise ValueError(f"{self.noisy} and {self.clean} have no file name in common")
-        for index, path in enumerate(cleans):
-            clean = read_image(path).pixels
-            clean = to_gray(clean) if self.gray else clean
-            if noise:
-                yield replace(synthetic_noise(clean, noise, seed=self.seed, index=index), name=path.name)
-            elif path.stem in by_stem:
-                noisy = read_image(by_stem[path.stem]).pixels
-                yield Pair(name=path.name, noisy=to_gray(noisy) if self.gray else noisy, clean=clean)
+        noisy = {} if self.noisy is None else {_key(path, self.noisy): path for path in find_images([self.noisy])}
+        for index, path in enumerate(find_images([self.clean])):
+            try:
+                clean = pixels(path)
+                if noise:
+                    yield replace(synthetic_noise(clean, noise, seed=self.seed, index=index), name=path.name)
+                    continue
+                partner = noisy.get(_key(path, self.clean))
+                if partner is None:
+                    failures.append(f"{path}: no noisy image of this name in {self.noisy}")
+                    continue
+                pair = Pair(name=path.name, noisy=pixels(partner), clean=clean)
+                if pair.noisy.shape != clean.shape:
+                    raise ImageError(f"{partner}: shape {pair.noisy.shape} differs from {path}'s {clean.shape}")
+                yield pair
+            except ImageError as error:
+                failures.append(str(error))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +241,11 @@ Command = (
 )
 
 
+def _key(path: Path, folder: Path) -> str:
+    """What pairs a noisy with a clean file: the path below its folder, without suffix."""
+    return (path.relative_to(folder) if folder.is_dir() else Path(path.name)).with_suffix("").as_posix()
+
+
 def report_failures(failures: list[str]) -> None:
     """A line on stderr for each file that failed."""
     for failure in failures:
@@ -221,10 +260,10 @@ def _load(path: Path, device: str) -> "Denoiser":
 
 def main() -> None:
     """The `dbsn` command."""
-    command = tyro.cli(Command, prog="dbsn", description=__doc__ and "Denoise with what your noisy images teach.")
+    command = tyro.cli(Command, prog="dbsn", description="Denoise with what your noisy images teach.")
     try:
         status = command.run()
-    except (ValueError, FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError) as error:
+    except (ValueError, OSError) as error:
         print(f"dbsn: {error}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:

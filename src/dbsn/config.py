@@ -156,4 +156,7 @@ class TrainConfig:
         _require(0 <= self.warmup < 1, "--warmup", self.warmup, "a share from 0 to below 1")
         _require(0 < self.quantile < 0.5, "--quantile", self.quantile, "a share between 0 and 0.5")
         _require(0 <= self.staged <= 1, "--staged", self.staged, "a share from 0 to 1")
+        _require(0 <= self.ema < 1, "--ema", self.ema, "0 to below 1")
+        _require(self.clip > 0, "--clip", self.clip, "a positive number")
+        _require(self.seed >= 0, "--seed", self.seed, "0 or more")
         _require(self.validations > 0, "--validations", self.validations, "a positive number")

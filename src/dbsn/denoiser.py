@@ -1,6 +1,7 @@
 """The Python interface: fit, denoise, predict, save, load (tests/e2e/test_python.py; README)."""
 
 import tempfile
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -15,7 +16,7 @@ from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD, Extra, Prediction, predict
 from dbsn.model import BlindSpotModel
 from dbsn.runs import load_folder
 from dbsn.selfsupervised import learn
-from dbsn.train import MODEL, Progress, has_fast_bf16
+from dbsn.train import MODEL, Progress, has_fast_bf16, pick_device
 
 
 class Denoiser:
@@ -58,9 +59,17 @@ class Denoiser:
             settings: Further fields of `dbsn.config.TrainConfig`.
 
         Raises:
-            ValueError: No image, mixed kinds, or a setting out of range.
+            ValueError: No image, mixed kinds, a setting out of range, or a device that is not there.
+
+        Warns:
+            UserWarning: A file of the folder cannot be read.
         """
-        images = load_folder([Path(noisy)])[1] if isinstance(noisy, str | Path) else [_with_channels(x) for x in noisy]
+        if isinstance(noisy, str | Path):
+            _, images, failures = load_folder([Path(noisy)])
+            for failure in failures:
+                warnings.warn(failure, stacklevel=2)
+        else:
+            images = [_with_channels(image) for image in noisy]
         if not images:
             raise ValueError("fit: got no image")
         if len({image.shape[2] for image in images}) > 1:
@@ -102,7 +111,8 @@ class Denoiser:
 
     def estimate(self, image: np.ndarray, *, tile: int = DEFAULT_TILE, extras: Collection[Extra] = ()) -> Prediction:
         """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
-        pixels = to_pixels(_with_channels(image))
+        image = _with_channels(image)
+        pixels = image if image.dtype == np.float32 else to_pixels(image)
         return predict(self.model, pixels, tile=tile, bf16=self.bf16, extras=extras)
 
     def save(self, path: str | Path) -> None:
@@ -120,14 +130,11 @@ class Denoiser:
         return Denoiser(*load_model(Path(path)), device=device)
 
 
-def pick_device(device: str) -> str:
-    """The device itself; for "auto" the best one there is."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def _with_channels(image: np.ndarray) -> np.ndarray:
+    if not np.issubdtype(image.dtype, np.floating) and image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"image of {image.dtype}: convert it to uint8, uint16 or a float kind first")
+    if image.size == 0 or not np.isfinite(image).all():
+        raise ValueError(f"image of shape {image.shape}: empty, or with values that are not finite")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
         raise ValueError(f"image of shape {image.shape}: expected (height, width) or (height, width, channels)")
     return image[..., None] if image.ndim == 2 else image

@@ -1,7 +1,7 @@
 """Measure a model against clean images: real pairs, or clean images with one fixed noise realisation each.
 
 `evaluate` yields an image at a time, `summarise` averages; what was compared and how is part of the figures
-(tests/e2e/test_evaluate.py).
+(tests/e2e/test_shell.py).
 """
 
 import time
@@ -93,23 +93,24 @@ def evaluate(
         )
 
 
-def summarise(scores: Sequence[Score], protocol: Protocol) -> dict[str, float | int | str]:
-    """Means over images (PSNR: of the images' decibels), with the protocol they belong to."""
+def summarise(scores: Sequence[Score], protocol: Protocol) -> dict[str, float | int | str | None]:
+    """Means over images (PSNR: of the images' decibels), with the protocol they belong to; None if not finite."""
 
-    def mean(values: Iterable[float]) -> float:
-        return float(np.mean(list(values)))
+    def mean(values: Iterable[float]) -> float | None:
+        average = float(np.mean(list(values)))
+        return average if np.isfinite(average) else None
 
-    summary: dict[str, float | int | str] = {
+    summary: dict[str, float | int | str | None] = {
         "psnr": mean(score.psnr for score in scores),
         "ssim": mean(score.ssim for score in scores),
         "mean_psnr": mean(score.mean_psnr for score in scores),
         "noisy_psnr": mean(score.noisy_psnr for score in scores),
-        "noise_std_255": 255 * mean(score.noise_std for score in scores),
+        "noise_std_255": mean(255 * score.noise_std for score in scores),
         "images": len(scores),
         "protocol": protocol,
         "seconds": sum(score.seconds for score in scores),
     }
     known = [score.true_noise_std for score in scores if score.true_noise_std is not None]
     if known:
-        summary["true_noise_std_255"] = 255 * mean(known)
+        summary["true_noise_std_255"] = mean(255 * level for level in known)
     return summary

@@ -15,6 +15,7 @@ from dbsn.model import BlindSpotModel
 from dbsn.patches import as_tensor
 
 DEFAULT_TILE = 768
+_STRIP = 512  # rows, a multiple of 8
 
 Extra = Literal["std", "mean", "noise_std"]
 NO_EXTRAS: tuple[Extra, ...] = ()
@@ -82,6 +83,12 @@ def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> 
             yield Tile((read_rows, read_columns), (own_rows, own_columns))
 
 
+def own_share(part: Tile, image: np.ndarray) -> float:
+    """Share of an image's pixels that a tile is responsible for."""
+    rows, columns = part.own
+    return (rows.stop - rows.start) * (columns.stop - columns.start) / (image.shape[0] * image.shape[1])
+
+
 def predict(
     model: BlindSpotModel,
     image: np.ndarray,
@@ -103,6 +110,8 @@ def predict(
         ValueError: The image has another number of channels than the model.
     """
     channels = model.config.channels
+    if tile < 0:
+        raise ValueError(f"--tile {tile}: expected the side of a tile in pixels, or 0 for the whole image")
     if image.ndim != 3 or image.shape[2] != channels:
         wanted = "gray" if channels == 1 else "colour"
         raise ValueError(f"this model is for {wanted} images ({channels} channels), not for shape {image.shape}")
@@ -110,7 +119,8 @@ def predict(
     arrays = {name: np.empty(image.shape, np.float32) for name in ("denoised", *extras)}
     noise_power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        measurement = model.measure(as_tensor(image).to(device))
+        strips = range(0, image.shape[0], _STRIP)
+        measurement = model.measure_strips(as_tensor(image[top : top + _STRIP]).to(device) for top in strips)
         margin = model.network.receptive_radius
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=model.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
@@ -120,10 +130,10 @@ def predict(
             values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
             for name, array in arrays.items():
                 array[part.own] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
-            noise_power += float(noise_std[0].permute(1, 2, 0)[part.inner].double().square().sum())
+            noise_power += float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean()) * own_share(part, image)
     return Prediction(
         denoised=arrays["denoised"],
-        noise_level=(noise_power / image.size) ** 0.5,
+        noise_level=noise_power**0.5,
         std=arrays.get("std"),
         mean=arrays.get("mean"),
         noise_std=arrays.get("noise_std"),

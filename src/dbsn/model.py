@@ -6,6 +6,7 @@ losses do not belong here. Wu et al. 2020, sec. 3; docs/math.md.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from dbsn.networks.layers import PixelMLP, initialise, lower_triangular, outer_s
 from dbsn.networks.unet import zero_residuals
 from dbsn.types import Image, PixelMap, Variance
 
-_ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no total variance is smaller
+_ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no noise is smaller
 _NOISE_PACE = 5.0  # learning rate of the noise estimate, in learning rates of the network
 
 
@@ -90,7 +91,11 @@ class BlindSpotModel(nn.Module):
 
     def measure(self, noisy: Image) -> Tensor:
         """What the noise estimator is told about a whole image: (b, m, 1, 1)."""
-        return measure(self.normalise(noisy))
+        return measure([self.normalise(noisy)])
+
+    def measure_strips(self, strips: Iterable[Image]) -> Tensor:
+        """`measure` of an image that comes in strips of rows, each but the last a multiple of 8 rows."""
+        return measure(self.normalise(strip) for strip in strips)
 
     def forward(
         self, noisy: Image, measurement: Tensor | None = None, phase: tuple[int, int] | None = None
@@ -107,20 +112,22 @@ class BlindSpotModel(nn.Module):
         """
         if measurement is None:
             measurement = self.measure(noisy)
+        spacing = self.network.spacing
         features = self.network.features(self.normalise(noisy), phase)
         mean = self.network.mean(features) * self.config.scale + self.config.offset
         return Estimate(
-            noisy=noisy if phase is None else self.network.observed(noisy, phase),
+            noisy=noisy[..., phase[0] :: spacing, phase[1] :: spacing] if phase else noisy,
             mean=mean,
             mean_var=self._variance(self.prediction_head(features)),
             noise_var=self.noise_variance(mean.detach(), measurement),  # the mean must not make the noise look likely
-            total_var=self._variance(self.total_head(features), _ROUNDING_VAR * self.config.scale**2),
+            total_var=self._at_least_rounding(self._variance(self.total_head(features))),
             flat_below=self._flat_below(mean.detach(), measurement),
         )
 
     def noise_variance(self, image: Image, measurement: Tensor) -> Variance:
         """CNN_est: noise variance, intensities squared, at each intensity of `image` (blind mean, or clean)."""
-        return self.noise_estimator(self.normalise(image), measurement) * self.config.scale**2
+        variance = self.noise_estimator(self.normalise(image), measurement) * self.config.scale**2
+        return self._at_least_rounding(variance)
 
     def _flat_below(self, mean: Image, measurement: Tensor) -> PixelMap:
         """Where L3 puts the limit of flatness; it starts at the measured noise."""
@@ -129,11 +136,17 @@ class BlindSpotModel(nn.Module):
         raw = self.flatness(beside_measurement(image, measurement))[:, 0]
         return raw + started + self.config.channels * math.log(self.config.scale)
 
-    def _variance(self, raw: Tensor, least: float = 0.0) -> Variance:
+    def _variance(self, raw: Tensor) -> Variance:
         """Raw head output to a variance (b, c, h, w) or a covariance (b, c, c, h, w), intensities squared (H1)."""
         channels, scale = self.config.channels, self.config.scale
         std = functional.softplus(raw[:, :channels] - 2) * scale
         if not self.full:
-            return std.square() + least
-        covariance = outer_square(lower_triangular(std, raw[:, channels:] * (0.1 * scale)))
-        return covariance + least * torch.eye(channels, device=raw.device)[:, :, None, None]
+            return std.square()
+        return outer_square(lower_triangular(std, raw[:, channels:] * (0.1 * scale)))
+
+    def _at_least_rounding(self, variance: Variance) -> Variance:
+        """The variance with that of rounding added, which also keeps a covariance from being singular."""
+        least = _ROUNDING_VAR * self.config.scale**2
+        if variance.ndim == 4:
+            return variance + least
+        return variance + least * torch.eye(self.config.channels, device=variance.device)[:, :, None, None]

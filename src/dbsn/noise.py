@@ -113,7 +113,7 @@ def parse_noise(text: str) -> Noise:
     family, _, numbers = text.partition(":")
     try:
         values = [float(number) for number in numbers.split(",")]
-        if min(values) < 0 or not np.isfinite(values).all():
+        if min(values) < 0 or not np.isfinite(values).all() or (family == "mg" and values[0] == 0):
             raise ValueError
         match family, [value / 255 for value in values]:
             case "awgn", [std]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from dbsn.images import to_pixels
 from dbsn.types import Image
 
-HELD_OUT_SHARE = 0.05
-_FEWEST_IMAGES = 8
+_HELD_OUT_EVERY = 20
 _STRIP = 8
+_RANGE_SAMPLES = 4_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +32,16 @@ class Batch:
     """1 inside the image, 0 where a patch is larger than it, (b, 1, h, w)."""
     phase: tuple[int, int] | None = None
     """The grid phase to evaluate; None for all pixels."""
-    pixels: int
-    """Pixels that are predicted."""
+    spacing: int = 1
+    """Of the grid that the phase belongs to."""
     seed: int = 0
     """Of whatever else the step draws."""
+
+    @property
+    def predicted(self) -> Image:
+        """`valid` at the pixels that are predicted: all, or those of the phase."""
+        row, column = self.phase or (0, 0)
+        return self.valid[..., row :: self.spacing, column :: self.spacing]
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, images channels-last."""
@@ -55,47 +61,55 @@ class ImageSet:
         """Measure every whole image."""
         return ImageSet(images=images, measurements=[measure(as_tensor(image)) for image in images])
 
+    def hold_out(self) -> tuple["ImageSet", "ImageSet"]:
+        """Set noisy pixels aside for validation: every 20th image, or an eighth of each image where there are few.
+
+        Returns:
+            What to learn from and what to validate on; their pixels are disjoint unless an image has fewer than 8
+            rows. Both keep the measurements of the whole images.
+        """
+        count = len(self.images)
+        if count >= _HELD_OUT_EVERY:
+            held = [i for i in range(count) if i % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2]
+            return self._some(sorted(set(range(count)) - set(held))), self._some(held)
+        cuts = [image.shape[0] - image.shape[0] // _STRIP for image in self.images]
+        learned = [image[:cut] for image, cut in zip(self.images, cuts, strict=True)]
+        strips = [image[cut:] if cut < len(image) else image for image, cut in zip(self.images, cuts, strict=True)]
+        return replace(self, images=learned), replace(self, images=strips)
+
+    def _some(self, which: Sequence[int]) -> "ImageSet":
+        return ImageSet(images=[self.images[i] for i in which], measurements=[self.measurements[i] for i in which])
+
 
 def as_tensor(image: np.ndarray) -> Image:
     """An array (h, w, c) of any kind as intensities (1, c, h, w)."""
-    return torch.from_numpy(np.ascontiguousarray(to_pixels(image).transpose(2, 0, 1))).unsqueeze(0)
+    pixels = image if image.dtype == np.float32 else to_pixels(image)
+    return torch.from_numpy(np.require(pixels.transpose(2, 0, 1), requirements=["C", "W"])).unsqueeze(0)
 
 
 def intensity_range(images: Sequence[np.ndarray]) -> tuple[float, float]:
     """Middle and half-width of the intensities that occur, but for the outermost thousandth: what a network sees as
     0 and 1.
     """
-    pixels = np.concatenate([to_pixels(image[::4, ::4]).ravel() for image in images])
+    stride = max(1, round((sum(image.size for image in images) / _RANGE_SAMPLES) ** 0.5))
+    pixels = np.concatenate([to_pixels(image[::stride, ::stride]).ravel() for image in images])
     low, high = np.quantile(pixels, [1e-3, 1 - 1e-3]).tolist()
-    return (low + high) / 2, max((high - low) / 2, 1e-6)
-
-
-def hold_out(images: Sequence[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Set noisy pixels aside for validation: every 20th image, or an eighth of each image where there are few.
-
-    Returns:
-        Images to learn from and images to validate on; their pixels are disjoint unless an image is a single row.
-    """
-    if len(images) >= _FEWEST_IMAGES:
-        stride = min(round(1 / HELD_OUT_SHARE), len(images))
-        return [image for i, image in enumerate(images) if i % stride != stride // 2], list(
-            images[stride // 2 :: stride]
-        )
-    cuts = [image.shape[0] - image.shape[0] // _STRIP for image in images]
-    learned = [image[:cut] for image, cut in zip(images, cuts, strict=True)]
-    held = [image[cut:] if cut < len(image) else image for image, cut in zip(images, cuts, strict=True)]
-    return learned, held
+    middle, half = (low + high) / 2, (high - low) / 2
+    return middle, max(half, 1e-6 * abs(middle)) or 1.0
 
 
 class Patches:
-    """Random patches: `patches(step)` is the batch of that step."""
+    """Random patches: `patches(step)` is the batch of that step. What lies beyond a small image is `fill`."""
 
-    def __init__(self, data: ImageSet, *, size: int, batch: int, multiple: int, spacing: int, seed: int) -> None:
-        self.data, self.batch, self.seed, self.spacing = data, batch, seed, spacing
+    def __init__(
+        self, data: ImageSet, *, size: int, batch: int, multiple: int, spacing: int, seed: int, fill: float
+    ) -> None:
+        self.data, self.batch, self.seed, self.spacing, self.fill = data, batch, seed, spacing, fill
         largest = max(max(image.shape[:2]) for image in data.images)
         fitting = min(size, largest)
         self.size = max(multiple, fitting // multiple * multiple)
-        self.weights = torch.tensor([float(image.shape[0] * image.shape[1]) for image in data.images]).double()
+        areas = [max(image.shape[0], self.size) * max(image.shape[1], self.size) for image in data.images]
+        self.weights = torch.tensor(areas, dtype=torch.float64)
 
     def __call__(self, step: int, rank: int = 0) -> Batch:
         """The batch of one step (of one process of several); the same for the same seed, step and rank."""
@@ -109,7 +123,7 @@ class Patches:
             valid=torch.stack([valid for _, valid in pairs]),
             measurement=torch.cat([self.data.measurements[index] for index in chosen]),
             phase=(row, column) if self.spacing > 1 else None,
-            pixels=self.batch * (self.size // self.spacing) ** 2,
+            spacing=self.spacing,
             seed=seed % 2**63,
         )
 
@@ -120,7 +134,7 @@ class Patches:
         crop = as_tensor(image[top : top + self.size, left : left + self.size])[0]
         missing = (0, self.size - crop.shape[-1], 0, self.size - crop.shape[-2])
         valid = torch.nn.functional.pad(torch.ones_like(crop[:1]), missing)
-        crop = torch.nn.functional.pad(crop, missing)
+        crop = torch.nn.functional.pad(crop, missing, value=self.fill)
         for flip, dim in ((draws[2], -1), (draws[3], -2)):
             if flip < 0.5:
                 crop, valid = crop.flip(dim), valid.flip(dim)

@@ -1,10 +1,11 @@
 """A training run's folder: what was asked (config.json), how it went (metrics.csv), what it looks like (preview.png).
 
 `start` begins a run in a new folder, `go_on` resumes one from its own configuration; both yield the training's
-progress and keep the folder up to date (tests/e2e/test_train.py).
+progress and keep the folder up to date (tests/e2e/test_resume.py).
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -20,11 +21,13 @@ from dbsn.config import ModelConfig, TrainConfig
 from dbsn.images import ImageError, find_images, from_pixels, read_image, to_pixels
 from dbsn.infer import predict
 from dbsn.selfsupervised import learn
-from dbsn.train import CHECKPOINT, MODEL, Progress
+from dbsn.train import CHECKPOINT, MODEL, Progress, is_main_process
 
 CONFIG = "config.json"
 METRICS = "metrics.csv"
 PREVIEW = "preview.png"
+RESUMABLE = frozenset({"minutes", "steps", "learning_rate", "precision"})
+"""Settings that may change when a run is resumed."""
 _PREVIEW_SIDE = 320
 _ROW_SECONDS = 10.0
 
@@ -81,6 +84,16 @@ def load_folder(inputs: Sequence[Path]) -> tuple[list[Path], list[np.ndarray], l
     return files, images, failures
 
 
+def check_free(folder: Path) -> None:
+    """Refuse a folder where something has been trained (a run that got nowhere may be started over).
+
+    Raises:
+        FileExistsError: `folder` holds a run.
+    """
+    if any((folder / name).exists() for name in (CHECKPOINT, MODEL)):
+        raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
+
+
 def start(
     files: Sequence[Path],
     images: Sequence[np.ndarray],
@@ -95,13 +108,17 @@ def start(
     Raises:
         FileExistsError: `folder` holds a run.
     """
-    if (folder / CONFIG).exists():
-        raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
-    folder.mkdir(parents=True, exist_ok=True)
+    check_free(folder)
     resolved = replace(model, channels=images[0].shape[2])
     asked = RunConfig(files=tuple(str(file.resolve()) for file in files), model=resolved, train=config)
-    write_atomically(folder / CONFIG, asked.to_json().encode())
+    _write_config(folder, asked)
     return _record(asked, images, folder, resume=False, device=device)
+
+
+def _write_config(folder: Path, asked: RunConfig) -> None:
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / CONFIG, asked.to_json().encode())
 
 
 def saved_config(folder: Path) -> RunConfig:
@@ -109,19 +126,40 @@ def saved_config(folder: Path) -> RunConfig:
 
     Raises:
         FileNotFoundError: There is no run in `folder`.
+        ValueError: Its configuration cannot be understood.
     """
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no training run here to resume (no {CONFIG})")
-    return RunConfig.from_json(path.read_text())
+    try:
+        return RunConfig.from_json(path.read_text())
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: not understood ({error}); was it edited, or written by another version?") from None
 
 
-def go_on(folder: Path, *, device: str = "auto") -> Iterator[Progress]:
-    """Resume the run in `folder` where its checkpoint left it, or from the start if there is none yet."""
+def go_on(folder: Path, changes: dict[str, Any], *, device: str = "auto") -> Iterator[Progress]:
+    """Resume a run where its checkpoint left it, or from the start if there is none yet.
+
+    Args:
+        folder: Of the run.
+        changes: Fields of its `TrainConfig` to replace; only RESUMABLE ones.
+        device: Where to compute.
+
+    Raises:
+        ValueError: Another setting is to be changed, or an image of the run can no longer be read.
+    """
     asked = saved_config(folder)
+    fixed = sorted(name for name in changes if name not in RESUMABLE and changes[name] != getattr(asked.train, name))
+    if fixed:
+        flags = " ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise ValueError(f"--resume: {flags} cannot change in the middle of the run in {folder}")
+    if changes.get("minutes") is not None and "steps" not in changes:
+        changes = changes | {"steps": None}
+    asked = replace(asked, train=replace(asked.train, **changes))
     _, images, failures = load_folder([Path(file) for file in asked.files])
     if failures:
         raise ValueError("cannot resume without the same images: " + "; ".join(failures))
+    _write_config(folder, asked)
     return _record(asked, images, folder, resume=(folder / CHECKPOINT).exists(), device=device)
 
 
@@ -133,14 +171,14 @@ def _record(
     written = -_ROW_SECONDS
     preview = np.ascontiguousarray(images[0][:_PREVIEW_SIDE, :_PREVIEW_SIDE])
     about: dict[str, Any] = {"version": __version__, "images": len(images), "train": asdict(asked.train)}
-    progress_of_all = learn(images, asked.model, asked.train, run=folder, about=about, resume=resume, device=device)
-    for progress in progress_of_all:
-        if progress.validation is not None or progress.seconds - written >= _ROW_SECONDS:
-            written = progress.seconds
-            rows.append(_row(progress))
-            _write_rows(folder / METRICS, rows)
-        if progress.saved:
-            _write_preview(folder, preview)
+    for progress in learn(images, asked.model, asked.train, run=folder, about=about, resume=resume, device=device):
+        if is_main_process():
+            if progress.validation is not None or progress.seconds - written >= _ROW_SECONDS:
+                written = progress.seconds
+                rows.append(_row(progress))
+                write_atomically(folder / METRICS, _as_csv(rows))
+            if progress.saved:
+                _write_preview(folder, preview)
         yield progress
 
 
@@ -169,11 +207,12 @@ def _kept_rows(folder: Path) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if int(row["step"]) <= last]
 
 
-def _write_rows(path: Path, rows: list[dict[str, str]]) -> None:
-    with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def _as_csv(rows: list[dict[str, str]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
 def _write_preview(folder: Path, noisy: np.ndarray) -> None:

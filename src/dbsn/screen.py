@@ -1,15 +1,14 @@
-"""What a person sees of a training: a live line on a terminal, plain lines elsewhere (tests/e2e/test_train.py)."""
+"""What a person sees of a training: a live line on a terminal, plain lines elsewhere (tests/e2e/test_resume.py)."""
 
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from dbsn.train import MODEL, Progress
+from dbsn.train import CHECKPOINT, MODEL, Progress
 
 _PLAIN_SECONDS = 10.0
 
@@ -24,32 +23,24 @@ def show_training(progress: Iterator[Progress], folder: Path) -> None:
         print(f"stopped after step {last.step}; `dbsn train -o {folder} --resume` goes on from here")
     if last is not None:
         print(f"best held-out likelihood {last.best:.4f} (negative log, lower is better)")
-        print(f"model: {folder / MODEL}")
+        print(f"model: {folder / MODEL} (best); {folder / CHECKPOINT} (last)")
 
 
 def describe(progress: Progress) -> str:
     """One line about a step: loss, noise level, speed, time left."""
     left = progress.seconds * (1 - progress.share) / progress.share if progress.share > 0 else 0.0
     parts = [
-        f"step {progress.step}",
-        f"loss {progress.loss:.3f}",
+        f"loss {progress.loss:.2f}",
         f"noise {255 * progress.terms.get('noise_std', float('nan')):.1f}/255",
         f"{progress.pixels_per_second / 1e3:.0f} kpx/s",
         f"{left / 60:.1f} min left" if left >= 60 else f"{left:.0f} s left",
     ]
-    if progress.best < float("inf"):
-        parts.insert(2, f"best held-out {progress.best:.4f}")
     return "  ".join(parts)
 
 
 def _live(progress: Iterator[Progress], console: Console) -> Progress | None:
     last = None
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-    )
+    columns = (BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
     with Bar(*columns, console=console) as bar:
         task = bar.add_task("starting", total=1.0)
         for last in progress:
@@ -63,6 +54,5 @@ def _plain(progress: Iterator[Progress]) -> Progress | None:
         if last.validation is not None or time.monotonic() - shown >= _PLAIN_SECONDS:
             shown = time.monotonic()
             held_out = "" if last.validation is None else f"  held-out {last.validation:.4f}"
-            print(describe(last) + held_out)
-            sys.stdout.flush()
+            print(f"step {last.step}  {describe(last)}{held_out}", flush=True)
     return last

@@ -17,9 +17,9 @@ from torch import Tensor
 from dbsn.config import ModelConfig, TrainConfig
 from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gaussian_nll, log_volume, marginal_nll
 from dbsn.model import BlindSpotModel, Estimate
-from dbsn.patches import Batch, ImageSet, Patches, as_tensor, hold_out, intensity_range
+from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range
 from dbsn.train import Losses, LossOf, Progress, train
-from dbsn.types import Image, Scalar
+from dbsn.types import Scalar
 
 _PROBED = 4  # one patch in so many is disturbed
 _PROBE = 0.5  # by this many standard deviations of its noise
@@ -47,22 +47,22 @@ def learn(
     torch.manual_seed(config.seed)
     offset, scale = intensity_range(images)
     model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
-    learned, held = hold_out(images)
-    held_set = ImageSet.of(held, model.measure)
-    crops = [as_tensor(image[:_HELD_OUT_SIDE, :_HELD_OUT_SIDE]) for image in held_set.images[:_HELD_OUT_IMAGES]]
+    learned, held = ImageSet.of(images, model.measure).hold_out()
     patches = Patches(
-        ImageSet.of(learned, model.measure),
+        learned,
         size=config.patch,
         batch=config.batch,
         multiple=model.multiple,
         spacing=model.network.spacing,
         seed=config.seed,
+        fill=offset,
     )
+    crops = held_out_crops(held, config.seed)
     return train(
         model,
         self_supervised_loss(config),
         patches,
-        lambda average: held_out_nll(average, crops, held_set.measurements),
+        lambda average: held_out_nll(average, crops),
         config,
         run=run,
         about=about,
@@ -76,7 +76,7 @@ def self_supervised_loss(config: TrainConfig) -> LossOf:
 
     def loss(model: BlindSpotModel, batch: Batch, share: float) -> Losses:
         estimate = model(batch.noisy, batch.measurement, batch.phase)
-        valid = batch.valid if batch.phase is None else model.network.observed(batch.valid, batch.phase)
+        valid = batch.predicted
         staged = share < config.staged
         residual = estimate.noisy - estimate.mean
         fixed = residual.detach()
@@ -88,7 +88,7 @@ def self_supervised_loss(config: TrainConfig) -> LossOf:
         learns_mean = residual if not staged and config.mean == "likelihood" else fixed
         if config.loss == "envelope":
             terms["flat"] = _average(flat_loss(estimate, config.quantile), valid)
-            terms["noise"] = noise_loss(model, batch, estimate, valid)
+            terms["noise"] = noise_loss(model, batch, estimate)
             terms["prediction"] = _average(
                 marginal_nll(learns_mean, estimate.mean_var, estimate.noise_var.detach()), valid
             )
@@ -131,14 +131,14 @@ def flat_pixels(estimate: Estimate) -> Tensor:
     return (log_volume(estimate.total_var) <= estimate.flat_below).detach().float().unsqueeze(1)
 
 
-def noise_loss(model: BlindSpotModel, batch: Batch, estimate: Estimate, valid: Image) -> Scalar:
+def noise_loss(model: BlindSpotModel, batch: Batch, estimate: Estimate) -> Scalar:
     """Negative log-likelihood of the residuals in flat areas under the noise estimate alone (L4).
 
     What is left there is the pixel's noise, plus the share of its neighbours' noise that the mean lets through. That
     share is measured by disturbing the input a little, on the first part of the batch, and taken out.
     """
     part = slice(0, max(1, batch.noisy.shape[0] // _PROBED))
-    flat = (flat_pixels(estimate) * valid)[part]
+    flat = (flat_pixels(estimate) * batch.predicted)[part]
     level = estimate.noise_std().detach()[part].mean((1, 2, 3), keepdim=True) * _PROBE
     generator = torch.Generator(level.device).manual_seed(batch.seed)
     noisy = batch.noisy[part]
@@ -154,12 +154,25 @@ def _average(values: Tensor, valid: Tensor) -> Scalar:
     return (values * valid[:, 0]).sum() / valid.sum().clamp_min(1)
 
 
-def held_out_nll(model: BlindSpotModel, images: Sequence[Image], measurements: Sequence[Tensor]) -> float:
+def held_out_crops(held: ImageSet, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """One crop at a random place of each of some held-out images, with its whole image's measurement."""
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(len(held.images))[:_HELD_OUT_IMAGES]
+    crops = []
+    for index in chosen.tolist():
+        image = held.images[index]
+        top, left = (int(random.integers(max(side - _HELD_OUT_SIDE, 0) + 1)) for side in image.shape[:2])
+        crop = as_tensor(image[top : top + _HELD_OUT_SIDE, left : left + _HELD_OUT_SIDE])
+        crops.append((crop, held.measurements[index]))
+    return crops
+
+
+def held_out_nll(model: BlindSpotModel, crops: Sequence[tuple[Tensor, Tensor]]) -> float:
     """Marginal negative log-likelihood per pixel of held-out noisy images: the figure that picks the checkpoint."""
     device = next(model.parameters()).device
     values = []
     with torch.inference_mode():
-        for image, measurement in zip(images, measurements, strict=False):
+        for image, measurement in crops:
             estimate = model(image.to(device, memory_format=torch.channels_last), measurement.to(device))
             residual = estimate.noisy - estimate.mean
             values.append(marginal_nll(residual, estimate.mean_var, estimate.noise_var).mean())

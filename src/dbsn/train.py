@@ -7,6 +7,7 @@ with the last checkpoint intact.
 """
 
 import math
+import os
 import signal
 import threading
 import time
@@ -17,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 
@@ -99,7 +102,7 @@ def train(
     """Train `model` in place; leave `model.safetensors` (best) and `checkpoint.safetensors` (last) in `run`.
 
     Args:
-        model: What is trained; afterwards it holds the weights of the best validation.
+        model: What is trained; afterwards it holds the last weights, the run's model file the best average.
         loss_of: (model, batch, share of the budget spent) to `Losses`.
         batches: (step, process index) to that step's batch, a pure function.
         validate: Figure of the averaged weights on held-out data, lower is better.
@@ -123,52 +126,51 @@ def train(
     state = _restore(run / CHECKPOINT, model, average, optimizer) if resume else _State()
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
-    saved_at, pixels = clock.seconds, 0
+    saved_at, pixels, share = clock.seconds, 0, _share(config, state.step, state.seconds)
+    stopping = share >= 1
 
     with _interruption() as interrupted:
-        while (share := _share(config, state.step, clock.seconds)) < 1 and not interrupted():
+        while not stopping:
             rate = _learning_rate(config, share)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["pace"]
             batch = batches(state.step, accelerator.process_index).to(accelerator.device)
             with accelerator.autocast():
                 losses = loss_of(trained, batch, share)
-            values = {name: float(term.detach()) for name, term in (losses.terms | losses.shown).items()}
-            _check_finite(values, state.step)
-            loss = torch.stack(list(losses.terms.values())).sum()
+                loss = torch.stack(list(losses.terms.values())).sum()
+            values = {name: term.detach() for name, term in (losses.terms | losses.shown).items()}
             accelerator.backward(loss)
-            norm = accelerator.clip_grad_norm_(trained.parameters(), config.clip)
-            _check_finite({"gradient norm": float(norm)}, state.step)
+            values["gradient norm"] = accelerator.clip_grad_norm_(trained.parameters(), config.clip).detach()
+            known = _agreed(accelerator, values)
+            _check_finite(known, state.step)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             average.update_parameters(model)
             state.step += 1
-            pixels += batch.pixels
+            pixels += batch.predicted.numel() * accelerator.num_processes
 
-            share = _share(config, state.step, clock.seconds)
+            share, stopping = _progress_of_all(accelerator, _share(config, state.step, clock.seconds), interrupted())
             validation, better = None, False
-            if int(share * config.validations) > state.validations or share >= 1 or interrupted():
+            if int(share * config.validations) > state.validations or stopping:
                 state.validations = int(share * config.validations)
                 validation = _validate(accelerator, average, validate)
                 better = validation < state.best
                 state.best = min(state.best, validation)
                 if better and accelerator.is_main_process:
-                    save_model(
-                        run / MODEL, _averaged_model(average), {**about, "step": state.step, "validation": validation}
-                    )
+                    story = {**about, "step": state.step, "validation": validation}
+                    save_model(run / MODEL, _averaged_model(average), story)
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 state.seconds = saved_at = clock.seconds
                 if accelerator.is_main_process:
                     _save_checkpoint(run / CHECKPOINT, model, average, optimizer, state)
-            elapsed = clock.seconds - clock.start
             yield Progress(
                 step=state.step,
-                share=min(share, 1.0),
+                share=share,
                 seconds=clock.seconds,
-                loss=float(loss.detach()),
-                terms=values,
+                loss=sum(known[name] for name in losses.terms),
+                terms=known,
                 learning_rate=rate,
-                pixels_per_second=pixels / elapsed,
+                pixels_per_second=pixels / (clock.seconds - clock.start),
                 validation=validation,
                 best=state.best,
                 saved=better,
@@ -187,20 +189,57 @@ class _Clock:
         return self.start + time.monotonic() - self._began
 
 
+def pick_device(device: str) -> str:
+    """The device itself; for "auto" the best one there is.
+
+    Raises:
+        ValueError: This machine, or this build of torch, does not have it.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, there in available.items() if there)
+    if not available.get(device, False):
+        there = ", ".join(name for name, is_there in available.items() if is_there)
+        raise ValueError(f"--device {device}: not available here; choose among {there}")
+    return device
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one of several that writes files and speaks."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def _accelerator(config: TrainConfig, device: str) -> Accelerator:
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16" if device != "mps" and has_fast_bf16(device) else "fp32"
-    return Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=device == "cpu")
+    device = pick_device(device)
+    fast = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
+    if "WORLD_SIZE" not in os.environ:
+        AcceleratorState._reset_state(reset_partial_state=True)  # or a second training could not choose anew
+    unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision="bf16" if fast else "no", cpu=device == "cpu", kwargs_handlers=[unused])
 
 
-def has_fast_bf16(device: str = "auto") -> bool:
-    """Whether bfloat16 convolutions are faster than float32 ones on this machine."""
-    if device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    if device in ("auto", "mps") and torch.backends.mps.is_available():
-        return False
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+def has_fast_bf16(device: str) -> bool:
+    """Whether bfloat16 convolutions are faster than float32 ones on this device of this machine."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        tests = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+        return any(test() for test in tests)
+    return False
+
+
+def _agreed(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[str, float]:
+    """Each value's mean over all processes, so that all of them go on, or stop, together."""
+    means = accelerator.reduce(torch.stack([value.float() for value in values.values()]), "mean")
+    return dict(zip(values, means.tolist(), strict=True))
+
+
+def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) -> tuple[float, bool]:
+    """Share of the budget spent, at most 1, and whether to stop: the first process's, for all."""
+    if accelerator.num_processes > 1:
+        mine = torch.tensor([share, float(interrupted)], dtype=torch.float32, device=accelerator.device)
+        share, interrupted = broadcast(mine).tolist()
+    return min(share, 1.0), share >= 1 or bool(interrupted)
 
 
 def _share(config: TrainConfig, step: int, seconds: float) -> float:
@@ -214,7 +253,8 @@ def _learning_rate(config: TrainConfig, share: float) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
     if share < config.warmup:
         return config.learning_rate * max(share / config.warmup, 1e-3)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
+    decayed = (share - config.warmup) / (1 - config.warmup)
+    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * decayed)))
 
 
 def _average_fn(decay: float) -> Callable[[Any, Any, Any], None]:
@@ -231,8 +271,8 @@ def _check_finite(values: dict[str, float], step: int) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
             raise TrainingDivergedError(
-                f"step {step}: the {name} is {value}; resume from the last checkpoint with a lower --learning-rate"
-                " or --precision fp32"
+                f"step {step}: the {name} is {value}; go on from the last checkpoint with --resume and a lower"
+                " --learning-rate or --precision fp32"
             )
 
 

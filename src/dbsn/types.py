@@ -9,7 +9,6 @@ from torch import Tensor
 
 Image = Float[Tensor, "b c h w"]
 Features = Float[Tensor, "b f rows columns"]
-Phase = Float[Tensor, "b c rows columns"]
 Covariance = Float[Tensor, "b c c h w"]
 Variance = Float[Tensor, "b c h w"] | Float[Tensor, "b c c h w"]
 Scalar = Float[Tensor, ""]

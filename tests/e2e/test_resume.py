@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +105,13 @@ def test_a_loss_that_is_not_finite_stops_with_step_cause_and_remedy_and_the_chec
         return losses if calls < 11 else Losses(terms=losses.terms | {"prediction": torch.tensor(torch.nan)}, shown={})
 
     noisy = torch.rand(2, 1, 24, 24)
-    batch = Batch(noisy=noisy, measurement=model.measure(noisy), valid=torch.ones_like(noisy), phase=(0, 0), pixels=8)
+    batch = Batch(noisy=noisy, measurement=model.measure(noisy), valid=torch.ones_like(noisy), phase=(0, 0), spacing=3)
     progress = train(
         model, breaks_down, lambda step, rank: batch, lambda m: 0.0, config, run=tmp_path, about={}, device="cpu"
     )
-    with pytest.raises(TrainingDivergedError, match=r"step 10: the prediction is nan; resume .* --learning-rate"):
+    with pytest.raises(
+        TrainingDivergedError, match=r"step 10: the prediction is nan; .* --resume and a lower --learning-rate"
+    ):
         list(progress)
     tensors, header = load_tensors(tmp_path / CHECKPOINT)
     assert header["state"]["step"] == 10
@@ -174,3 +177,43 @@ def test_the_run_folder_says_what_was_asked_and_how_it_went(noisy_folder: Path, 
     assert (run / "preview.png").stat().st_size > 1000
     assert b"held-out" in out
     assert b"\x1b[" not in out, "no control characters where there is no terminal"
+
+
+def test_a_run_can_be_resumed_with_a_longer_budget_and_a_lower_rate_but_nothing_else(
+    noisy_folder: Path, tmp_path: Path, dbsn_command: Callable[..., Any]
+) -> None:
+    run = tmp_path / "run"
+    assert dbsn_command("train", noisy_folder, *SETTINGS, "--steps", "6", "-o", run).returncode == 0
+    again = dbsn_command("train", noisy_folder, *SETTINGS, "--steps", "6", "-o", run)
+    assert again.returncode == 2
+    assert "--resume continues it" in again.stderr
+    longer = dbsn_command("train", "--resume", "-o", run, "--steps", "9", "--learning-rate", "1e-4")
+    assert longer.returncode == 0, longer.stderr
+    assert load_tensors(run / CHECKPOINT)[1]["state"]["step"] == 9
+    asked = json.loads((run / "config.json").read_text())["train"]
+    assert (asked["steps"], asked["learning_rate"], asked["batch"]) == (9, 1e-4, 2)
+    for flags in (("--patch", "36"), ("--network", "dbsn-tiny"), (str(noisy_folder),)):
+        refused = dbsn_command("train", "--resume", "-o", run, *flags)
+        assert refused.returncode == 2
+        assert "cannot change in the middle" in refused.stderr
+    finished = dbsn_command("train", "--resume", "-o", run)
+    assert finished.returncode == 0
+    assert "nothing left to do" in finished.stdout
+
+
+def test_two_processes_train_one_model_together(noisy_folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29617"]
+    arguments = ["-m", "dbsn", "train", str(noisy_folder), *SETTINGS, "--steps", "6", "-o", str(run)]
+    done = subprocess.run([*launcher, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model:") == 1, "one process speaks"
+    assert load_tensors(run / CHECKPOINT)[1]["state"]["step"] == 6
+    assert load_model(run / MODEL)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    absent = "mps" if not torch.backends.mps.is_available() else "cuda"
+    config = TrainConfig(steps=1)
+    with pytest.raises(ValueError, match=f"--device {absent}: not available here; choose among"):
+        list(learn(images(), ModelConfig(), config, run=tmp_path, about={}, device=absent))

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from dbsn.patches import Batch, ImageSet, Patches, as_tensor, hold_out, intensity_range
+from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range
 
 
 def patches_of(images: list[np.ndarray], *, size: int = 12, batch: int = 8, spacing: int = 3, seed: int = 0) -> Patches:
     data = ImageSet(images=images, measurements=[torch.full((1, 1, 1, 1), float(i)) for i in range(len(images))])
-    return Patches(data, size=size, batch=batch, multiple=6, spacing=spacing, seed=seed)
+    return Patches(data, size=size, batch=batch, multiple=6, spacing=spacing, seed=seed, fill=-1.0)
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -29,6 +29,12 @@ def test_a_steps_batch_is_the_same_whenever_it_is_asked_for_and_differs_from_eve
     assert not same(first(7), first(8))
     assert not same(first(7), first(7, 1))
     assert not same(first(7), patches_of(images, seed=1)(7))
+
+
+def test_small_images_are_drawn_more_often_so_that_their_pixels_count_the_same() -> None:
+    batch = patches_of([ramp(6, 6), ramp(60, 60)], batch=4000, size=12)(0)
+    pixels = torch.zeros(2).index_add(0, batch.measurement.flatten().long(), batch.valid.sum((1, 2, 3)))
+    assert float(pixels[0] / pixels.sum()) == pytest.approx(36 / 3636, rel=0.3)
 
 
 def test_images_are_drawn_in_proportion_to_their_pixels() -> None:
@@ -59,7 +65,7 @@ def test_an_image_smaller_than_a_patch_is_padded_and_the_padding_does_not_count(
     small = batch.valid.sum((1, 2, 3)) < 144
     assert small.any()
     assert set(batch.valid[small].sum((1, 2, 3)).tolist()) == {35.0}
-    assert (batch.noisy[batch.valid == 0] == 0).all()
+    assert (batch.noisy[batch.valid == 0] == -1).all(), "filled with what it was told to"
 
 
 def test_the_patch_shrinks_to_the_largest_image_but_not_below_the_networks_multiple() -> None:
@@ -70,23 +76,29 @@ def test_the_patch_shrinks_to_the_largest_image_but_not_below_the_networks_multi
 def test_a_network_without_phases_gets_whole_patches() -> None:
     batch = patches_of([ramp(30, 30)], spacing=1)(0)
     assert batch.phase is None
-    assert batch.pixels == 8 * 144
-    assert patches_of([ramp(30, 30)])(0).pixels == 8 * 16
+    assert batch.predicted.shape == (8, 1, 12, 12)
+    assert patches_of([ramp(30, 30)])(0).predicted.shape == (8, 1, 4, 4)
 
 
-@pytest.mark.parametrize("count", [1, 3, 7, 8, 30, 100])
+def image_set(images: list[np.ndarray]) -> ImageSet:
+    return ImageSet(images=images, measurements=[torch.tensor(float(image.max())) for image in images])
+
+
+@pytest.mark.parametrize("count", [1, 3, 19, 20, 30, 100])
 def test_held_out_pixels_are_never_learned_from(count: int) -> None:
-    images = [ramp(40, 10) + 1000 * i for i in range(count)]
-    learned, held = hold_out(images)
-    first, second = (set(np.concatenate([image.ravel() for image in part])) for part in (learned, held))
+    learned, held = image_set([ramp(40, 10) + 1000 * i for i in range(count)]).hold_out()
+    first, second = (set(np.concatenate([image.ravel() for image in part.images])) for part in (learned, held))
     assert not first & second
     assert len(first | second) == 400 * count
     assert 0.02 < len(second) / (400 * count) < 0.15
+    for part in (learned, held):
+        for image, measurement in zip(part.images, part.measurements, strict=True):
+            assert measurement.item() // 1000 == image[0, 0, 0] // 1000, "each keeps its own whole image's measurement"
 
 
 def test_a_single_row_is_learned_from_and_held_out_rather_than_lost() -> None:
-    learned, held = hold_out([ramp(1, 10)])
-    assert learned[0].size == held[0].size == 10
+    learned, held = image_set([ramp(1, 10)]).hold_out()
+    assert learned.images[0].size == held.images[0].size == 10
 
 
 def test_the_intensity_range_ignores_single_outliers_and_integers_span_their_type() -> None:
@@ -102,3 +114,17 @@ def test_integers_and_floats_become_the_same_intensities() -> None:
     image = np.array([[[0], [51]], [[204], [255]]], np.uint8)
     torch.testing.assert_close(as_tensor(image).flatten(), torch.tensor([0.0, 0.2, 0.8, 1.0]))
     torch.testing.assert_close(as_tensor(image), as_tensor(image.astype(np.float64) / 255))
+
+
+def test_an_image_that_cannot_be_written_to_is_read_all_the_same() -> None:
+    image = ramp(4, 4)
+    image.setflags(write=False)
+    assert as_tensor(image).shape == (1, 1, 4, 4)
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 3e4])
+def test_the_intensity_range_follows_the_images_unit(scale: float) -> None:
+    middle, half = intensity_range([np.linspace(0, scale, 10_000, dtype=np.float32).reshape(100, 100, 1)])
+    assert middle == pytest.approx(scale / 2, rel=1e-3)
+    assert half == pytest.approx(scale / 2, rel=1e-2)
+    assert intensity_range([np.zeros((4, 4, 1), np.float32)]) == (0.0, 1.0)

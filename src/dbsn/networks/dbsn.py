@@ -83,10 +83,6 @@ class DBSN(nn.Module):
         head = self.dbsn_head(noisy)
         return self.concat(torch.cat([self.br1(head), self.br2(head)], 1))
 
-    def observed(self, noisy: Image, phase: tuple[int, int]) -> Image:
-        """Never asked for: D-BSN has no phases."""
-        raise AssertionError("D-BSN has no grid phases")
-
     def mean(self, features: Features) -> Image:
         """Blind prediction (b, c, h, w), in network units, from `features`."""
         with full_precision(features):

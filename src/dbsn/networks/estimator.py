@@ -5,6 +5,8 @@ a factor of ten. So the whole image is first measured without a network (`measur
 at each intensity, the noise departs from that measurement.
 """
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,34 +30,46 @@ def noise_std_link(raw: Tensor) -> Tensor:
     return functional.softplus(raw - 4) + 1e-3
 
 
-def measure(image: Image) -> Tensor:
+def measure(strips: Iterable[Tensor]) -> Tensor:
     """Measure each channel's noise level without a network, on a whole image (E1).
 
     The diagonal difference of 2 x 2 blocks cancels smooth content and keeps white noise; of its mean squares over
     areas of 8 x 8 pixels the 10 % quantile belongs to flat areas. Taken again on the darker and the brighter half.
 
     Args:
-        image: (b, c, h, w) in network units, any size.
+        strips: The image (b, c, h, w) in network units, any size; or in strips of rows, each but the last a multiple
+            of 8 rows.
 
     Returns:
         (b, 5 c, 1, 1): log level, log ratio of the darker and of the brighter half to it, mean of either half.
     """
-    batch, channels = image.shape[:2]
-    height, width = image.shape[-2] // 8 * 8, image.shape[-1] // 8 * 8
-    if height * width == 0:
-        level = image.new_full((batch, channels, 1), _NO_DETAIL_STD).log()
-        mean = image.mean((-2, -1)).unsqueeze(-1)
-        zero = torch.zeros_like(level)
-        return torch.cat([level, zero, zero, mean, mean], 2).flatten(1)[..., None, None]
-    cropped = image[..., :height, :width]
-    detail = (cropped[..., ::2, ::2] - cropped[..., ::2, 1::2] - cropped[..., 1::2, ::2] + cropped[..., 1::2, 1::2]) / 2
-    power = functional.avg_pool2d(detail.square(), 4).flatten(2)
-    mean, order = functional.avg_pool2d(cropped, 8).flatten(2).sort(-1)
+    parts, count, total = [], 0, torch.zeros(())
+    for strip in strips:
+        parts.append(_blocks(strip))
+        count += strip[0, 0].numel()
+        total = total.to(strip.device) + strip.sum((-2, -1)).unsqueeze(-1)
+    power, mean = (torch.cat(kind, -1) for kind in zip(*parts, strict=True))
+    if not power.shape[-1]:
+        average, zero = total / count, torch.zeros_like(total)
+        level = torch.full_like(total, _NO_DETAIL_STD).log()
+        return torch.cat([level, zero, zero, average, average], 2).flatten(1)[..., None, None]
+    mean, order = mean.sort(-1)
     power = power.gather(-1, order)
     half = (power.shape[-1] + 1) // 2
     level, dark, bright = (_flat_level(part) for part in (power, power[..., :half], power[..., -half:]))
     means = [mean[..., :half].mean(-1, keepdim=True), mean[..., -half:].mean(-1, keepdim=True)]
     return torch.cat([level, dark - level, bright - level, *means], 2).flatten(1)[..., None, None]
+
+
+def _blocks(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean square of the diagonal difference, and mean, of each 8 x 8 block: both (b, c, blocks)."""
+    height, width = image.shape[-2] // 8 * 8, image.shape[-1] // 8 * 8
+    if height * width == 0:
+        nothing = image.new_zeros((*image.shape[:2], 0))
+        return nothing, nothing
+    image = image[..., :height, :width]
+    detail = (image[..., ::2, ::2] - image[..., ::2, 1::2] - image[..., 1::2, ::2] + image[..., 1::2, 1::2]) / 2
+    return functional.avg_pool2d(detail.square(), 4).flatten(2), functional.avg_pool2d(image, 8).flatten(2)
 
 
 def _flat_level(power: Tensor) -> Tensor:

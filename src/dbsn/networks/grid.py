@@ -11,7 +11,7 @@ from torch.nn import functional
 from dbsn.config import GridConfig
 from dbsn.networks.layers import MaskedConv2d, PixelMLP
 from dbsn.networks.unet import UNet
-from dbsn.types import Features, Image, Phase
+from dbsn.types import Features, Image
 
 
 class Grid(nn.Module):
@@ -49,10 +49,6 @@ class Grid(nn.Module):
             columns = [self._phase(padded, row, column) for column in range(self.spacing)]
             rows.append(torch.stack(columns, -1).flatten(-2))
         return torch.stack(rows, 3).flatten(2, 3)[..., :height, :width]
-
-    def observed(self, noisy: Image, phase: tuple[int, int]) -> Phase:
-        """The pixels that one phase's features belong to."""
-        return noisy[..., phase[0] :: self.spacing, phase[1] :: self.spacing]
 
     def _phase(self, noisy: Image, row: int, column: int) -> Features:
         return self.tail(self.backbone(self.head.phase(noisy, row, column, self.spacing)))

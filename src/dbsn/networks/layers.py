@@ -90,5 +90,13 @@ def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
 
 
 def outer_square(factor: Tensor) -> Tensor:
-    """L L' at every pixel, (b, c, c, h, w)."""
-    return torch.einsum("bikhw,bjkhw->bijhw", factor, factor)
+    """L L' of lower-triangular factors at every pixel, (b, c, c, h, w).
+
+    Written out, because autocast would compute a matrix product in bfloat16, which no Cholesky survives.
+    """
+    channels = factor.shape[1]
+    entries = [
+        [(factor[:, i, : min(i, j) + 1] * factor[:, j, : min(i, j) + 1]).sum(1) for j in range(channels)]
+        for i in range(channels)
+    ]
+    return torch.stack([torch.stack(row, 1) for row in entries], 1)

@@ -1,0 +1,67 @@
+"""scikit-image's non-local means and wavelet denoising on the same images, calibrated without truth.
+
+Each image's strength is chosen by `skimage.restoration.calibrate_denoiser` from the noisy image alone.
+Usage: python benchmarks/classical.py --noisy DIR --clean DIR [--protocol float|affine] [--save DIR]
+"""
+
+import argparse
+import json
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from skimage.restoration import calibrate_denoiser, denoise_nl_means, denoise_wavelet, estimate_sigma
+
+from dbsn.images import find_images, read_image, write_image
+from dbsn.metrics import prepare, psnr, ssim
+
+STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7)
+
+
+def denoised(method: str, noisy: np.ndarray) -> np.ndarray:
+    """One image (h, w, c), strength picked among multiples of skimage's own noise estimate."""
+    image = noisy if noisy.shape[2] > 1 else noisy[..., 0]
+    axis = -1 if noisy.shape[2] > 1 else None
+    level = float(np.mean(estimate_sigma(image, channel_axis=axis)))
+    levels = [strength * level for strength in STRENGTHS]
+    if method == "nl_means":
+        function = partial(denoise_nl_means, patch_size=5, patch_distance=6, fast_mode=True, channel_axis=axis)
+        parameters = {"h": levels}
+    else:
+        function = partial(denoise_wavelet, channel_axis=axis, convert2ycbcr=axis is not None, rescale_sigma=True)
+        parameters = {"sigma": levels}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        best = calibrate_denoiser(image, function, parameters)
+        return np.asarray(best(image), np.float32).reshape(noisy.shape)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--noisy", type=Path, required=True)
+    parser.add_argument("--clean", type=Path, required=True)
+    parser.add_argument("--protocol", default="float")
+    parser.add_argument("--save", type=Path)
+    arguments = parser.parse_args()
+    cleans = {path.stem: path for path in find_images([arguments.clean])}
+    for method in ("nl_means", "wavelet"):
+        began, scores = time.perf_counter(), []
+        for path in find_images([arguments.noisy]):
+            picture = read_image(path)
+            clean = read_image(cleans[path.stem]).pixels
+            result = denoised(method, picture.pixels)
+            if arguments.save:
+                (arguments.save / method).mkdir(parents=True, exist_ok=True)
+                write_image(arguments.save / method / path.name, result, picture)
+            compared = prepare(result, clean, arguments.protocol)
+            scores.append((psnr(compared, clean), ssim(compared, clean)))
+        values = np.mean(scores, 0)
+        seconds = time.perf_counter() - began
+        print(json.dumps({"method": method, "psnr": values[0], "ssim": values[1], "images": len(scores),
+                          "protocol": arguments.protocol, "seconds": seconds}), flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

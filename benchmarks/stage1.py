@@ -1,0 +1,124 @@
+"""Stage 1 against its bars: train on noisy images alone, then measure with the truth. One command an experiment.
+
+Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--minutes M] [--network NAME] [--threads N]
+Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from dbsn.evaluate import synthetic_noise, to_gray
+from dbsn.images import find_images, read_image
+from dbsn.noise import Noise, parse_noise
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is learned from and what it is measured on."""
+
+    noises: tuple[str, ...] = ()
+    """Synthetic noise put on clean_bsds, images in turn; empty for real images."""
+    noisy: str = ""
+    clean: str = "bsd68"
+    protocol: str = "float"
+    minutes: float = 30.0
+
+
+EXPERIMENTS = {
+    "gray25": Experiment(noises=("awgn:25",), minutes=60),
+    "levels": Experiment(noises=("awgn:15", "awgn:25", "awgn:50")),
+    "hg": Experiment(noises=("hg:40,10",)),
+    "w2s": Experiment(noisy="real_w2s/noisy", clean="real_w2s/clean", protocol="affine"),
+    "sidd": Experiment(noisy="real_sidd_small/noisy", clean="real_sidd_small/clean"),
+}
+
+
+def make_noisy(clean: Path, noises: list[Noise], folder: Path) -> None:
+    """One fixed realisation of each clean image, gray, as float TIFF; the noises are dealt out in turn."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, path in enumerate(find_images([clean])):
+        pair = synthetic_noise(to_gray(read_image(path).pixels), noises[index % len(noises)], seed=0, index=index)
+        tifffile.imwrite(folder / f"{path.stem}.tif", pair.noisy.squeeze(-1))
+
+
+def dbsn(*arguments: object, threads: int) -> str:
+    """Run a dbsn command on so many threads; its progress goes to standard error."""
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "dbsn", *map(str, arguments)]
+    capture = arguments[0] == "evaluate"
+    done = subprocess.run(command, check=True, text=True, env=environment, stdout=subprocess.PIPE if capture else 2)
+    return done.stdout or ""
+
+
+def noise_curve(model: Path, clean: Path, noise: Noise) -> list[dict[str, float]]:
+    """Estimated over true noise level in 16 bins of the clean intensity, over all images."""
+    from dbsn.denoiser import Denoiser
+
+    denoiser = Denoiser.load(model)
+    intensity, estimated, true = [], [], []
+    for index, path in enumerate(find_images([clean])):
+        pair = synthetic_noise(read_image(path).pixels, noise, seed=0, index=index)
+        level = denoiser.estimate(pair.noisy, extras=("noise_std",)).noise_std
+        assert level is not None
+        intensity.append(pair.clean.ravel())
+        estimated.append(level.ravel())
+        true.append(noise.variance(_tensor(pair.clean)).sqrt().numpy().ravel())
+    values, ours, theirs = (np.concatenate(parts) for parts in (intensity, estimated, true))
+    bins = np.minimum((values * 16).astype(int), 15)
+    return [
+        {"intensity": (b + 0.5) / 16, "share": float((bins == b).mean()),
+         "ratio": float(np.sqrt((ours[bins == b] ** 2).mean() / (theirs[bins == b] ** 2).mean()))}
+        for b in range(16) if (bins == b).any()
+    ]  # fmt: skip
+
+
+def _tensor(image: np.ndarray):  # torch is loaded late
+    import torch
+
+    return torch.from_numpy(image)[None]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--minutes", type=float)
+    parser.add_argument("--network", default="grid")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    experiment = EXPERIMENTS[arguments.experiment]
+    data, run = arguments.data, arguments.runs / f"{arguments.experiment}_{arguments.network}"
+    noises = [parse_noise(noise) for noise in experiment.noises]
+    noisy = arguments.runs / f"{arguments.experiment}_noisy" if noises else data / experiment.noisy
+    if noises and not noisy.exists():
+        make_noisy(data / "clean_bsds", noises, noisy)
+    minutes = arguments.minutes or experiment.minutes
+    if (run / "config.json").exists():
+        dbsn("train", "-o", run, "--resume", threads=arguments.threads)
+    else:
+        options = ("--minutes", minutes, "--network", arguments.network)
+        dbsn("train", noisy, "-o", run, *options, threads=arguments.threads)
+    model = run / "model.safetensors"
+    pairs = [("--noise", noise) for noise in experiment.noises] or [("--noisy", noisy)]
+    for pair in pairs:
+        shown = dbsn(
+            "evaluate", "-m", model, "--clean", data / experiment.clean, *pair,
+            "--protocol", experiment.protocol, "--json", threads=arguments.threads,
+        )  # fmt: skip
+        figures = json.loads(shown) | {"minutes": minutes, "threads": arguments.threads, "network": arguments.network}
+        if pair[0] == "--noise":
+            figures["noise_curve"] = noise_curve(model, data / experiment.clean, parse_noise(pair[1]))
+        print(json.dumps(figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()
