@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dbsn.images import to_pixels
-from dbsn.types import Image
+from dbsn.types import Image, Mask
 
 _HELD_OUT_EVERY = 20
 _STRIP = 8
@@ -28,7 +28,7 @@ class Batch:
     """Intensities (b, c, h, w)."""
     measurement: Tensor
     """`BlindSpotModel.measure` of the whole images that the patches are from, (b, m, 1, 1)."""
-    valid: Image
+    valid: Mask
     """1 inside the image, 0 where a patch is larger than it, (b, 1, h, w)."""
     phase: tuple[int, int] | None = None
     """The grid phase to evaluate; None for all pixels."""
@@ -38,7 +38,7 @@ class Batch:
     """Of whatever else the step draws."""
 
     @property
-    def predicted(self) -> Image:
+    def predicted(self) -> Mask:
         """`valid` at the pixels that are predicted: all, or those of the phase."""
         row, column = self.phase or (0, 0)
         return self.valid[..., row :: self.spacing, column :: self.spacing]

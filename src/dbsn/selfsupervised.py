@@ -44,9 +44,10 @@ def learn(
     """
     if not images:
         raise ValueError("no image to learn from")
-    torch.manual_seed(config.seed)
     offset, scale = intensity_range(images)
-    model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
     learned, held = ImageSet.of(images, model.measure).hold_out()
     patches = Patches(
         learned,

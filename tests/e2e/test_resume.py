@@ -38,21 +38,21 @@ def noisy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def training(folder: Path, run: Path, *more: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "dbsn", "train", *map(str, more), "-o", str(run)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def training(run: Path, *more: str, output: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "dbsn", "train", *more, "-o", str(run)]
+    return subprocess.Popen(command, stdout=output, stderr=output)
 
 
 def test_killed_at_random_moments_and_resumed_it_ends_with_identical_weights(
     noisy_folder: Path, tmp_path: Path
 ) -> None:
     start = (str(noisy_folder), *SETTINGS, "--steps", "240")
-    whole = training(noisy_folder, tmp_path / "whole", *start)
+    whole = training(tmp_path / "whole", *start)
     assert whole.wait(300) == 0
     moments = random.Random(0)
     run, kills = tmp_path / "killed", 0
     for attempt in range(40):
-        process = training(noisy_folder, run, *(("--resume",) if (run / "config.json").exists() else start))
+        process = training(run, *(("--resume",) if (run / "config.json").exists() else start))
         if kills < 3:
             began = time.monotonic()
             while not (run / CHECKPOINT).exists() and process.poll() is None and time.monotonic() - began < 60:
@@ -74,7 +74,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_identical_weights(
 
 def test_ctrl_c_stops_after_the_step_and_leaves_a_model_that_resumes(noisy_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = training(noisy_folder, run, str(noisy_folder), *SETTINGS, "--steps", "100000")
+    process = training(run, str(noisy_folder), *SETTINGS, "--steps", "100000", output=subprocess.PIPE)
     while not (run / "metrics.csv").exists():
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
@@ -164,7 +164,7 @@ def test_every_setting_changes_what_is_learned(setting: dict[str, Any], tmp_path
 
 def test_the_run_folder_says_what_was_asked_and_how_it_went(noisy_folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = training(noisy_folder, run, str(noisy_folder), *SETTINGS, "--steps", "20")
+    process = training(run, str(noisy_folder), *SETTINGS, "--steps", "20", output=subprocess.PIPE)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     asked = json.loads((run / "config.json").read_text())
