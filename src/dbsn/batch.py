@@ -13,7 +13,7 @@ import tifffile
 
 from dbsn.checkpoint import write_atomically
 from dbsn.denoiser import Denoiser
-from dbsn.images import SUFFIXES, find_images, read_image, write_image
+from dbsn.images import SUFFIXES, check_fits, find_images, read_image, write_image
 from dbsn.infer import NO_EXTRAS, STD
 
 
@@ -95,6 +95,7 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], *, tile: int) -> Iter
 def _denoise(denoiser: Denoiser, job: Job, *, tile: int) -> float:
     """Denoise one file; returns its estimated root-mean-square noise."""
     picture = read_image(job.source)
+    check_fits(job.output, picture)
     job.output.parent.mkdir(parents=True, exist_ok=True)
     estimate = denoiser.estimate(picture.pixels, tile=tile, extras=STD if job.std else NO_EXTRAS)
     write_image(job.output, estimate.denoised, picture)

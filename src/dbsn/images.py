@@ -179,7 +179,7 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
         ImageError: if the format cannot hold the picture without loss, or for another shape or a NaN.
         OSError: if the folder is missing, or the file cannot be written.
     """
-    _check_fits(path, like)
+    check_fits(path, like)
     if pixels.shape != like.pixels.shape:
         raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.pixels.shape}")
     if not path.parent.is_dir():
@@ -416,7 +416,12 @@ def _one_line(reason: object) -> str:
     return " ".join(str(reason).split())[:120] or type(reason).__name__
 
 
-def _check_fits(path: Path, like: Picture) -> None:
+def check_fits(path: Path, like: Picture) -> None:
+    """Refuse, before any work is done, a file format that cannot hold a picture without loss.
+
+    Raises:
+        ImageError: names the output file, what it cannot hold, and the format that can.
+    """
     suffix, (height, width) = path.suffix.lower(), like.pixels.shape[:2]
     if suffix not in SUFFIXES:
         raise ImageError(f"{path}: unknown suffix; use one of {' '.join(sorted(SUFFIXES))}")

@@ -45,7 +45,7 @@ def learn(
     if not images:
         raise ValueError("no image to learn from")
     offset, scale = intensity_range(images)
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
     learned, held = ImageSet.of(images, model.measure).hold_out()

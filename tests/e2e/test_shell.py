@@ -80,6 +80,18 @@ def test_one_damaged_file_is_named_and_the_rest_is_finished(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["c_fine.png"]
 
 
+def test_a_format_that_cannot_hold_the_picture_is_refused_with_the_one_that_can(
+    folder: Path, tmp_path: Path, dbsn_command: Command
+) -> None:
+    tifffile.imwrite(tmp_path / "deep.tif", np.full((20, 20), 0.5, np.float32))
+    result = dbsn_command(
+        "denoise", tmp_path / "deep.tif", "-m", folder / "model.safetensors", "-o", tmp_path / "o.png"
+    )
+    assert result.returncode == 1
+    assert "cannot hold float32 samples; write .tif instead" in result.stderr
+    assert not (tmp_path / "o.png").exists()
+
+
 def test_evaluate_prints_one_json_object_with_its_protocol(folder: Path, dbsn_command: Command) -> None:
     model = folder / "model.safetensors"
     real = dbsn_command("evaluate", "-m", model, "--noisy", folder / "noisy", "--clean", folder / "clean", "--json")
