@@ -137,14 +137,7 @@ def train(
             batch = batches(state.step, accelerator.process_index).to(accelerator.device)
             with accelerator.autocast():
                 losses = loss_of(trained, batch, share)
-                loss = torch.stack(list(losses.terms.values())).sum()
-            values = {name: term.detach() for name, term in (losses.terms | losses.shown).items()}
-            accelerator.backward(loss)
-            values["gradient norm"] = accelerator.clip_grad_norm_(trained.parameters(), config.clip).detach()
-            known = _agreed(accelerator, values)
-            _check_finite(known, state.step)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            values = _update(accelerator, trained, optimizer, losses, config.clip, state.step)
             average.update_parameters(model)
             state.step += 1
             pixels += batch.predicted.numel() * accelerator.num_processes
@@ -167,14 +160,35 @@ def train(
                 step=state.step,
                 share=share,
                 seconds=clock.seconds,
-                loss=sum(known[name] for name in losses.terms),
-                terms=known,
+                loss=sum(values[name] for name in losses.terms),
+                terms=values,
                 learning_rate=rate,
                 pixels_per_second=pixels / (clock.seconds - clock.start),
                 validation=validation,
                 best=state.best,
                 saved=better,
             )
+
+
+def _update(
+    accelerator: Accelerator,
+    trained: BlindSpotModel,
+    optimizer: torch.optim.Optimizer,
+    losses: Losses,
+    clip: float,
+    step: int,
+) -> dict[str, float]:
+    """One descent; returns the loss's terms, what it shows, and the gradient's norm, and refuses what is not finite."""
+    accelerator.backward(torch.stack(list(losses.terms.values())).sum())
+    values = {name: term.detach() for name, term in (losses.terms | losses.shown).items()}
+    values["gradient norm"] = accelerator.clip_grad_norm_(trained.parameters(), clip).detach()
+    # the mean over processes, so that all of them go on, or stop, together
+    means = accelerator.reduce(torch.stack([value.float() for value in values.values()]), "mean")
+    known = dict(zip(values, means.tolist(), strict=True))
+    _check_finite(known, step)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return known
 
 
 class _Clock:
@@ -226,12 +240,6 @@ def has_fast_bf16(device: str) -> bool:
         tests = (getattr(torch.cpu, name, bool) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
         return any(test() for test in tests)
     return False
-
-
-def _agreed(accelerator: Accelerator, values: dict[str, Tensor]) -> dict[str, float]:
-    """Each value's mean over all processes, so that all of them go on, or stop, together."""
-    means = accelerator.reduce(torch.stack([value.float() for value in values.values()]), "mean")
-    return dict(zip(values, means.tolist(), strict=True))
 
 
 def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) -> tuple[float, bool]:

@@ -179,3 +179,25 @@ def test_evaluate_pairs_by_path_and_names_what_has_no_partner(
     assert result.returncode == 1
     assert json.loads(result.stdout)["images"] == 1
     assert "two.png: no noisy image of this name" in result.stderr
+
+
+@pytest.mark.parametrize(("network", "kind"), [("dbsn-tiny", "dbsn"), ("grid-tiny", "grid")])
+def test_network_and_noise_family_are_what_was_asked_for(
+    folder: Path, tmp_path: Path, dbsn_command: Command, network: str, kind: str
+) -> None:
+    flags = ("--network", network, "--noise", "awgn", "--steps", "2", "--batch", "2", "--patch", "24", "--seed", "3")
+    trained = dbsn_command("train", folder / "noisy", *flags, "-o", tmp_path / "run")
+    assert trained.returncode == 0, trained.stderr
+    facts = json.loads(dbsn_command("info", tmp_path / "run" / "model.safetensors", "--json").stdout)
+    assert facts["model"]["network"]["kind"] == kind
+    assert facts["model"]["noise"] == "awgn"
+    assert facts["about"]["train"]["seed"] == 3
+
+
+def test_gray_turns_colour_pairs_to_gray_for_a_gray_model(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    Image.fromarray(skimage.data.astronaut()[:64, :64]).save(tmp_path / "clean.png")
+    arguments = ("evaluate", "-m", folder / "model.safetensors", "--clean", tmp_path, "--noise", "awgn:25", "--json")
+    refused = dbsn_command(*arguments)
+    assert refused.returncode == 2
+    assert "for gray images" in refused.stderr
+    assert json.loads(dbsn_command(*arguments, "--gray").stdout)["images"] == 1
