@@ -72,10 +72,17 @@ def evaluate(
     tile: int = DEFAULT_TILE,
     bf16: bool = False,
 ) -> Iterator[Score]:
-    """Score the model on each pair, in order."""
+    """Score the model on each pair, in order.
+
+    Raises:
+        ValueError: A pair's channels are not the model's; names the pair.
+    """
     for pair in pairs:
         began = time.perf_counter()
-        estimate = predict(model, pair.noisy, tile=tile, bf16=bf16, extras=MEAN)
+        try:
+            estimate = predict(model, pair.noisy, tile=tile, bf16=bf16, extras=MEAN)
+        except ValueError as error:
+            raise ValueError(f"{pair.name}: {error}") from None
         seconds = time.perf_counter() - began
         assert estimate.mean is not None
         denoised, mean = (prepare(image, pair.clean, protocol) for image in (estimate.denoised, estimate.mean))

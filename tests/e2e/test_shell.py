@@ -199,5 +199,5 @@ def test_gray_turns_colour_pairs_to_gray_for_a_gray_model(folder: Path, tmp_path
     arguments = ("evaluate", "-m", folder / "model.safetensors", "--clean", tmp_path, "--noise", "awgn:25", "--json")
     refused = dbsn_command(*arguments)
     assert refused.returncode == 2
-    assert "for gray images" in refused.stderr
+    assert "clean.png: this model is for gray images" in refused.stderr
     assert json.loads(dbsn_command(*arguments, "--gray").stdout)["images"] == 1
