@@ -13,10 +13,10 @@ import pytest
 from jaxtyping import install_import_hook
 
 _hook = install_import_hook("dbsn", "beartype.beartype")
+# the networks of the tests are too small to share out, and waiting threads are slow on a busy machine
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import torch  # noqa: E402
-
-torch.set_num_threads(2)
 
 SHARED = Path(os.environ.get("DBSN_SHARED", Path(__file__).parents[2] / "shared"))
 """Golden values and public images; tests that need them are skipped where they are missing."""
