@@ -1,6 +1,6 @@
 """Kill a training at ten random moments, resume it each time, and compare its weights with an uninterrupted run's.
 
-Usage: python benchmarks/kill.py [--kills 10] [--steps 600] [--seed 0]
+Usage: python benchmarks/kill.py [--kills 10] [--steps 4000] [--seed 0]
 """
 
 import argparse
@@ -30,7 +30,7 @@ def train(*arguments: object) -> subprocess.Popen[bytes]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     moments = random.Random(arguments.seed)
@@ -47,7 +47,7 @@ def main() -> None:
             process = train(*(("--resume",) if resume else start), "-o", folder / "killed")
             runs += 1
             if kills < arguments.kills:
-                time.sleep(moments.uniform(0.2, 1.0) * 0.5 * whole)
+                time.sleep(moments.uniform(0.05, 0.25) * whole)
                 if process.poll() is None:
                     os.kill(process.pid, signal.SIGKILL)
                     kills += 1

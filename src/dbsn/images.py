@@ -44,6 +44,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}
 DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "float16", "float32", "float64"))
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 LARGEST_JPEG_EXIF = 65527
+CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a header that promises more would fill the memory
 JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 WEBP_QUALITY = 95
@@ -123,8 +124,16 @@ def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
     Raises:
         ValueError: if any value is NaN or infinite.
     """
-    if bad := pixels.size - np.count_nonzero(np.isfinite(pixels)):
+    flat, samples = pixels.reshape(-1), np.empty(pixels.size, dtype)
+    parts = [slice(start, start + CONVERTED_AT_ONCE) for start in range(0, flat.size, CONVERTED_AT_ONCE)]
+    if bad := sum(np.count_nonzero(~np.isfinite(flat[part])) for part in parts):
         raise ValueError(f"{bad} of {pixels.size} values are NaN or infinite, which no picture can show")
+    for part in parts:
+        samples[part] = _samples(flat[part], dtype)
+    return samples.reshape(pixels.shape)
+
+
+def _samples(pixels: Array, dtype: np.dtype[Any]) -> Array:
     if np.issubdtype(dtype, np.floating):
         return np.clip(pixels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
     limits = np.iinfo(dtype)

@@ -113,16 +113,19 @@ class BlindSpotModel(nn.Module):
         if measurement is None:
             measurement = self.measure(noisy)
         spacing = self.network.spacing
-        features = self.network.features(self.normalise(noisy), phase)
-        mean = self.network.mean(features) * self.config.scale + self.config.offset
+        mean, prediction, total = self.network.read_out(self.normalise(noisy), self._heads, phase)
+        mean = mean * self.config.scale + self.config.offset
         return Estimate(
             noisy=noisy[..., phase[0] :: spacing, phase[1] :: spacing] if phase else noisy,
             mean=mean,
-            mean_var=self._variance(self.prediction_head(features)),
+            mean_var=self._variance(prediction),
             noise_var=self.noise_variance(mean.detach(), measurement),  # the mean must not make the noise look likely
-            total_var=self._at_least_rounding(self._variance(self.total_head(features))),
+            total_var=self._at_least_rounding(self._variance(total)),
             flat_below=self._flat_below(mean.detach(), measurement),
         )
+
+    def _heads(self, features: Tensor) -> list[Tensor]:
+        return [self.network.mean(features), self.prediction_head(features), self.total_head(features)]
 
     def noise_variance(self, image: Image, measurement: Tensor) -> Variance:
         """CNN_est: noise variance, intensities squared, at each intensity of `image` (blind mean, or clean)."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dbsn.config import DBSNConfig
-from dbsn.networks.layers import MaskedConv2d, full_precision
+from dbsn.networks.layers import Heads, MaskedConv2d, full_precision
 from dbsn.types import Features, Image
 
 
@@ -77,11 +77,15 @@ class DBSN(nn.Module):
         self.out_features = width
         self.receptive_radius = 2 + config.modules * 2 * 3
 
-    def features(self, noisy: Image, phase: tuple[int, int] | None = None) -> Features:
-        """Blind-spot features (b, width, h, w) of an image in network units. `phase` has to be None."""
-        assert phase is None, "D-BSN has no grid phases"
+    def features(self, noisy: Image) -> Features:
+        """Blind-spot features (b, width, h, w) of an image in network units."""
         head = self.dbsn_head(noisy)
         return self.concat(torch.cat([self.br1(head), self.br2(head)], 1))
+
+    def read_out(self, noisy: Image, heads: Heads, phase: tuple[int, int] | None = None) -> list[Tensor]:
+        """What `heads` make of the features of an image in network units; `phase` has to be None."""
+        assert phase is None, "D-BSN has no grid phases"
+        return heads(self.features(noisy))
 
     def mean(self, features: Features) -> Image:
         """Blind prediction (b, c, h, w), in network units, from `features`."""

@@ -5,11 +5,11 @@ backbone then does within that phase never meets the pixel it predicts: tests/pr
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dbsn.config import GridConfig
-from dbsn.networks.layers import MaskedConv2d, PixelMLP
+from dbsn.networks.layers import Heads, MaskedConv2d, PixelMLP
 from dbsn.networks.unet import UNet
 from dbsn.types import Features, Image
 
@@ -29,26 +29,29 @@ class Grid(nn.Module):
         self.multiple = config.spacing * self.backbone.multiple
         self.receptive_radius = config.spacing * self.backbone.receptive_radius + config.spacing - 1
 
-    def features(self, noisy: Image, phase: tuple[int, int] | None = None) -> Features:
-        """Blind-spot features of an image in network units, any size.
+    def read_out(self, noisy: Image, heads: Heads, phase: tuple[int, int] | None = None) -> list[Tensor]:
+        """What `heads` make of the blind-spot features of an image in network units, any size.
+
+        The phases go through one after the other, heads and all, so that memory holds one phase's features.
 
         Args:
             noisy: (b, c, h, w).
+            heads: From features to maps of the same height and width, pixel by pixel.
             phase: Row and column of one grid phase; its pixels [row::s, column::s] alone are then computed, at
                 1 / s^2 of the cost. h and w must then be multiples of `multiple`.
 
         Returns:
-            (b, f, h, w), or (b, f, h / s, w / s) for one phase.
+            The heads' maps, (b, f, h, w), or (b, f, h / s, w / s) for one phase.
         """
         if phase is not None:
-            return self._phase(noisy, *phase)
+            return heads(self._phase(noisy, *phase))
         height, width = noisy.shape[-2:]
         padded = functional.pad(noisy, (0, -width % self.multiple, 0, -height % self.multiple))
         rows = []
         for row in range(self.spacing):
-            columns = [self._phase(padded, row, column) for column in range(self.spacing)]
-            rows.append(torch.stack(columns, -1).flatten(-2))
-        return torch.stack(rows, 3).flatten(2, 3)[..., :height, :width]
+            columns = [heads(self._phase(padded, row, column)) for column in range(self.spacing)]
+            rows.append([torch.stack(maps, -1).flatten(-2) for maps in zip(*columns, strict=True)])
+        return [torch.stack(maps, 3).flatten(2, 3)[..., :height, :width] for maps in zip(*rows, strict=True)]
 
     def _phase(self, noisy: Image, row: int, column: int) -> Features:
         return self.tail(self.backbone(self.head.phase(noisy, row, column, self.spacing)))

@@ -1,10 +1,14 @@
 """Layers that several networks share: a convolution that cannot see its centre, and stacks of 1x1 convolutions."""
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+Heads = Callable[[Tensor], list[Tensor]]
+"""From features (b, f, h, w) to maps of the same height and width, each pixel from its own features."""
 
 
 class MaskedConv2d(nn.Conv2d):
