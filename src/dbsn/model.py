@@ -24,7 +24,7 @@ from dbsn.networks.unet import zero_residuals
 from dbsn.types import Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no noise is smaller
-_NOISE_PACE = 5.0  # learning rate of the noise estimate, in learning rates of the network
+_SPLIT_PACE = 5.0  # learning rate of what splits the variance, in learning rates of the network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +79,12 @@ class BlindSpotModel(nn.Module):
         return self.network.multiple
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The optimiser's groups: what describes the noise is small, has far to go, and learns faster."""
-        quick = [*self.noise_estimator.parameters(), *self.flatness.parameters()]
+        """The optimiser's groups: what splits the variance is small, has far to go, and learns faster."""
+        splits = (self.noise_estimator, self.flatness, self.prediction_head)
+        quick = [parameter for module in splits for parameter in module.parameters()]
         chosen = {id(parameter) for parameter in quick}
         others = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
-        return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _NOISE_PACE}]
+        return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE}]
 
     def normalise(self, image: Image) -> Image:
         """Intensities to network units."""

@@ -21,6 +21,8 @@ from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range
 from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Scalar
 
+_SETTLED = 0.1  # share of the budget before the split is learned: the first residuals are many times too large, and
+# what follows them learns so violently that its ReLUs die
 _PROBED = 4  # one patch in so many is disturbed
 _PROBE = 0.5  # by this many standard deviations of its noise
 _HELD_OUT_SIDE = 240
@@ -96,6 +98,8 @@ def self_supervised_loss(config: TrainConfig) -> LossOf:
         else:
             nll = constrained_nll if config.loss == "constrained" else marginal_nll
             terms["prediction"] = _average(nll(learns_mean, estimate.mean_var, estimate.noise_var), valid)
+        if share < _SETTLED:
+            terms |= {name: term.detach() for name, term in terms.items() if name in ("flat", "noise", "prediction")}
         return Losses(terms=terms, shown={"noise_std": estimate.noise_std().mean()})
 
     return loss
