@@ -21,6 +21,7 @@ from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range
 from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Scalar
 
+_SPLIT = ("flat", "noise", "prediction")
 _SETTLED = 0.1  # share of the budget before the split is learned: the first residuals are many times too large, and
 # what follows them learns so violently that its ReLUs die
 _PROBED = 4  # one patch in so many is disturbed
@@ -99,7 +100,8 @@ def self_supervised_loss(config: TrainConfig) -> LossOf:
             nll = constrained_nll if config.loss == "constrained" else marginal_nll
             terms["prediction"] = _average(nll(learns_mean, estimate.mean_var, estimate.noise_var), valid)
         if share < _SETTLED:
-            terms |= {name: term.detach() for name, term in terms.items() if name in ("flat", "noise", "prediction")}
+            # a zero gradient rather than none, which several processes would wait for
+            terms |= {name: terms[name].detach() + 0.0 * terms[name] for name in _SPLIT if name in terms}
         return Losses(terms=terms, shown={"noise_std": estimate.noise_std().mean()})
 
     return loss
