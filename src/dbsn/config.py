@@ -138,7 +138,7 @@ class TrainConfig:
     quantile: float = 0.1
     """Share of an image's pixels, the flattest, whose residual is taken for pure noise."""
     staged: float = 0.3
-    """Share of the budget in which the mean is learned by plain squared error, whatever --mean says."""
+    """Share of the budget (a tenth at least) in which the mean minimises plain squared error, whatever --mean says."""
     validations: int = 20
     """How often the held-out images are looked at."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"

@@ -81,7 +81,7 @@ def self_supervised_loss(config: TrainConfig) -> LossOf:
     def loss(model: BlindSpotModel, batch: Batch, share: float) -> Losses:
         estimate = model(batch.noisy, batch.measurement, batch.phase)
         valid = batch.predicted
-        staged = share < config.staged
+        staged = share < max(config.staged, _SETTLED)
         residual = estimate.noisy - estimate.mean
         fixed = residual.detach()
         terms = {"total": _average(gaussian_nll(fixed, estimate.total_var), valid)}

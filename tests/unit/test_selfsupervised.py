@@ -1,0 +1,34 @@
+"""When the parts of the stage-1 loss begin to pull."""
+
+import pytest
+import torch
+
+from dbsn.config import NETWORKS, ModelConfig, TrainConfig
+from dbsn.model import BlindSpotModel
+from dbsn.patches import Batch
+from dbsn.selfsupervised import self_supervised_loss
+
+
+def gradient_sizes(share: float, config: TrainConfig) -> dict[str, float]:
+    """Largest gradient of the mean's and of the noise estimate's last layer at this share of the budget."""
+    torch.manual_seed(0)
+    model = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
+    noisy = 0.5 + 0.3 * torch.randn(4, 1, 24, 24)
+    batch = Batch(noisy=noisy, measurement=model.measure(noisy), valid=torch.ones_like(noisy), phase=(1, 1), spacing=3)
+    # every pixel counts as flat, so that the noise estimate has something to learn from
+    torch.nn.init.constant_(model.flatness.last.bias, 10.0)  # type: ignore[arg-type]
+    losses = self_supervised_loss(config)(model, batch, share)
+    torch.stack(list(losses.terms.values())).sum().backward()
+    layers = {"mean": model.network.to_mean.last, "noise": model.noise_estimator.mlp.last}
+    return {name: float(layer.weight.grad.abs().max()) for name, layer in layers.items()}
+
+
+@pytest.mark.parametrize("mean", ["fusion", "l2", "likelihood"])
+@pytest.mark.parametrize("staged", [0.0, 0.3])
+def test_the_mean_learns_from_the_start_and_the_noise_only_once_it_has_settled(mean: str, staged: float) -> None:
+    config = TrainConfig(mean=mean, staged=staged)  # type: ignore[arg-type]
+    early, later = gradient_sizes(0.05, config), gradient_sizes(0.5, config)
+    assert early["mean"] > 0
+    assert early["noise"] == 0
+    assert later["mean"] > 0
+    assert later["noise"] > 0
