@@ -78,12 +78,12 @@ def _below(source: Path, folders: Sequence[Path]) -> Path:
     return Path(source.name)
 
 
-def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], *, tile: int) -> Iterator[Done]:
+def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], *, tile: int, ensemble: bool = False) -> Iterator[Done]:
     """Denoise each file into its output; yields one `Done` per job, failures included."""
     for job in jobs:
         began = time.perf_counter()
         try:
-            level = _denoise(denoiser, job, tile=tile)
+            level = _denoise(denoiser, job, tile=tile, ensemble=ensemble)
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             text = reason if str(job.source) in reason else f"{job.source}: {reason}"
@@ -92,12 +92,13 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], *, tile: int) -> Iter
             yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=level)
 
 
-def _denoise(denoiser: Denoiser, job: Job, *, tile: int) -> float:
+def _denoise(denoiser: Denoiser, job: Job, *, tile: int, ensemble: bool) -> float:
     """Denoise one file; returns its estimated root-mean-square noise."""
     picture = read_image(job.source)
     check_fits(job.output, picture)
     job.output.parent.mkdir(parents=True, exist_ok=True)
-    estimate = denoiser.estimate(picture.pixels, tile=tile, extras=STD if job.std else NO_EXTRAS)
+    extras = STD if job.std else NO_EXTRAS
+    estimate = denoiser.estimate(picture.pixels, tile=tile, ensemble=ensemble, extras=extras)
     write_image(job.output, estimate.denoised, picture)
     if job.std is not None and estimate.std is not None:
         content = io.BytesIO()

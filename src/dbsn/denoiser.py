@@ -82,38 +82,49 @@ class Denoiser:
                     on_progress(progress)
             return Denoiser.load(Path(folder) / MODEL, device=device)
 
-    def denoise(self, image: np.ndarray, *, tile: int = DEFAULT_TILE) -> np.ndarray:
+    def denoise(self, image: np.ndarray, *, tile: int = DEFAULT_TILE, ensemble: bool = False) -> np.ndarray:
         """The denoised image, in the shape and kind of `image`; integers rounded and clipped.
+
+        `ensemble` averages over the image's eight orientations: better, and eight times as slow.
 
         Raises:
             ValueError: Another number of channels than the denoiser was trained on.
         """
-        result = self.estimate(image, tile=tile).denoised
+        result = self.estimate(image, tile=tile, ensemble=ensemble).denoised
         return from_pixels(result, image.dtype).reshape(image.shape)
 
     @overload
-    def predict(self, image: np.ndarray, *, return_std: Literal[False] = False, tile: int = ...) -> np.ndarray: ...
+    def predict(
+        self, image: np.ndarray, *, return_std: Literal[False] = False, tile: int = ..., ensemble: bool = ...
+    ) -> np.ndarray: ...
     @overload
     def predict(
-        self, image: np.ndarray, *, return_std: Literal[True], tile: int = ...
+        self, image: np.ndarray, *, return_std: Literal[True], tile: int = ..., ensemble: bool = ...
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def predict(
-        self, image: np.ndarray, *, return_std: bool = False, tile: int = DEFAULT_TILE
+        self, image: np.ndarray, *, return_std: bool = False, tile: int = DEFAULT_TILE, ensemble: bool = False
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
         """The denoised image as float32, and on request its posterior standard deviation in the same unit.
 
         Integers are in [0, 1] (divided by their type's largest value), floats in their own unit.
         """
-        estimate = self.estimate(image, tile=tile, extras=STD if return_std else NO_EXTRAS)
+        estimate = self.estimate(image, tile=tile, ensemble=ensemble, extras=STD if return_std else NO_EXTRAS)
         denoised = estimate.denoised.reshape(image.shape)
         return denoised if estimate.std is None else (denoised, estimate.std.reshape(image.shape))
 
-    def estimate(self, image: np.ndarray, *, tile: int = DEFAULT_TILE, extras: Collection[Extra] = ()) -> Prediction:
+    def estimate(
+        self,
+        image: np.ndarray,
+        *,
+        tile: int = DEFAULT_TILE,
+        ensemble: bool = False,
+        extras: Collection[Extra] = (),
+    ) -> Prediction:
         """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
         image = _with_channels(image)
         pixels = image if image.dtype == np.float32 else to_pixels(image)
-        return predict(self.model, pixels, tile=tile, bf16=self.bf16, extras=extras)
+        return predict(self.model, pixels, tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file that holds weights and configuration."""

@@ -70,6 +70,7 @@ def evaluate(
     *,
     protocol: Protocol = "float",
     tile: int = DEFAULT_TILE,
+    ensemble: bool = False,
     bf16: bool = False,
 ) -> Iterator[Score]:
     """Score the model on each pair, in order.
@@ -80,7 +81,7 @@ def evaluate(
     for pair in pairs:
         began = time.perf_counter()
         try:
-            estimate = predict(model, pair.noisy, tile=tile, bf16=bf16, extras=MEAN)
+            estimate = predict(model, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16, extras=MEAN)
         except ValueError as error:
             raise ValueError(f"{pair.name}: {error}") from None
         seconds = time.perf_counter() - began

@@ -17,7 +17,7 @@ from torch.nn import functional
 from dbsn.config import DBSNConfig, ModelConfig
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.networks.dbsn import DBSN
-from dbsn.networks.estimator import MEASURES, NoiseEstimator, beside_measurement, measure, measured_variance
+from dbsn.networks.estimator import MEASURES, NoiseEstimator, measure, measured_variance
 from dbsn.networks.grid import Grid
 from dbsn.networks.layers import PixelMLP, initialise, lower_triangular, outer_square
 from dbsn.networks.unet import zero_residuals
@@ -137,7 +137,7 @@ class BlindSpotModel(nn.Module):
         """Where L3 puts the limit of flatness; it starts at the measured noise."""
         image = self.normalise(mean)
         started = 0.5 * measured_variance(image, measurement).log().sum(1)
-        raw = self.flatness(beside_measurement(image, measurement))[:, 0]
+        raw = self.flatness(self.noise_estimator.context(image, measurement))[:, 0]
         return raw + started + self.config.channels * math.log(self.config.scale)
 
     def _variance(self, raw: Tensor) -> Variance:

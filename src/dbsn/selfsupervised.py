@@ -51,7 +51,9 @@ def learn(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
-    learned, held = ImageSet.of(images, model.measure).hold_out()
+    known = ImageSet.of(images, model.measure)
+    model.noise_estimator.expect(known.measurements)
+    learned, held = known.hold_out()
     patches = Patches(
         learned,
         size=config.patch,
@@ -141,20 +143,27 @@ def flat_pixels(estimate: Estimate) -> Tensor:
 def noise_loss(model: BlindSpotModel, batch: Batch, estimate: Estimate) -> Scalar:
     """Negative log-likelihood of the residuals in flat areas under the noise estimate alone (L4).
 
-    What is left there is the pixel's noise, plus the share of its neighbours' noise that the mean lets through. That
-    share is measured by disturbing the input a little, on the first part of the batch, and taken out.
+    What is left there is the pixel's noise, plus the share of its neighbours' noise that the mean lets through, which
+    is taken out.
+    """
+    flat = flat_pixels(estimate) * batch.predicted
+    residual = (estimate.noisy - estimate.mean).detach() / (1 + leaked_share(model, batch, estimate, flat)).sqrt()
+    return _average(gaussian_nll(residual, estimate.noise_var), flat)
+
+
+@torch.no_grad()
+def leaked_share(model: BlindSpotModel, batch: Batch, estimate: Estimate, flat: Tensor) -> Tensor:
+    """Noise variance of the mean where `flat`, over that of its input, for each channel: (1, c, 1, 1).
+
+    Measured by disturbing a part of the batch a little.
     """
     part = slice(0, max(1, batch.noisy.shape[0] // _PROBED))
-    flat = (flat_pixels(estimate) * batch.predicted)[part]
-    level = estimate.noise_std().detach()[part].mean((1, 2, 3), keepdim=True) * _PROBE
+    level = estimate.noise_std()[part].mean((1, 2, 3), keepdim=True) * _PROBE
     generator = torch.Generator(level.device).manual_seed(batch.seed)
-    noisy = batch.noisy[part]
+    noisy, where = batch.noisy[part], flat[part]
     probe = level * torch.randn(noisy.shape, generator=generator, device=noisy.device)
-    with torch.no_grad():
-        moved = model(noisy + probe, batch.measurement[part], batch.phase).mean - estimate.mean[part]
-    leaked = ((moved / level).square() * flat).sum((2, 3), keepdim=True) / flat.sum((2, 3), keepdim=True).clamp_min(1)
-    residual = (estimate.noisy - estimate.mean).detach()[part] / (1 + leaked).sqrt()
-    return _average(gaussian_nll(residual, estimate.noise_var[part]), flat)
+    moved = model(noisy + probe, batch.measurement[part], batch.phase).mean - estimate.mean[part]
+    return ((moved / level).square() * where).sum((0, 2, 3), keepdim=True) / where.sum().clamp_min(1)
 
 
 def _average(values: Tensor, valid: Tensor) -> Scalar:

@@ -30,7 +30,7 @@ def test_tiles_cover_each_pixel_once_and_are_read_with_their_margin(
         covered[part.own] += 1
         for own, read, size in zip(part.own, part.read, (height, width), strict=True):
             assert read.start == 0 or (own.start - read.start >= margin and read.start % multiple == 0)
-            assert read.stop == size or read.stop - own.stop >= margin
+            assert read.stop == size or (read.stop - own.stop >= margin and (size - read.stop) % multiple == 0)
     assert (covered == 1).all()
 
 
@@ -50,3 +50,17 @@ def test_a_tiled_image_is_denoised_like_the_whole_one(network: NetworkConfig, no
         assert np.abs(expected - got).max() < 1e-5 * max(1, np.abs(expected).max()), name
     assert whole.noise_level == pytest.approx(tiled.noise_level, rel=1e-5)
     assert whole.denoised.std() > 1e-3
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=["dbsn", "grid3", "grid2"])
+def test_a_tiled_image_has_the_ensemble_of_the_whole_one(network: NetworkConfig) -> None:
+    torch.manual_seed(2)
+    model = BlindSpotModel(ModelConfig(network=network, channels=1)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    image = np.random.default_rng(0).random((103, 131, 1), np.float32)
+    whole = predict(model, image, tile=0, ensemble=True, extras=("std", "mean"))
+    tiled = predict(model, image, tile=40, ensemble=True, extras=("std", "mean"))
+    for name in ("denoised", "std", "mean"):
+        expected = getattr(whole, name)
+        assert np.abs(expected - getattr(tiled, name)).max() < 1e-5 * max(1, np.abs(expected).max()), name

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dbsn.networks.estimator import MEASURES, NoiseEstimator, measure
+from dbsn.networks.estimator import MEASURES, NoiseEstimator, measure, measured_variance
 
 
 def measured(image: torch.Tensor) -> torch.Tensor:
@@ -33,14 +33,24 @@ def test_areas_without_any_noise_such_as_clipped_ones_do_not_count(generator: to
     torch.testing.assert_close(level(noisy), torch.full((1,), 0.05), rtol=0.15, atol=0)
 
 
-def test_brighter_halves_that_are_noisier_are_seen(generator: torch.Generator) -> None:
-    clean = torch.linspace(0, 1, 256).expand(1, 1, 256, 256)
-    noisy = clean + (0.02 + 0.2 * clean) * torch.randn(1, 1, 256, 256, generator=generator)
-    _, dark, bright, dark_mean, bright_mean = measured(noisy).flatten().tolist()
-    assert dark < 0.1
-    assert bright > 0.7
-    assert dark_mean == pytest.approx(0.25, abs=0.02)
-    assert bright_mean == pytest.approx(0.75, abs=0.02)
+@pytest.mark.parametrize("power", [1, 4], ids=["evenly spread", "mostly dark"])
+def test_photon_noise_is_found_at_every_intensity(power: int, generator: torch.Generator) -> None:
+    clean = torch.linspace(0, 1, 512).pow(power).expand(1, 1, 512, 512)
+    variance = 0.0004 + 0.01 * clean
+    noisy = clean + variance.sqrt() * torch.randn(1, 1, 512, 512, generator=generator)
+    measurement = measured(noisy)
+    found = measured_variance(clean, measurement)
+    torch.testing.assert_close(found.sqrt(), variance.sqrt(), rtol=0.2, atol=0)
+    dark_mean, bright_mean = measurement.flatten().tolist()[-2:]
+    assert dark_mean == pytest.approx(float(clean[..., :256].mean()), abs=0.02)
+    assert bright_mean == pytest.approx(float(clean[..., 256:].mean()), abs=0.02)
+
+
+def test_intensities_that_are_clipped_leave_the_noise_of_the_others_alone(generator: torch.Generator) -> None:
+    clean = torch.linspace(0, 1, 512).expand(1, 1, 512, 512)
+    noisy = (clean + 0.05 * torch.randn(1, 1, 512, 512, generator=generator)).clamp(max=0.8)
+    found = measured_variance(clean[..., :330], measured(noisy))
+    torch.testing.assert_close(found.sqrt(), torch.full_like(found, 0.05), rtol=0.3, atol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 300), (8, 8)])

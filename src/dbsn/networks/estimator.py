@@ -5,7 +5,7 @@ a factor of ten. So the whole image is first measured without a network (`measur
 at each intensity, the noise departs from that measurement.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ _MEASURED_QUANTILE = 0.1
 _CHI2_16_QUANTILE = 9.312 / 16  # 10 % quantile of the mean of 16 squared standard normals
 _SMALLEST_STD = 1e-3
 _NO_DETAIL_STD = 0.1
+_MOST_BINS, _BLOCKS_A_BIN = 16, 64
+_LINE_FITS = 10
+_CLOSE_FIT = 0.5
+_LEAST_SPREAD = 0.1
 _LEAST_CONTRAST = 0.05
 _MOST_RISE = 9.0
 
@@ -34,14 +38,16 @@ def measure(strips: Iterable[Tensor]) -> Tensor:
     """Measure each channel's noise level without a network, on a whole image (E1).
 
     The diagonal difference of 2 x 2 blocks cancels smooth content and keeps white noise; of its mean squares over
-    areas of 8 x 8 pixels the 10 % quantile belongs to flat areas. Taken again on the darker and the brighter half.
+    areas of 8 x 8 pixels the 10 % quantile belongs to flat areas. Taken again among areas of like intensity, and a
+    straight line laid through these.
 
     Args:
         strips: The image (b, c, h, w) in network units, any size; or in strips of rows, each but the last a multiple
             of 8 rows.
 
     Returns:
-        (b, 5 c, 1, 1): log level, log ratio of the darker and of the brighter half to it, mean of either half.
+        (b, 5 c, 1, 1): log level, log ratio to it of the line at the mean of the darker and of the brighter half, these
+        means.
     """
     parts, count, total = [], 0, torch.zeros(())
     for strip in strips:
@@ -56,9 +62,35 @@ def measure(strips: Iterable[Tensor]) -> Tensor:
     mean, order = mean.sort(-1)
     power = power.gather(-1, order)
     half = (power.shape[-1] + 1) // 2
-    level, dark, bright = (_flat_level(part) for part in (power, power[..., :half], power[..., -half:]))
-    means = [mean[..., :half].mean(-1, keepdim=True), mean[..., -half:].mean(-1, keepdim=True)]
-    return torch.cat([level, dark - level, bright - level, *means], 2).flatten(1)[..., None, None]
+    ends = torch.cat([mean[..., :half].mean(-1, keepdim=True), mean[..., -half:].mean(-1, keepdim=True)], -1)
+    level = _flat_level(power)
+    dark, bright = (0.5 * _line(power, mean, ends).log() - level).unsqueeze(-2).unbind(-1)
+    return torch.cat([level, dark, bright, ends[..., :1], ends[..., 1:]], 2).flatten(1)[..., None, None]
+
+
+def _line(power: Tensor, mean: Tensor, at: Tensor) -> Tensor:
+    """Variance of flat areas as a straight line in the intensity, at the intensities `at` (b, c, n); all positive.
+
+    Fitted to bins of blocks of like intensity by least absolute differences relative to the line itself (iterated
+    weighted least squares), so that faint bins count, and textured or clipped ones do not pull. `power` and `mean`
+    (b, c, blocks) are sorted by `mean`.
+    """
+    blocks = power.shape[-1]
+    bins = min(_MOST_BINS, max(2, blocks // _BLOCKS_A_BIN), blocks)
+    variance = torch.cat([_flat_level(part) for part in power.tensor_split(bins, -1)], -1).mul(2).exp()
+    middle = torch.cat([part.mean(-1, keepdim=True) for part in mean.tensor_split(bins, -1)], -1)
+    noisy = variance > _SMALLEST_STD**2 * 1.01
+    least = variance.where(noisy, torch.inf).amin(-1, keepdim=True).clamp(max=1) / _MOST_RISE
+    fitted = variance.mean(-1, keepdim=True).expand_as(variance)
+    for _ in range(_LINE_FITS):
+        off = (variance - fitted).abs()
+        weight = noisy / (fitted * torch.maximum(off, _CLOSE_FIT * fitted))
+        weight = weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+        centre, height = ((weight * values).sum(-1, keepdim=True) for values in (middle, variance))
+        covariance = (weight * (middle - centre) * (variance - height)).sum(-1, keepdim=True)
+        slope = covariance / (weight * (middle - centre).square()).sum(-1, keepdim=True).clamp_min(_LEAST_CONTRAST**2)
+        fitted = torch.maximum(height + slope * (middle - centre), least)
+    return torch.maximum(height + slope * (at - centre), least)
 
 
 def _blocks(image: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,17 +121,14 @@ def measured_variance(image: Image, measurement: Tensor) -> Image:
     low, high = (2 * (level + dark)).exp(), (2 * (level + bright)).exp()
     slope = (high - low) / (bright_mean - dark_mean).clamp_min(_LEAST_CONTRAST)
     line = low + slope * (image - dark_mean)
-    return torch.minimum(torch.maximum(line, torch.minimum(low, high) / 2), torch.maximum(low, high) * _MOST_RISE)
+    return torch.minimum(
+        torch.maximum(line, torch.minimum(low, high) / _MOST_RISE), torch.maximum(low, high) * _MOST_RISE
+    )
 
 
 def _by_kind(measurement: Tensor, channels: int) -> Tensor:
     """The measurements as (b, c, 5, 1, 1)."""
     return measurement.unflatten(1, (channels, MEASURES))
-
-
-def beside_measurement(image: Image, measurement: Tensor) -> Tensor:
-    """Each pixel's intensity with its image's measurements: (b, (1 + 5) c, h, w)."""
-    return torch.cat([image, measurement.expand(-1, -1, *image.shape[-2:])], 1)
 
 
 class NoiseEstimator(nn.Module):
@@ -110,6 +139,9 @@ class NoiseEstimator(nn.Module):
     spatial mean, taken before the convolutions instead of after them, so that a tile knows it too.
     """
 
+    usual: Tensor
+    spread: Tensor
+
     def __init__(self, channels: int, family: NoiseFamily, width: int, depth: int = 5, measured: bool = True) -> None:
         super().__init__()
         self.channels, self.family, self.measured = channels, family, measured
@@ -119,13 +151,30 @@ class NoiseEstimator(nn.Module):
         pairs = channels * (channels - 1) // 2 if self.full else 0
         self.levels = levels
         inputs = channels + (MEASURES * channels if measured else 0)
+        if measured:
+            self.register_buffer("usual", torch.zeros(1, MEASURES * channels, 1, 1))
+            self.register_buffer("spread", torch.ones(1, MEASURES * channels, 1, 1))
         self.mlp = PixelMLP(inputs, width, levels + pairs, depth)
+
+    @torch.no_grad()
+    def expect(self, measurements: Sequence[Tensor]) -> None:
+        """Take the measurements of the images to be learned from as the unit in which `context` shows them."""
+        known = torch.cat(list(measurements))
+        self.usual.copy_(known.mean(0, keepdim=True))
+        self.spread.copy_(known.std(0, keepdim=True, correction=0).clamp_min(_LEAST_SPREAD))
+
+    def context(self, image: Image, measurement: Tensor) -> Tensor:
+        """Each pixel's intensity with what sets its image apart: (b, (1 + 5) c, h, w).
+
+        The measurements of one folder differ little from image to image; unless they are shown in units of this
+        difference, a network learns hardly anything from them (docs/lab-notes.md).
+        """
+        apart = (measurement - self.usual) / self.spread
+        return torch.cat([image, apart.expand(-1, -1, *image.shape[-2:])], 1)
 
     def raw(self, image: Image, measurement: Tensor) -> Tensor:
         """The network's output before any link: (b, levels + pairs, h, w)."""
-        if not self.measured:
-            return self.mlp(image)
-        return self.mlp(beside_measurement(image, measurement))
+        return self.mlp(self.context(image, measurement) if self.measured else image)
 
     def forward(self, image: Image, measurement: Tensor) -> Covariance | Image:
         """Noise variance at each intensity of `image` (E2, E3).
