@@ -5,6 +5,7 @@ Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (rea
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -109,13 +110,13 @@ def main() -> None:
         dbsn("train", noisy, "-o", run, *options, threads=arguments.threads)
     model = run / "model.safetensors"
     pairs = [("--noise", noise) for noise in experiment.noises] or [("--noisy", noisy)]
-    for pair in pairs:
+    for pair, ensemble in itertools.product(pairs, ((), ("--ensemble",))):
         shown = dbsn(
-            "evaluate", "-m", model, "--clean", data / experiment.clean, *pair,
+            "evaluate", "-m", model, "--clean", data / experiment.clean, *pair, *ensemble,
             "--protocol", experiment.protocol, "--json", threads=arguments.threads,
         )  # fmt: skip
         figures = json.loads(shown) | {"minutes": minutes, "threads": arguments.threads, "network": arguments.network}
-        if pair[0] == "--noise":
+        if pair[0] == "--noise" and not ensemble:
             figures["noise_curve"] = noise_curve(model, data / experiment.clean, parse_noise(pair[1]))
         print(json.dumps(figures), flush=True)
 

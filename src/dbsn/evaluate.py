@@ -27,8 +27,8 @@ class Pair:
     name: str
     noisy: np.ndarray
     clean: np.ndarray
-    noise_std: float | None = None
-    """True root-mean-square noise, where it is known."""
+    noise: Noise | None = None
+    """The true noise, where it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,8 @@ class Score:
     noise_std: float
     """Estimated root-mean-square noise."""
     true_noise_std: float | None
+    oracle_psnr: float | None
+    """Of the blind mean fused under the true noise, where it is known: what a perfect noise estimate would give."""
     seconds: float
 
 
@@ -60,8 +62,14 @@ def synthetic_noise(clean: np.ndarray, noise: Noise, *, seed: int, index: int) -
     state = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) % 2**63
     tensor = as_tensor(clean)
     noisy = noise.sample(tensor, torch.Generator().manual_seed(state))
-    level = float(channel_variance(noise.variance(tensor)).mean().sqrt())
-    return Pair(name=str(index), noisy=noisy[0].permute(1, 2, 0).numpy(), clean=to_pixels(clean), noise_std=level)
+    return Pair(name=str(index), noisy=noisy[0].permute(1, 2, 0).numpy(), clean=to_pixels(clean), noise=noise)
+
+
+def true_noise_std(pair: Pair) -> float | None:
+    """Root-mean-square of the true noise, where it is known."""
+    if pair.noise is None:
+        return None
+    return float(channel_variance(pair.noise.variance(as_tensor(pair.clean))).mean().sqrt())
 
 
 def evaluate(
@@ -81,11 +89,14 @@ def evaluate(
     for pair in pairs:
         began = time.perf_counter()
         try:
-            estimate = predict(model, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16, extras=MEAN)
+            estimate = predict(
+                model, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16, extras=MEAN, known_noise=pair.noise
+            )
         except ValueError as error:
             raise ValueError(f"{pair.name}: {error}") from None
         seconds = time.perf_counter() - began
         assert estimate.mean is not None
+        oracle = estimate.under_known_noise
         denoised, mean = (prepare(image, pair.clean, protocol) for image in (estimate.denoised, estimate.mean))
         # the paper's rule: the noisy input is not clamped
         noisy = prepare(pair.noisy, pair.clean, protocol) if protocol != "float" else pair.noisy
@@ -96,7 +107,8 @@ def evaluate(
             mean_psnr=psnr(mean, pair.clean),
             noisy_psnr=psnr(noisy, pair.clean),
             noise_std=estimate.noise_level,
-            true_noise_std=pair.noise_std,
+            true_noise_std=true_noise_std(pair),
+            oracle_psnr=None if oracle is None else psnr(prepare(oracle, pair.clean, protocol), pair.clean),
             seconds=seconds,
         )
 
@@ -118,7 +130,8 @@ def summarise(scores: Sequence[Score], protocol: Protocol) -> dict[str, float | 
         "protocol": protocol,
         "seconds": sum(score.seconds for score in scores),
     }
-    known = [score.true_noise_std for score in scores if score.true_noise_std is not None]
-    if known:
-        summary["true_noise_std_255"] = mean(255 * level for level in known)
+    levels = [score.true_noise_std for score in scores if score.true_noise_std is not None]
+    oracles = [score.oracle_psnr for score in scores if score.oracle_psnr is not None]
+    if levels and oracles:
+        summary |= {"true_noise_std_255": mean(255 * level for level in levels), "oracle_psnr": mean(oracles)}
     return summary

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbsn.likelihood import channel_variance
+from dbsn.likelihood import channel_variance, fuse
 from dbsn.model import BlindSpotModel, Estimate
+from dbsn.noise import Noise
 from dbsn.patches import as_tensor
 from dbsn.types import Image
 
@@ -42,6 +43,8 @@ class Prediction:
     """The blind prediction alone."""
     noise_std: np.ndarray | None
     """Estimated noise standard deviation of each pixel and channel."""
+    under_known_noise: np.ndarray | None
+    """Posterior mean under the noise that was given, instead of the estimated one."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ def predict(
     ensemble: bool = False,
     bf16: bool = False,
     extras: Collection[Extra] = (),
+    known_noise: Noise | None = None,
 ) -> Prediction:
     """Estimate one image (h, w, c) of any size.
 
@@ -143,6 +147,7 @@ def predict(
         ensemble: Average over the image's eight orientations: better, and eight times as slow.
         bf16: Convolve in bfloat16.
         extras: Which fields of `Prediction` to fill besides `denoised`; each takes an image's memory.
+        known_noise: The true noise, to fill `under_known_noise` with; its variance is taken at the blind mean.
 
     Raises:
         ValueError: The image has another number of channels than the model.
@@ -155,6 +160,8 @@ def predict(
         raise ValueError(f"this model is for {wanted} images ({channels} channels), not for shape {image.shape}")
     device = next(model.parameters()).device
     arrays = {name: np.empty(image.shape, np.float32) for name in ("denoised", *extras)}
+    if known_noise:
+        arrays["under_known_noise"] = np.empty(image.shape, np.float32)
     noise_power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         strips = range(0, image.shape[0], _STRIP)
@@ -166,6 +173,9 @@ def predict(
             denoised, variance = estimate.fused()
             noise_std = estimate.noise_std()
             values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
+            if known_noise:
+                known_var = known_noise.variance(estimate.mean.clamp_min(0))
+                values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
             for name, array in arrays.items():
                 array[part.own] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
             noise_power += float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean()) * own_share(part, image)
@@ -175,4 +185,5 @@ def predict(
         std=arrays.get("std"),
         mean=arrays.get("mean"),
         noise_std=arrays.get("noise_std"),
+        under_known_noise=arrays.get("under_known_noise"),
     )

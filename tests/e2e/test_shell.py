@@ -109,6 +109,11 @@ def test_evaluate_prints_one_json_object_with_its_protocol(folder: Path, dbsn_co
     assert first["psnr"] != other["psnr"]
     assert first["noisy_psnr"] == pytest.approx(20.17, abs=0.1)
     assert first["true_noise_std_255"] == pytest.approx(25)
+    assert "oracle_psnr" not in figures, "the noise of real pairs is not known"
+    assert first["oracle_psnr"] >= first["psnr"] - 0.02
+    together = json.loads(dbsn_command(*synthetic, "--ensemble").stdout)
+    assert first["psnr"] < together["psnr"] < first["psnr"] + 2
+    assert first["mean_psnr"] < together["mean_psnr"]
     rounded = json.loads(dbsn_command(*synthetic, "--protocol", "uint8").stdout)
     assert rounded["psnr"] != first["psnr"]
     assert rounded["psnr"] == pytest.approx(first["psnr"], abs=0.05)
