@@ -5,7 +5,7 @@ that every pixel sees exactly what it would see in the whole image, however that
 does the tile.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbsn.calibrate import Calibration, Sample, calibrate, leaked
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.noise import Noise
@@ -22,6 +23,8 @@ from dbsn.types import Image
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
 _ORIENTATIONS = 8
+_SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
+_SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
 
 Extra = Literal["std", "mean", "noise_std"]
 NO_EXTRAS: tuple[Extra, ...] = ()
@@ -128,6 +131,24 @@ def _turn_back(image: Tensor, orientation: int) -> Tensor:
     return (image.mT if orientation & 4 else image).flip(flips)
 
 
+def image_calibration(
+    model: BlindSpotModel, image: np.ndarray, forward: Callable[[Image], Estimate]
+) -> Calibration | None:
+    """What an image (h, w, c) says of its own noise, from parts spread over it: the same however it is tiled."""
+    device = next(model.parameters()).device
+    margin = model.network.receptive_radius
+    side = _SAMPLED_SIDE if image[..., 0].size > _SAMPLED_WHOLE else 0
+    parts = list(tiles(*image.shape[:2], tile=side, margin=margin, multiple=model.multiple))
+    samples = []
+    for part in parts[:: -(-len(parts) // _SAMPLED_TILES)]:
+        noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
+        estimate = forward(noisy)
+        leak = leaked(forward, estimate, noisy, seed=0)
+        inner = {field.name: getattr(estimate, field.name)[..., *part.inner] for field in fields(estimate)}
+        samples.append(Sample(Estimate(**inner), leak[..., *part.inner]))
+    return calibrate(samples, one_level=model.noise_estimator.per_image)
+
+
 def predict(
     model: BlindSpotModel,
     image: np.ndarray,
@@ -135,6 +156,7 @@ def predict(
     tile: int = DEFAULT_TILE,
     ensemble: bool = False,
     bf16: bool = False,
+    calibrated: bool = True,
     extras: Collection[Extra] = (),
     known_noise: Noise | None = None,
 ) -> Prediction:
@@ -146,6 +168,7 @@ def predict(
         tile: Side of a tile; smaller needs less memory, 0 takes the image whole.
         ensemble: Average over the image's eight orientations: better, and eight times as slow.
         bf16: Convolve in bfloat16.
+        calibrated: Correct the variances by what the image's own pixels say (M8).
         extras: Which fields of `Prediction` to fill besides `denoised`; each takes an image's memory.
         known_noise: The true noise, to fill `under_known_noise` with; its variance is taken at the blind mean.
 
@@ -167,9 +190,16 @@ def predict(
         strips = range(0, image.shape[0], _STRIP)
         measurement = model.measure_strips(as_tensor(image[top : top + _STRIP]).to(device) for top in strips)
         margin = model.network.receptive_radius
+
+        def forward(noisy: Image) -> Estimate:
+            return self_ensemble(model, noisy, measurement) if ensemble else model(noisy, measurement)
+
+        calibration = image_calibration(model, image, forward) if calibrated else None
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=model.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
-            estimate = self_ensemble(model, noisy, measurement) if ensemble else model(noisy, measurement)
+            estimate = forward(noisy)
+            if calibration:
+                estimate = calibration.apply(estimate)
             denoised, variance = estimate.fused()
             noise_std = estimate.noise_std()
             values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}

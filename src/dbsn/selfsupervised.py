@@ -6,7 +6,7 @@ the default splits by the lower envelope of the total variance, see docs/lab-not
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbsn.calibrate import leaked
 from dbsn.config import ModelConfig, TrainConfig
 from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gaussian_nll, log_volume, marginal_nll
 from dbsn.model import BlindSpotModel, Estimate
@@ -25,7 +26,6 @@ _SPLIT = ("flat", "noise", "prediction")
 _SETTLED = 0.1  # share of the budget before the split is learned: the first residuals are many times too large, and
 # what follows them learns so violently that its ReLUs die
 _PROBED = 4  # one patch in so many is disturbed
-_PROBE = 0.5  # by this many standard deviations of its noise
 _HELD_OUT_SIDE = 240
 _HELD_OUT_IMAGES = 8
 
@@ -158,12 +158,10 @@ def leaked_share(model: BlindSpotModel, batch: Batch, estimate: Estimate, flat: 
     Measured by disturbing a part of the batch a little.
     """
     part = slice(0, max(1, batch.noisy.shape[0] // _PROBED))
-    level = estimate.noise_std()[part].mean((1, 2, 3), keepdim=True) * _PROBE
-    generator = torch.Generator(level.device).manual_seed(batch.seed)
-    noisy, where = batch.noisy[part], flat[part]
-    probe = level * torch.randn(noisy.shape, generator=generator, device=noisy.device)
-    moved = model(noisy + probe, batch.measurement[part], batch.phase).mean - estimate.mean[part]
-    return ((moved / level).square() * where).sum((0, 2, 3), keepdim=True) / where.sum().clamp_min(1)
+    where = flat[part]
+    some = Estimate(**{field.name: getattr(estimate, field.name)[part] for field in fields(estimate)})
+    leak = leaked(lambda noisy: model(noisy, batch.measurement[part], batch.phase), some, batch.noisy[part], batch.seed)
+    return (leak * where).sum((0, 2, 3), keepdim=True) / where.sum().clamp_min(1)
 
 
 def _average(values: Tensor, valid: Tensor) -> Scalar:
