@@ -62,10 +62,11 @@ class Sample:
     """Share of a neighbourhood's noise variance that its mean lets through, noisily measured (`leaked`)."""
 
 
-def leaked(forward: Callable[[Image], Estimate], estimate: Estimate, noisy: Image, seed: int) -> Image:
+def leaked(forward: Callable[[Tensor], Estimate], estimate: Estimate, noisy: Tensor, seed: int) -> Image:
     """Noise variance of the mean over that of its input, pixel by pixel, by disturbing the input a little (L4).
 
-    Each value is one draw, to be averaged over many pixels: (b, c, h, w) as `estimate`.
+    Each value is one draw, to be averaged over many pixels: (b, c, h, w) as `estimate`, which may be one grid phase of
+    the pixels `noisy`.
     """
     level = estimate.noise_std().mean((1, 2, 3), keepdim=True) * _PROBE
     generator = torch.Generator(level.device).manual_seed(seed)
