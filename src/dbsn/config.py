@@ -122,7 +122,7 @@ class TrainConfig:
     patch: int = 96
     """Side of a patch in pixels."""
     learning_rate: float = 1e-3
-    """Largest learning rate (Adam), reached after the warm-up."""
+    """Largest learning rate, reached after the warm-up."""
     warmup: float = 0.02
     """Share of the budget over which the learning rate rises from zero."""
     ema: float = 0.999

@@ -27,6 +27,7 @@ from torch.optim.swa_utils import AveragedModel
 from dbsn.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_model, save_tensors
 from dbsn.config import TrainConfig
 from dbsn.model import BlindSpotModel
+from dbsn.optimizer import Muon
 from dbsn.patches import Batch
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -122,7 +123,7 @@ def train(
     accelerator = _accelerator(config, device)
     model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
-    optimizer = torch.optim.Adam(model.parameter_groups(), lr=config.learning_rate, betas=(0.9, 0.99))
+    optimizer = Muon(model.parameter_groups(), lr=config.learning_rate)
     state = _restore(run / CHECKPOINT, model, average, optimizer) if resume else _State()
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
