@@ -1,6 +1,6 @@
 """Stage 1 against its bars: train on noisy images alone, then measure with the truth. One command an experiment.
 
-Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--minutes M] [--network NAME] [--threads N]
+Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [flags of dbsn train]
 Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.
 """
 
@@ -92,22 +92,19 @@ def main() -> None:
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--network", default="grid")
+    parser.add_argument("--name", help="of the run's folder; by default the experiment's")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    arguments = parser.parse_args()
+    arguments, flags = parser.parse_known_args()
     experiment = EXPERIMENTS[arguments.experiment]
-    data, run = arguments.data, arguments.runs / f"{arguments.experiment}_{arguments.network}"
+    data, run = arguments.data, arguments.runs / (arguments.name or arguments.experiment)
     noises = [parse_noise(noise) for noise in experiment.noises]
     noisy = arguments.runs / f"{arguments.experiment}_noisy" if noises else data / experiment.noisy
     if noises and not noisy.exists():
         make_noisy(data / "clean_bsds", noises, noisy)
-    minutes = arguments.minutes or experiment.minutes
     if (run / "config.json").exists():
         dbsn("train", "-o", run, "--resume", threads=arguments.threads)
     else:
-        options = ("--minutes", minutes, "--network", arguments.network)
-        dbsn("train", noisy, "-o", run, *options, threads=arguments.threads)
+        dbsn("train", noisy, "-o", run, "--minutes", experiment.minutes, *flags, threads=arguments.threads)
     model = run / "model.safetensors"
     pairs = [("--noise", noise) for noise in experiment.noises] or [("--noisy", noisy)]
     for pair, ensemble in itertools.product(pairs, ((), ("--ensemble",))):
@@ -115,7 +112,7 @@ def main() -> None:
             "evaluate", "-m", model, "--clean", data / experiment.clean, *pair, *ensemble,
             "--protocol", experiment.protocol, "--json", threads=arguments.threads,
         )  # fmt: skip
-        figures = json.loads(shown) | {"minutes": minutes, "threads": arguments.threads, "network": arguments.network}
+        figures = json.loads(shown) | {"experiment": arguments.experiment, "threads": arguments.threads, "flags": flags}
         if pair[0] == "--noise" and not ensemble:
             figures["noise_curve"] = noise_curve(model, data / experiment.clean, parse_noise(pair[1]))
         print(json.dumps(figures), flush=True)
