@@ -58,7 +58,7 @@ def main() -> None:
         "db_lost_at_28.8": float(10 * np.log10(1 + error / 10**-2.88)),
     }  # fmt: skip
     if arguments.model and arguments.clean:
-        trained, _ = load_model(arguments.model)
+        trained = load_model(arguments.model).model
         files = find_images([arguments.clean])[:10]
         pairs = [synthetic_noise(read_image(f).pixels, AWGN(25 / 255), seed=0, index=i) for i, f in enumerate(files)]
         for bf16 in (False, True):

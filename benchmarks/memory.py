@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dbsn.checkpoint import save_model
+from dbsn.checkpoint import Saved, save_model
 from dbsn.config import NETWORKS, ModelConfig
 from dbsn.model import BlindSpotModel
 
@@ -29,7 +29,8 @@ def main() -> None:
     height = round(arguments.megapixels * 1e6 / width)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_model(folder / "m", BlindSpotModel(ModelConfig(channels=3, network=NETWORKS[arguments.network])), {})
+        model = BlindSpotModel(ModelConfig(channels=3, network=NETWORKS[arguments.network]))
+        save_model(folder / "m", Saved(model=model))
         pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         Image.fromarray(pixels).save(folder / "photo.jpg", quality=90)
         del pixels

@@ -5,16 +5,21 @@ Promise: an output file is whole or absent, and no input is ever written over (t
 
 import io
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import tifffile
+import torch
 
 from dbsn.checkpoint import write_atomically
-from dbsn.denoiser import Denoiser
+from dbsn.denoiser import Denoiser, Method
+from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, write_image
 from dbsn.infer import NO_EXTRAS, STD
+from dbsn.noisemodel import NoiseModel
+from dbsn.patches import as_tensor, step_seed
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,8 @@ class Done:
 
     output: Path
     seconds: float
-    noise_std: float = float("nan")
-    """Estimated root-mean-square noise, intensity."""
+    noise_std: float | None = None
+    """Root-mean-square noise, intensity: estimated, or put on; None if the student did not ask."""
     error: str | None = None
     """One line that names the file, if it failed."""
 
@@ -78,12 +83,69 @@ def _below(source: Path, folders: Sequence[Path]) -> Path:
     return Path(source.name)
 
 
-def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], *, tile: int, ensemble: bool = False) -> Iterator[Done]:
+def denoise_files(
+    denoiser: Denoiser, jobs: Sequence[Job], *, method: Method = "auto", tile: int, ensemble: bool = False
+) -> Iterator[Done]:
     """Denoise each file into its output; yields one `Done` per job, failures included."""
-    for job in jobs:
+
+    def denoise(number: int, job: Job) -> float | None:
+        picture = read_image(job.source)
+        check_fits(job.output, picture)
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        if denoiser.picks_student(method):
+            result = denoiser.denoise(picture.pixels, method="student", tile=tile, ensemble=ensemble)
+            write_image(job.output, result, picture)
+            return None
+        extras = STD if job.std else NO_EXTRAS
+        estimate = denoiser.estimate(picture.pixels, tile=tile, ensemble=ensemble, extras=extras)
+        write_image(job.output, estimate.denoised, picture)
+        if job.std is not None and estimate.std is not None:
+            _write_float_tiff(job.std, estimate.std)
+        return estimate.noise_level
+
+    return _each(jobs, denoise)
+
+
+def synthesize_files(
+    noise: NoiseModel, jobs: Sequence[Job], cleans: Path, *, float_tiff: bool, seed: int
+) -> Iterator[Done]:
+    """Write each clean file with noise into its output, and beside it, below `cleans`, itself.
+
+    Gray noise makes gray pairs of colour files.
+
+    Args:
+        noise: The learned noise.
+        jobs: What goes where.
+        cleans: Folder for the clean halves, under the same names.
+        float_tiff: Write float32 TIFF instead of the input's format.
+        seed: Of the noise; a file's realisation depends on it and the file's place in `jobs`.
+    """
+
+    def synthesize(number: int, job: Job) -> float:
+        picture = read_image(job.source)
+        pixels = to_gray(picture.pixels) if noise.model.config.channels == 1 else picture.pixels
+        if pixels.shape[2] != noise.model.config.channels:
+            raise ValueError("the noise was learned in colour, and this image is gray")
+        noisy_image = noise.sample(as_tensor(pixels), torch.Generator().manual_seed(step_seed(seed, number, 0)))
+        noisy = noisy_image[0].permute(1, 2, 0).numpy()
+        clean_file = cleans / job.output.relative_to(cleans.parent / "noisy")
+        for file, image in ((job.output, noisy), (clean_file, pixels)):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if float_tiff:
+                _write_float_tiff(file.with_suffix(".tif"), image)
+            else:
+                write_image(file, image, replace(picture, pixels=image))
+        return float(np.sqrt(((noisy - pixels) ** 2).mean()))
+
+    return _each(jobs, synthesize)
+
+
+def _each(jobs: Sequence[Job], work: Callable[[int, Job], float | None]) -> Iterator[Done]:
+    """Do each job; one that fails is told by a line that names its file."""
+    for number, job in enumerate(jobs):
         began = time.perf_counter()
         try:
-            level = _denoise(denoiser, job, tile=tile, ensemble=ensemble)
+            level = work(number, job)
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             text = reason if str(job.source) in reason else f"{job.source}: {reason}"
@@ -92,16 +154,7 @@ def denoise_files(denoiser: Denoiser, jobs: Sequence[Job], *, tile: int, ensembl
             yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=level)
 
 
-def _denoise(denoiser: Denoiser, job: Job, *, tile: int, ensemble: bool) -> float:
-    """Denoise one file; returns its estimated root-mean-square noise."""
-    picture = read_image(job.source)
-    check_fits(job.output, picture)
-    job.output.parent.mkdir(parents=True, exist_ok=True)
-    extras = STD if job.std else NO_EXTRAS
-    estimate = denoiser.estimate(picture.pixels, tile=tile, ensemble=ensemble, extras=extras)
-    write_image(job.output, estimate.denoised, picture)
-    if job.std is not None and estimate.std is not None:
-        content = io.BytesIO()
-        tifffile.imwrite(content, estimate.std[..., 0] if estimate.std.shape[2] == 1 else estimate.std)
-        write_atomically(job.std, content.getvalue())
-    return estimate.noise_level
+def _write_float_tiff(path: Path, image: np.ndarray) -> None:
+    content = io.BytesIO()
+    tifffile.imwrite(content, image[..., 0] if image.shape[2] == 1 else image)
+    write_atomically(path, content.getvalue())

@@ -40,7 +40,7 @@ class Calibration:
 
     def apply(self, estimate: Estimate) -> Estimate:
         """The estimate with corrected variances; a covariance keeps its correlations."""
-        noise_var = self._noise(estimate)
+        noise_var = self.noise(estimate.mean, estimate.noise_var)
         factor = _interpolate(_share(estimate.mean_var, noise_var), self.shares, self.prediction_factors)
         return replace(
             estimate,
@@ -48,9 +48,10 @@ class Calibration:
             mean_var=_scaled(estimate.mean_var, factor.unsqueeze(1).expand_as(estimate.mean)),
         )
 
-    def _noise(self, estimate: Estimate) -> Variance:
-        by_channel = zip(estimate.mean.unbind(1), self.intensities, self.noise_factors, strict=True)
-        return _scaled(estimate.noise_var, torch.stack([_interpolate(*channel) for channel in by_channel], 1))
+    def noise(self, image: Image, noise_var: Variance) -> Variance:
+        """The corrected noise variance at the intensities `image`."""
+        by_channel = zip(image.unbind(1), self.intensities, self.noise_factors, strict=True)
+        return _scaled(noise_var, torch.stack([_interpolate(*channel) for channel in by_channel], 1))
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,20 @@ def calibrate(samples: Sequence[Sample], *, one_level: bool) -> Calibration | No
         _noise_curve(*channel, roughness, 1 if one_level else bins)
         for channel in zip(mean, power, noise, leak, strict=True)
     ]
-    intensities, noise_factors = (torch.stack(kind) for kind in zip(*curves, strict=True))
+    intensities, noise_factors = (stacked(kind) for kind in zip(*curves, strict=True))
     unit = torch.ones(1, device=mean.device)
     calibration = Calibration(intensities, noise_factors, 0 * unit, unit)
     corrected = [calibration.apply(part.estimate) for part in samples]
     noise = _columns([channel_variance(estimate.noise_var) for estimate in corrected])
     share = _columns([_share(estimate.mean_var, estimate.noise_var).unsqueeze(1) for estimate in corrected])[0]
     return replace(calibration, **_prediction_curve(share, (power / noise).mean(0), leak.mean(0), bins))
+
+
+def stacked(curves: Sequence[Tensor]) -> Tensor:
+    """Curves (..., n) of different length upon each other; short ones repeat their end, which means the same."""
+    most = max(curve.shape[-1] for curve in curves)
+    ends = [curve[..., -1:].expand(*curve.shape[:-1], most - curve.shape[-1]) for curve in curves]
+    return torch.stack([torch.cat([curve, end], -1) for curve, end in zip(curves, ends, strict=True)])
 
 
 def _noise_curve(

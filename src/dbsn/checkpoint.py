@@ -1,11 +1,12 @@
 """Weights and training state in safetensors files: strict, versioned, atomic, never pickled.
 
-A model file is one safetensors file whose header holds the model's configuration (tests/unit/test_checkpoint.py). A
+A model file is one safetensors file whose header holds the networks' configuration (tests/unit/test_checkpoint.py). A
 checkpoint is the same kind of file with everything a training needs to go on as if nothing had happened.
 """
 
 import json
 import os
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from dbsn.config import ModelConfig
+from dbsn.config import ModelConfig, StudentConfig
 from dbsn.model import BlindSpotModel
+from dbsn.noisemodel import NoiseModel, Recording
+from dbsn.student import Student
 
 FORMAT = "dbsn-1"
+MODEL = "model.safetensors"
+"""Name of a run's model file."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -59,13 +64,34 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, json.loads(metadata["header"])
 
 
-def save_model(path: Path, model: BlindSpotModel, about: dict[str, Any]) -> None:
-    """Write a model file; `about` (how it was trained) is kept in its header."""
-    save_tensors(path, model.state_dict(), {"model": model.config.to_dict(), "about": about})
+@dataclass(frozen=True, kw_only=True)
+class Saved:
+    """What a model file holds."""
+
+    model: BlindSpotModel
+    """The blind-spot model of stage 1, the student's teacher."""
+    student: Student | None = None
+    """The ordinary denoiser of stage 2."""
+    noise: NoiseModel | None = None
+    """The noise that the student learned to remove."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """How it was trained."""
 
 
-def load_model(path: Path) -> tuple[BlindSpotModel, dict[str, Any]]:
-    """Read a model file: the model, ready for inference, and what `save_model` was told about it.
+def save_model(path: Path, saved: Saved) -> None:
+    """Write a model file. The blind-spot model's tensors have their plain names, the others a prefix."""
+    tensors, header = saved.model.state_dict(), {"model": saved.model.config.to_dict(), "about": saved.about}
+    if saved.student:
+        tensors |= {f"student/{name}": tensor for name, tensor in saved.student.state_dict().items()}
+        header["student"] = saved.student.config.to_dict()
+    if saved.noise:
+        tensors |= {f"noise/{name}": tensor for name, tensor in saved.noise.tensors().items()}
+        header["recording"] = asdict(saved.noise.recording)
+    save_tensors(path, tensors, header)
+
+
+def load_model(path: Path) -> Saved:
+    """Read a model file, its networks ready for inference.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -74,12 +100,24 @@ def load_model(path: Path) -> tuple[BlindSpotModel, dict[str, Any]]:
     tensors, header = load_tensors(path)
     if "model" not in header:
         raise ValueError(f"{path}: holds no model configuration; use the run's model.safetensors")
+    parts: dict[str, dict[str, Tensor]] = {"": {}, "student": {}, "noise": {}}
+    for key, tensor in tensors.items():
+        part, _, name = key.rpartition("/")
+        parts.setdefault(part, {})[name] = tensor
     model = BlindSpotModel(ModelConfig.from_dict(header["model"]))
+    student = Student(StudentConfig.from_dict(header["student"])) if "student" in header else None
     try:
-        model.load_state_dict(tensors, strict=True)
+        model.load_state_dict(parts[""], strict=True)
+        if student:
+            student.load_state_dict(parts["student"], strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path}: weights do not fit the configuration in the file: {error}") from None
-    return model.eval(), header.get("about", {})
+    noise = None
+    if "recording" in header:
+        noise = NoiseModel.from_tensors(model, parts["noise"], Recording(**header["recording"]))
+    return Saved(
+        model=model.eval(), student=student.eval() if student else None, noise=noise, about=header.get("about", {})
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -6,23 +6,29 @@ through into a line each and status 1 (tests/e2e/test_shell.py).
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dbsn.config import NETWORKS, ModelConfig, NetworkName, NoiseFamily, TrainConfig
+from dbsn.config import NETWORKS, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import nn
 
     from dbsn.denoiser import Denoiser
     from dbsn.evaluate import Pair
+    from dbsn.runs import RunConfig
+
+_NOISY_FROM = 1.5 / 255  # noise level of a clean image that is worth a word
+_BLOCKY_FROM = 1.1  # steps across the borders of JPEG's blocks, over other steps
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+Method = Literal["auto", "student", "posterior"]
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 ModelFile = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
 
@@ -35,8 +41,22 @@ class TrainFlags(TrainConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class StudentFlags(DistillConfig):
+    """`DistillConfig` as typed, and which student."""
+
+    network: str = "unet"
+    """unet, mwcnn (the paper's), dncnn; or package.module:factory, a function from the number of channels to a network
+    of your own that maps (b, c, h, w) to (b, c, h, w)."""
+    start: Path | None = None
+    """Model file whose student's weights to start from."""
+
+    def __post_init__(self) -> None:
+        """Leave the checks to `DistillConfig`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train:
-    """Learn a denoiser from noisy images alone."""
+    """Learn a denoiser from noisy images; with --clean, a fast one."""
 
     noisy: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NOISY")] = ()
     """Noisy image files, folders (searched with their sub-folders) or patterns. Not needed with --resume."""
@@ -52,6 +72,11 @@ class Train:
     device: Device = "auto"
     """Where to compute."""
     settings: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
+    clean: tuple[Path, ...] = ()
+    """Clean images of anything (files, folders or patterns): a fast student is distilled, too (stage 2)."""
+    teacher: Path | None = None
+    """Model file whose blind-spot network takes the place of stage 1."""
+    student: StudentFlags = field(default_factory=StudentFlags)
 
     def run(self) -> int:
         """Train; 0 if every input file could be read."""
@@ -61,35 +86,62 @@ class Train:
 
         failures: list[str] = []
         if self.resume:
-            progress = runs.go_on(self.output, self._changes(), device=self.device)
+            stages = runs.go_on(self.output, *self._changes(), device=self.device)
         else:
             if not self.noisy:
                 raise ValueError("NOISY: name the noisy images (files or folders) to learn from")
-            settings = TrainConfig(**asdict(self.settings))
             runs.check_free(self.output)
-            files, images, failures = runs.load_folder(self.noisy)
-            model = ModelConfig(network=NETWORKS[self.network], noise=self.noise)
+            asked = self._asked()
+            files, noisy, failures = runs.load_folder(self.noisy)
+            cleans, clean, clean_failures = runs.load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
+            failures += clean_failures
             if is_main_process():
                 report_failures(failures)
-                megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
-                kind = "gray" if images[0].shape[2] == 1 else "colour"
-                print(f"{len(images)} {kind} images, {megapixels:.1f} megapixels", flush=True)
-            progress = runs.start(files, images, model, settings, self.output, device=self.device)
+                print(describe_images(noisy), flush=True)
+                if clean:
+                    print("clean:", describe_clean(clean), flush=True)
+            asked = replace(asked, files=_resolved(files), clean=_resolved(cleans))
+            stages = runs.start(asked, noisy, clean, self.output, device=self.device)
         if is_main_process():
-            show_training(progress, self.output)
+            show_training(stages, self.output)
         else:
-            for _ in progress:
-                pass
+            for stage in stages:
+                for _ in stage.progress:
+                    pass
         return 1 if failures else 0
 
-    def _changes(self) -> dict[str, Any]:
-        """Training settings given beside --resume; the others are the run's."""
+    def _asked(self) -> "RunConfig":
+        """The run's configuration, checked, but for the files."""
+        from dbsn.runs import RunConfig
+
+        names = [each.name for each in fields(DistillConfig)]
+        return RunConfig(
+            files=(),
+            model=ModelConfig(network=NETWORKS[self.network], noise=self.noise),
+            train=TrainConfig(**asdict(self.settings)),
+            student=self.student.network,
+            distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
+            teacher=str(self.teacher.resolve()) if self.teacher else None,
+            student_start=str(self.student.start.resolve()) if self.student.start else None,
+        )
+
+    def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Training settings of both stages given beside --resume; the others are the run's."""
         usual = Train(output=self.output)
-        given = [name for name in ("noisy", "network", "noise") if getattr(self, name) != getattr(usual, name)]
+        names = ("noisy", "network", "noise", "clean", "teacher")
+        given = [name for name in names if getattr(self, name) != getattr(usual, name)]
+        given += [
+            f"student.{name}"
+            for name in ("network", "start")
+            if getattr(self.student, name) != getattr(usual.student, name)
+        ]
         if given:
             raise ValueError(f"--resume: {', '.join(given)} cannot change in the middle of a run; leave it out")
-        asked, defaults = asdict(self.settings), asdict(usual.settings)
-        return {name: value for name, value in asked.items() if value != defaults[name]}
+        return _differing(self.settings, usual.settings), _differing(self.student, usual.student)
+
+
+def _differing(asked: TrainConfig | DistillConfig, usual: TrainConfig | DistillConfig) -> dict[str, Any]:
+    return {name: value for name, value in asdict(asked).items() if value != asdict(usual)[name]}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +156,9 @@ class Denoise:
     """A folder; or, for a single input file, a file name."""
     tile: int = 768
     """Side of a tile in pixels; smaller needs less memory, 0 takes each image whole."""
+    method: Method = "auto"
+    """student (fast), posterior (the blind-spot model's result, with its uncertainty), or auto: the student if the
+    model has one."""
     ensemble: bool = False
     """Average over each image's eight flips and rotations: better (by 0.1 to 1 dB), and eight times as slow."""
     save_std: bool = False
@@ -119,13 +174,16 @@ class Denoise:
 
         jobs = plan(self.inputs, self.output, overwrite=self.overwrite, save_std=self.save_std)
         denoiser = _load(self.model, self.device)
+        if self.save_std and denoiser.picks_student(self.method):
+            raise ValueError("--save-std: the student does not know its uncertainty; add --method posterior")
         failures = []
-        for done in denoise_files(denoiser, jobs, tile=self.tile, ensemble=self.ensemble):
+        for done in denoise_files(denoiser, jobs, method=self.method, tile=self.tile, ensemble=self.ensemble):
             if done.error:
                 failures.append(done.error)
                 report_failures([done.error])
             else:
-                print(f"{done.output}  noise {255 * done.noise_std:.1f} of 255  {done.seconds:.1f} s")
+                noise = "" if done.noise_std is None else f"noise {255 * done.noise_std:.1f} of 255  "
+                print(f"{done.output}  {noise}{done.seconds:.1f} s")
         return 1 if failures else 0
 
 
@@ -149,6 +207,8 @@ class Evaluate:
     """Turn colour images to gray first."""
     json: bool = False
     """Print one JSON object instead of a table."""
+    method: Method = "auto"
+    """student, posterior, or auto: the student if the model has one; as `denoise --method`."""
     ensemble: bool = False
     """Average over each image's eight flips and rotations, as `denoise --ensemble`."""
     tile: int = 768
@@ -163,8 +223,9 @@ class Evaluate:
         if (self.noisy is None) == (self.noise is None):
             raise ValueError("name either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)")
         denoiser, failures, scores = _load(self.model, self.device), list[str](), []
+        by_student = denoiser.picks_student(self.method)
         for score in evaluate(
-            denoiser.model,
+            denoiser.student if by_student and denoiser.student else denoiser.model,
             self._pairs(failures),
             protocol=self.protocol,
             tile=self.tile,
@@ -173,13 +234,14 @@ class Evaluate:
         ):
             scores.append(score)
             if not self.json:
-                figures = f"noisy {score.noisy_psnr:.2f}  mean {score.mean_psnr:.2f}  denoised {score.psnr:.2f} dB"
+                mean = "" if score.mean_psnr is None else f"mean {score.mean_psnr:.2f}  "
+                figures = f"noisy {score.noisy_psnr:.2f}  {mean}denoised {score.psnr:.2f} dB"
                 print(f"{score.name}  {figures}  SSIM {score.ssim:.4f}")
         report_failures(failures)
         if not scores:
             raise ValueError(f"no image of {self.clean} could be evaluated")
         summary = summarise(scores, self.protocol) | {"model": str(self.model), "noise": self.noise, "seed": self.seed}
-        summary |= {"ensemble": self.ensemble}
+        summary |= {"method": "student" if by_student else "posterior", "ensemble": self.ensemble}
         print(json.dumps(summary) if self.json else "\n".join(f"{name}: {value}" for name, value in summary.items()))
         return 1 if failures else 0
 
@@ -214,6 +276,39 @@ class Evaluate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Synthesize:
+    """Put the learned noise on clean images: pairs for other tools, in OUT/noisy and OUT/clean."""
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CLEAN")]
+    """Clean image files, folders or patterns."""
+    model: ModelFile
+    """Model file with a noise model (one trained with --clean)."""
+    output: Output
+    """Folder for the pairs."""
+    float_tiff: bool = False
+    """Write 32-bit float TIFF, cut off and rounded only as the noisy images were, instead of the input's format."""
+    seed: int = 0
+    """Seed of the noise; each image has one fixed realisation."""
+    overwrite: bool = False
+    """Replace results that exist."""
+
+    def run(self) -> int:
+        """Write all pairs; 0 if every file went through."""
+        from dbsn.batch import plan, synthesize_files
+
+        jobs = plan(self.inputs, self.output / "noisy", overwrite=self.overwrite)
+        noise = _load(self.model, "cpu").noise_model_
+        failures = []
+        for done in synthesize_files(noise, jobs, self.output / "clean", float_tiff=self.float_tiff, seed=self.seed):
+            if done.error:
+                failures.append(done.error)
+                report_failures([done.error])
+            else:
+                print(f"{done.output}  noise {255 * (done.noise_std or 0):.1f} of 255")
+        return 1 if failures else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """Say what a model file is."""
 
@@ -226,27 +321,36 @@ class Info:
         """Describe; always 0."""
         from dbsn.checkpoint import load_model
 
-        model, about = load_model(self.model)
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        facts = {"model": model.config.to_dict(), "parameters": parameters, "about": about}
+        saved = load_model(self.model)
+        facts: dict[str, Any] = {"model": saved.model.config.to_dict(), "parameters": _parameters(saved.model)}
+        if saved.student:
+            facts |= {"student": saved.student.config.to_dict(), "student parameters": _parameters(saved.student)}
+        if saved.noise:
+            facts |= {"recording": asdict(saved.noise.recording), "noise of images": len(saved.noise.images)}
         if self.json:
-            print(json.dumps(facts))
+            print(json.dumps(facts | {"about": saved.about}))
             return 0
-        config = model.config
-        print(f"{self.model}: {'gray' if config.channels == 1 else f'{config.channels}-channel'} blind-spot denoiser")
-        print(f"  network      {asdict(config.network)}")
-        print(f"  parameters   {parameters:,}")
-        print(f"  noise        {config.noise}")
+        config = saved.model.config
+        print(f"{self.model}: {'gray' if config.channels == 1 else f'{config.channels}-channel'} denoiser")
+        print(f"  blind-spot   {asdict(config.network)}, {facts['parameters']:,} parameters")
+        if saved.student:
+            print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")
+        print(f"  noise        {config.noise}{f'; {saved.noise.recording}' if saved.noise else ''}")
         print(f"  intensities  {config.offset - config.scale:.4g} to {config.offset + config.scale:.4g}")
-        for name, value in about.items():
+        for name, value in saved.about.items():
             print(f"  {name:<12} {value}")
         return 0
+
+
+def _parameters(module: "nn.Module") -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 Command = (
     Annotated[Train, tyro.conf.subcommand("train")]
     | Annotated[Denoise, tyro.conf.subcommand("denoise")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Synthesize, tyro.conf.subcommand("synthesize")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
 
@@ -254,6 +358,33 @@ Command = (
 def _key(path: Path, folder: Path) -> str:
     """What pairs a noisy with a clean file: the path below its folder, without suffix."""
     return (path.relative_to(folder) if folder.is_dir() else Path(path.name)).with_suffix("").as_posix()
+
+
+def _resolved(files: Sequence[Path]) -> tuple[str, ...]:
+    return tuple(str(file.resolve()) for file in files)
+
+
+def describe_images(images: "Sequence[np.ndarray]") -> str:
+    """One line: how many, of which kind, how large."""
+    megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
+    kind = "gray" if images[0].shape[2] == 1 else "colour"
+    return f"{len(images)} {kind} images, {megapixels:.1f} megapixels"
+
+
+def describe_clean(images: "Sequence[np.ndarray]") -> str:
+    """One line: how many clean images, and what is wrong with some, because it caps what a student can learn."""
+    from dbsn.distill import flaws
+
+    found = [flaws(image) for image in images]
+    noisy = [level for level, _ in found if level > _NOISY_FROM]
+    blocky = [blocks for _, blocks in found if blocks > _BLOCKY_FROM]
+    remarks = []
+    if noisy:
+        remarks.append(f"{len(noisy)} are noisy themselves (up to {255 * max(noisy):.1f} of 255)")
+    if blocky:
+        remarks.append(f"{len(blocky)} show JPEG blocks")
+    advice = "; a student cannot become cleaner than these: shrink them or leave them out" if remarks else ""
+    return f"{len(images)} images{''.join(f', {remark}' for remark in remarks)}{advice}"
 
 
 def report_failures(failures: list[str]) -> None:

@@ -1,17 +1,21 @@
 """Every choice that can be made, as frozen dataclasses that check themselves. Imports no torch.
 
-A field's docstring is its documentation, its `--help` text and its unit. `NETWORKS` holds the named networks side by
-side. What is trained is described by `ModelConfig`, which travels inside the model file; how it is trained by
-`TrainConfig`, which is kept in the run folder.
+A field's docstring is its documentation, its `--help` text and its unit. `NETWORKS` and `STUDENTS` hold the named
+networks side by side. What is trained is described by `ModelConfig` and `StudentConfig`, which travel inside the model
+file; how it is trained by `TrainConfig` and `DistillConfig`, which are kept in the run folder.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 NoiseFamily = Literal["awgn", "hg", "mg", "any"]
 Loss = Literal["envelope", "constrained", "marginal"]
 MeanLoss = Literal["fusion", "l2", "likelihood"]
+Baseline = Literal["n2c", "n2n"]
+
+
+_Config = TypeVar("_Config")
 
 
 def _require(holds: bool, what: str, got: object, expected: str) -> None:
@@ -68,6 +72,90 @@ NETWORKS: dict[str, NetworkConfig] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class UNetConfig:
+    """A plain residual U-Net at half resolution; it sees 63 pixels in every direction."""
+
+    kind: Literal["unet"] = "unet"
+    """Distinguishes the students in a model file."""
+    widths: tuple[int, ...] = (64, 128)
+    """Channels at each resolution, finest (two pixels) first."""
+    blocks: tuple[int, ...] = (3, 4)
+    """Residual blocks at each resolution (in the encoder, and again in the decoder, but for the last)."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
+        _require(len(self.blocks) == len(self.widths), "U-Net blocks", self.blocks, f"{len(self.widths)} numbers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MWCNNConfig:
+    """The paper's student: a multi-level wavelet network (Liu et al. 2018)."""
+
+    kind: Literal["mwcnn"] = "mwcnn"
+    """Distinguishes the students in a model file."""
+    widths: tuple[int, ...] = (160, 256, 256)
+    """Channels at each wavelet level, finest first."""
+    depth: int = 4
+    """Convolutions at each level, downwards and again upwards."""
+
+    def __post_init__(self) -> None:
+        _require(len(self.widths) >= 1 and min(self.widths) >= 1, "MWCNN widths", self.widths, "positive numbers")
+        _require(self.depth >= 2, "MWCNN depth", self.depth, "2 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DnCNNConfig:
+    """A plain stack of 3x3 convolutions that predicts the noise (Zhang et al. 2017), without normalisation."""
+
+    kind: Literal["dncnn"] = "dncnn"
+    """Distinguishes the students in a model file."""
+    width: int = 64
+    """Channels of every layer."""
+    depth: int = 17
+    """Convolutions."""
+
+    def __post_init__(self) -> None:
+        _require(self.width >= 1, "DnCNN width", self.width, "1 or more")
+        _require(self.depth >= 2, "DnCNN depth", self.depth, "2 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModuleConfig:
+    """A network of the user's own: whatever a factory returns that maps (b, c, h, w) to (b, c, h, w)."""
+
+    kind: Literal["module"] = "module"
+    """Distinguishes the students in a model file."""
+    factory: str
+    """package.module:factory, or path/to/file.py:factory; called with the number of channels."""
+
+    def __post_init__(self) -> None:
+        place, _, name = self.factory.rpartition(":")
+        _require(bool(place and name), "student", self.factory, "package.module:factory")
+
+
+StudentNetwork = UNetConfig | MWCNNConfig | DnCNNConfig | ModuleConfig
+
+STUDENTS: dict[str, StudentNetwork] = {
+    "unet": UNetConfig(),
+    "unet-tiny": UNetConfig(widths=(16, 32), blocks=(1, 1)),
+    "mwcnn": MWCNNConfig(),
+    "dncnn": DnCNNConfig(),
+}
+
+
+def student_network(name: str) -> StudentNetwork:
+    """The student of this name, or the user's own for `package.module:factory`.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    if ":" in name:
+        return ModuleConfig(factory=name)
+    _require(name in STUDENTS, "student", name, f"one of {', '.join(STUDENTS)}, or package.module:factory")
+    return STUDENTS[name]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """What a model is: everything that inference needs besides the weights."""
 
@@ -100,18 +188,50 @@ class ModelConfig:
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "ModelConfig":
         """The inverse of `to_dict`; ValueError names what is unknown or missing."""
-        try:
-            network = dict(values["network"])
-            kind = {"grid": GridConfig, "dbsn": DBSNConfig}[network["kind"]]
-            as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in network.items()}
-            return ModelConfig(**{**values, "network": kind(**as_tuples)})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"model configuration not understood ({error}); was it written by a newer dbsn?") from None
+        return _understood(ModelConfig, values, GridConfig, DBSNConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """How a model is trained. A budget in steps or in minutes; the learning rate follows whichever is given."""
+class StudentConfig:
+    """What a student is: everything that inference needs besides the weights."""
+
+    network: StudentNetwork = field(default_factory=UNetConfig)
+    """The network."""
+    channels: int = 1
+    """Colour channels of the images: 1 (gray) or 3."""
+    offset: float = 0.5
+    """Intensity that the network sees as 0."""
+    scale: float = 0.5
+    """Intensity range that the network sees as 1."""
+
+    def __post_init__(self) -> None:
+        _require(self.channels >= 1, "channels", self.channels, "1 or more")
+        _require(self.scale > 0, "scale", self.scale, "a positive number")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain numbers, strings and lists, for a file's header."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> "StudentConfig":
+        """The inverse of `to_dict`; ValueError names what is unknown or missing."""
+        return _understood(StudentConfig, values, UNetConfig, MWCNNConfig, DnCNNConfig, ModuleConfig)
+
+
+def _understood(config: type[_Config], values: dict[str, Any], *kinds: type[Any]) -> _Config:
+    """A configuration from a file's header, its network one of `kinds`."""
+    try:
+        network = dict(values["network"])
+        kind = {kind.kind: kind for kind in kinds}[network["kind"]]
+        as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in network.items()}
+        return config(**{**values, "network": kind(**as_tuples)})
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"model configuration not understood ({error}); was it written by a newer dbsn?") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """What every training has. A budget in steps or in minutes; the learning rate follows whichever is given."""
 
     minutes: float | None = 30.0
     """Length of the training in minutes (wall clock)."""
@@ -129,16 +249,6 @@ class TrainConfig:
     """Decay of the running average of the weights, which is what is validated and saved."""
     clip: float = 1.0
     """Largest gradient norm; longer gradients are shortened to it."""
-    loss: Loss = "envelope"
-    """How residual variance is split between prediction and noise: lower envelope of the total variance (ours), the
-    paper's constrained log-likelihood, or the plain marginal one."""
-    mean: MeanLoss = "fusion"
-    """What the blind mean minimises: squared error, squared error weighted by what fusion leaves of it, or the
-    likelihood itself."""
-    quantile: float = 0.1
-    """Share of an image's pixels, the flattest, whose residual is taken for pure noise."""
-    staged: float = 0.3
-    """Share of the budget (a tenth at least) in which the mean minimises plain squared error, whatever --mean says."""
     validations: int = 20
     """How often the held-out images are looked at."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -154,9 +264,56 @@ class TrainConfig:
         _require(self.patch >= 8, "--patch", self.patch, "8 or more")
         _require(self.learning_rate > 0, "--learning-rate", self.learning_rate, "a positive number")
         _require(0 <= self.warmup < 1, "--warmup", self.warmup, "a share from 0 to below 1")
-        _require(0 < self.quantile < 0.5, "--quantile", self.quantile, "a share between 0 and 0.5")
-        _require(0 <= self.staged <= 1, "--staged", self.staged, "a share from 0 to 1")
         _require(0 <= self.ema < 1, "--ema", self.ema, "0 to below 1")
         _require(self.clip > 0, "--clip", self.clip, "a positive number")
         _require(self.seed >= 0, "--seed", self.seed, "0 or more")
         _require(self.validations > 0, "--validations", self.validations, "a positive number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Training):
+    """How a blind-spot model is trained (stage 1)."""
+
+    loss: Loss = "envelope"
+    """How residual variance is split between prediction and noise: lower envelope of the total variance (ours), the
+    paper's constrained log-likelihood, or the plain marginal one."""
+    mean: MeanLoss = "fusion"
+    """What the blind mean minimises: squared error, squared error weighted by what fusion leaves of it, or the
+    likelihood itself."""
+    quantile: float = 0.1
+    """Share of an image's pixels, the flattest, whose residual is taken for pure noise."""
+    staged: float = 0.3
+    """Share of the budget (a tenth at least) in which the mean minimises plain squared error, whatever --mean says."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 < self.quantile < 0.5, "--quantile", self.quantile, "a share between 0 and 0.5")
+        _require(0 <= self.staged <= 1, "--staged", self.staged, "a share from 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(Training):
+    """How a student is trained (stage 2)."""
+
+    batch: int = 16
+    """Patches a step."""
+    noisy_share: float = 0.125
+    """Share of a batch that are noisy images with the teacher's result (the paper's set 1); the others are clean images
+    with learned noise (set 2). 0 and 1 leave one set alone."""
+    noisy_weight: float = 0.1
+    """Weight of set 1 in the loss; that of set 2 is 1."""
+    jitter: float = 0.1
+    """How far the noise level of a patch strays from the learned one, as a share of it, either way."""
+    noise: str | None = None
+    """Noise put on the clean images instead of the learned one (awgn:25, hg:40,10, pg:2,10, mg:75): for comparison."""
+    baseline: Baseline | None = None
+    """Instead of both sets, for comparison: n2c (supervised: clean images with --student.noise, towards themselves) or
+    n2n (Noise2Noise: towards another copy with such noise)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(0 <= self.noisy_share <= 1, "--student.noisy-share", self.noisy_share, "a share from 0 to 1")
+        _require(self.noisy_weight >= 0, "--student.noisy-weight", self.noisy_weight, "0 or more")
+        _require(0 <= self.jitter < 1, "--student.jitter", self.jitter, "a share from 0 to below 1")
+        noise_given = self.baseline is None or self.noise is not None
+        _require(noise_given, "--student.baseline", self.baseline, "--student.noise beside it")

@@ -8,51 +8,81 @@ from typing import Any, Literal, overload
 
 import numpy as np
 import torch
+from torch import nn
 
-from dbsn.checkpoint import load_model, save_model
-from dbsn.config import NETWORKS, ModelConfig, NetworkName, NoiseFamily, TrainConfig
+from dbsn.checkpoint import MODEL, Saved, load_model, save_model
+from dbsn.config import NETWORKS, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig, student_network
 from dbsn.images import from_pixels, to_pixels
-from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD, Extra, Prediction, predict
-from dbsn.model import BlindSpotModel
+from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD, Extra, Prediction, apply_student, predict
+from dbsn.noisemodel import NoiseModel
+from dbsn.pipeline import StageTwo, stages
 from dbsn.runs import load_folder
-from dbsn.selfsupervised import learn
-from dbsn.train import MODEL, Progress, has_fast_bf16, pick_device
+from dbsn.train import Progress, has_fast_bf16, pick_device
+
+Method = Literal["auto", "student", "posterior"]
+"""Which of a model's denoisers: the student, the blind-spot model's posterior mean, or the student if there is one."""
 
 
 class Denoiser:
-    """A trained denoiser.
+    """A trained denoiser: a blind-spot model with its noise estimate, and perhaps a student distilled from it.
 
     Images are arrays (h, w) or (h, w, c) of any unsigned-integer or float kind, in the kind the denoiser was trained
     with: integers span their whole range, floats are taken as they are.
     """
 
-    def __init__(self, model: BlindSpotModel, about: dict[str, Any] | None = None, *, device: str = "auto") -> None:
+    def __init__(self, saved: Saved, *, device: str = "auto") -> None:
         self.device = pick_device(device)
-        self.model = model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.about = about or {}
+        self.saved = saved
+        self.model = saved.model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.student = saved.student
+        if self.student:
+            self.student.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bf16 = has_fast_bf16(self.device)
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """How it was trained."""
+        return self.saved.about
+
+    @property
+    def noise_model_(self) -> NoiseModel:
+        """The noise of the images it was trained on: `.variance(intensity)`, `.sample(clean, generator)`.
+
+        Raises:
+            ValueError: It was trained without clean images, so that the noise was learned but not gathered.
+        """
+        if self.saved.noise is None:
+            raise ValueError("no noise model is kept without stage 2; fit(noisy, clean=...) makes one")
+        return self.saved.noise
 
     @staticmethod
     def fit(
         noisy: Sequence[np.ndarray] | str | Path,
+        clean: Sequence[np.ndarray] | str | Path | None = None,
         *,
         minutes: float | None = 30.0,
         steps: int | None = None,
         noise: NoiseFamily = "any",
         network: NetworkName = "grid",
+        student: str | Callable[[int], nn.Module] = "unet",
+        distill: DistillConfig | None = None,
         seed: int = 0,
         device: str = "auto",
         on_progress: Callable[[Progress], None] | None = None,
         **settings: Any,
     ) -> "Denoiser":
-        """Learn from noisy images alone (stage 1 of Wu et al. 2020).
+        """Learn from noisy images (stage 1 of Wu et al. 2020), and with clean ones a fast student, too (stage 2).
 
         Args:
             noisy: Images of one kind, or a folder of image files.
-            minutes: Time to spend.
+            clean: Clean images of anything, or a folder of image files; without them there is no student.
+            minutes: Time to spend on stage 1.
             steps: Steps to take instead.
             noise: Form of the noise, see `dbsn.config.ModelConfig`; "any" makes the fewest assumptions.
             network: A name of `dbsn.config.NETWORKS`.
+            student: A name of `dbsn.config.STUDENTS`, "package.module:factory", or the factory itself: a function of a
+                module, from the number of channels to a network that maps (b, c, h, w) to (b, c, h, w).
+            distill: How the student is trained; by default as long as stage 1.
             seed: Of everything random.
             device: "auto", "cpu", "cuda" or "mps".
             on_progress: Called after each step.
@@ -64,34 +94,56 @@ class Denoiser:
         Warns:
             UserWarning: A file of the folder cannot be read.
         """
-        if isinstance(noisy, str | Path):
-            _, images, failures = load_folder([Path(noisy)])
-            for failure in failures:
-                warnings.warn(failure, stacklevel=2)
-        else:
-            images = [_with_channels(image) for image in noisy]
+        images = _images(noisy)
         if not images:
             raise ValueError("fit: got no image")
         if len({image.shape[2] for image in images}) > 1:
             raise ValueError("fit: gray and colour images are mixed; train on one kind")
         model = ModelConfig(network=NETWORKS[network], channels=images[0].shape[2], noise=noise)
         config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
+        second = None
+        if clean is not None:
+            name = student if isinstance(student, str) else f"{student.__module__}:{student.__qualname__}"
+            how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
+            second = StageTwo(images=_images(clean), network=student_network(name), config=how)
         with tempfile.TemporaryDirectory() as folder:
-            for progress in learn(images, model, config, run=Path(folder), about={}, device=device):
-                if on_progress:
-                    on_progress(progress)
+            for stage in stages(images, model, config, second, Path(folder), device=device):
+                for progress in stage.progress:
+                    if on_progress and isinstance(progress, Progress):
+                        on_progress(progress)
             return Denoiser.load(Path(folder) / MODEL, device=device)
 
-    def denoise(self, image: np.ndarray, *, tile: int = DEFAULT_TILE, ensemble: bool = False) -> np.ndarray:
+    def denoise(
+        self, image: np.ndarray, *, method: Method = "auto", tile: int = DEFAULT_TILE, ensemble: bool = False
+    ) -> np.ndarray:
         """The denoised image, in the shape and kind of `image`; integers rounded and clipped.
 
-        `ensemble` averages over the image's eight orientations: better, and eight times as slow.
+        Args:
+            image: (h, w) or (h, w, c).
+            method: "student" (fast), "posterior" (the blind-spot model's), or "auto": the student if there is one.
+            tile: Side of a tile; smaller needs less memory, 0 takes the image whole.
+            ensemble: Average over the image's eight orientations: better, and eight times as slow.
 
         Raises:
-            ValueError: Another number of channels than the denoiser was trained on.
+            ValueError: Another number of channels than the denoiser was trained on, or there is no student.
         """
-        result = self.estimate(image, tile=tile, ensemble=ensemble).denoised
+        pixels = _pixels(image)
+        if self.picks_student(method):
+            assert self.student is not None
+            result = apply_student(self.student, pixels, tile=tile, ensemble=ensemble, bf16=self.bf16)
+        else:
+            result = self.estimate(image, tile=tile, ensemble=ensemble).denoised
         return from_pixels(result, image.dtype).reshape(image.shape)
+
+    def picks_student(self, method: Method) -> bool:
+        """Whether a method means the student here.
+
+        Raises:
+            ValueError: It does, and there is none.
+        """
+        if method == "student" and self.student is None:
+            raise ValueError("this model has no student; --method posterior, or train one with --clean")
+        return method != "posterior" and self.student is not None
 
     @overload
     def predict(
@@ -122,13 +174,11 @@ class Denoiser:
         extras: Collection[Extra] = (),
     ) -> Prediction:
         """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
-        image = _with_channels(image)
-        pixels = image if image.dtype == np.float32 else to_pixels(image)
-        return predict(self.model, pixels, tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
+        return predict(self.model, _pixels(image), tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file that holds weights and configuration."""
-        save_model(Path(path), self.model, self.about)
+        save_model(Path(path), self.saved)
 
     @staticmethod
     def load(path: str | Path, *, device: str = "auto") -> "Denoiser":
@@ -138,7 +188,7 @@ class Denoiser:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged or not a model of this program.
         """
-        return Denoiser(*load_model(Path(path)), device=device)
+        return Denoiser(load_model(Path(path)), device=device)
 
 
 def _with_channels(image: np.ndarray) -> np.ndarray:
@@ -149,3 +199,19 @@ def _with_channels(image: np.ndarray) -> np.ndarray:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
         raise ValueError(f"image of shape {image.shape}: expected (height, width) or (height, width, channels)")
     return image[..., None] if image.ndim == 2 else image
+
+
+def _pixels(image: np.ndarray) -> np.ndarray:
+    """An image as the numbers the networks see, (h, w, c) float32."""
+    image = _with_channels(image)
+    return image if image.dtype == np.float32 else to_pixels(image)
+
+
+def _images(given: Sequence[np.ndarray] | str | Path) -> list[np.ndarray]:
+    """Images (h, w, c) from arrays or from a folder; a file that cannot be read is a warning."""
+    if not isinstance(given, str | Path):
+        return [_with_channels(image) for image in given]
+    _, images, failures = load_folder([Path(given)])
+    for failure in failures:
+        warnings.warn(failure, stacklevel=3)
+    return images

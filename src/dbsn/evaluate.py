@@ -6,18 +6,19 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from dbsn.images import to_pixels
-from dbsn.infer import DEFAULT_TILE, MEAN, predict
+from dbsn.infer import DEFAULT_TILE, MEAN, apply_student, predict
 from dbsn.likelihood import channel_variance
 from dbsn.metrics import Protocol, prepare, psnr, ssim
 from dbsn.model import BlindSpotModel
 from dbsn.noise import Noise
 from dbsn.patches import as_tensor
+from dbsn.student import Student
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,15 +39,15 @@ class Score:
     name: str
     psnr: float
     ssim: float
-    mean_psnr: float
-    """Of the blind mean, before fusion."""
     noisy_psnr: float
-    noise_std: float
-    """Estimated root-mean-square noise."""
-    true_noise_std: float | None
-    oracle_psnr: float | None
-    """Of the blind mean fused under the true noise, where it is known: what a perfect noise estimate would give."""
     seconds: float
+    mean_psnr: float | None = None
+    """Of the blind mean, before fusion; None for a student."""
+    noise_std: float | None = None
+    """Estimated root-mean-square noise; None for a student."""
+    true_noise_std: float | None = None
+    oracle_psnr: float | None = None
+    """Of the blind mean fused under the true noise, where it is known: what a perfect noise estimate would give."""
 
 
 def to_gray(pixels: np.ndarray) -> np.ndarray:
@@ -73,7 +74,7 @@ def true_noise_std(pair: Pair) -> float | None:
 
 
 def evaluate(
-    model: BlindSpotModel,
+    denoiser: BlindSpotModel | Student,
     pairs: Iterable[Pair],
     *,
     protocol: Protocol = "float",
@@ -81,57 +82,67 @@ def evaluate(
     ensemble: bool = False,
     bf16: bool = False,
 ) -> Iterator[Score]:
-    """Score the model on each pair, in order.
+    """Score a blind-spot model's posterior mean, or a student, on each pair, in order.
 
     Raises:
-        ValueError: A pair's channels are not the model's; names the pair.
+        ValueError: A pair's channels are not the denoiser's; names the pair.
     """
     for pair in pairs:
-        began = time.perf_counter()
+        began, estimate = time.perf_counter(), None
         try:
-            estimate = predict(
-                model, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16, extras=MEAN, known_noise=pair.noise
-            )
+            if isinstance(denoiser, Student):
+                denoised = apply_student(denoiser, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16)
+            else:
+                estimate = predict(
+                    denoiser, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16, extras=MEAN, known_noise=pair.noise
+                )
+                denoised = estimate.denoised
         except ValueError as error:
             raise ValueError(f"{pair.name}: {error}") from None
         seconds = time.perf_counter() - began
-        assert estimate.mean is not None
-        oracle = estimate.under_known_noise
-        denoised, mean = (prepare(image, pair.clean, protocol) for image in (estimate.denoised, estimate.mean))
+
+        def decibels(image: np.ndarray | None, pair: Pair = pair) -> float | None:
+            return None if image is None else psnr(prepare(image, pair.clean, protocol), pair.clean)
+
+        compared = prepare(denoised, pair.clean, protocol)
         # the paper's rule: the noisy input is not clamped
         noisy = prepare(pair.noisy, pair.clean, protocol) if protocol != "float" else pair.noisy
-        yield Score(
+        score = Score(
             name=pair.name,
-            psnr=psnr(denoised, pair.clean),
-            ssim=ssim(denoised, pair.clean),
-            mean_psnr=psnr(mean, pair.clean),
+            psnr=psnr(compared, pair.clean),
+            ssim=ssim(compared, pair.clean),
             noisy_psnr=psnr(noisy, pair.clean),
-            noise_std=estimate.noise_level,
-            true_noise_std=true_noise_std(pair),
-            oracle_psnr=None if oracle is None else psnr(prepare(oracle, pair.clean, protocol), pair.clean),
             seconds=seconds,
         )
+        if estimate:
+            score = replace(
+                score,
+                mean_psnr=decibels(estimate.mean),
+                noise_std=estimate.noise_level,
+                true_noise_std=true_noise_std(pair),
+                oracle_psnr=decibels(estimate.under_known_noise),
+            )
+        yield score
 
 
 def summarise(scores: Sequence[Score], protocol: Protocol) -> dict[str, float | int | str | None]:
-    """Means over images (PSNR: of the images' decibels), with the protocol they belong to; None if not finite."""
+    """Means over images (PSNR: of the images' decibels), with the protocol they belong to; None if not finite.
 
-    def mean(values: Iterable[float]) -> float | None:
-        average = float(np.mean(list(values)))
-        return average if np.isfinite(average) else None
-
-    summary: dict[str, float | int | str | None] = {
-        "psnr": mean(score.psnr for score in scores),
-        "ssim": mean(score.ssim for score in scores),
-        "mean_psnr": mean(score.mean_psnr for score in scores),
-        "noisy_psnr": mean(score.noisy_psnr for score in scores),
-        "noise_std_255": mean(255 * score.noise_std for score in scores),
-        "images": len(scores),
-        "protocol": protocol,
-        "seconds": sum(score.seconds for score in scores),
+    What a denoiser does not know is left out.
+    """
+    names = {
+        "psnr": "psnr",
+        "ssim": "ssim",
+        "mean_psnr": "mean_psnr",
+        "noisy_psnr": "noisy_psnr",
+        "noise_std": "noise_std_255",
+        "true_noise_std": "true_noise_std_255",
+        "oracle_psnr": "oracle_psnr",
     }
-    levels = [score.true_noise_std for score in scores if score.true_noise_std is not None]
-    oracles = [score.oracle_psnr for score in scores if score.oracle_psnr is not None]
-    if levels and oracles:
-        summary |= {"true_noise_std_255": mean(255 * level for level in levels), "oracle_psnr": mean(oracles)}
-    return summary
+    summary: dict[str, float | int | str | None] = {}
+    for name, shown in names.items():
+        values = [value for score in scores if (value := getattr(score, name)) is not None]
+        if values:
+            average = float(np.mean(values)) * (255 if shown.endswith("_255") else 1)
+            summary[shown] = average if np.isfinite(average) else None
+    return summary | {"images": len(scores), "protocol": protocol, "seconds": sum(score.seconds for score in scores)}

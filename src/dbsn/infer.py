@@ -17,7 +17,9 @@ from dbsn.calibrate import Calibration, Sample, calibrate, leaked
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.noise import Noise
+from dbsn.noisemodel import ImageNoise
 from dbsn.patches import as_tensor
+from dbsn.student import Student
 from dbsn.types import Image
 
 DEFAULT_TILE = 768
@@ -48,6 +50,8 @@ class Prediction:
     """Estimated noise standard deviation of each pixel and channel."""
     under_known_noise: np.ndarray | None
     """Posterior mean under the noise that was given, instead of the estimated one."""
+    noise: ImageNoise
+    """What was learned of this image's noise."""
 
 
 @dataclass(frozen=True)
@@ -175,12 +179,7 @@ def predict(
     Raises:
         ValueError: The image has another number of channels than the model.
     """
-    channels = model.config.channels
-    if tile < 0:
-        raise ValueError(f"--tile {tile}: expected the side of a tile in pixels, or 0 for the whole image")
-    if image.ndim != 3 or image.shape[2] != channels:
-        wanted = "gray" if channels == 1 else "colour"
-        raise ValueError(f"this model is for {wanted} images ({channels} channels), not for shape {image.shape}")
+    _check(image, tile, model.config.channels)
     device = next(model.parameters()).device
     arrays = {name: np.empty(image.shape, np.float32) for name in ("denoised", *extras)}
     if known_noise:
@@ -216,4 +215,36 @@ def predict(
         mean=arrays.get("mean"),
         noise_std=arrays.get("noise_std"),
         under_known_noise=arrays.get("under_known_noise"),
+        noise=ImageNoise(measurement.cpu(), calibration),
     )
+
+
+def apply_student(
+    student: Student, image: np.ndarray, *, tile: int = DEFAULT_TILE, ensemble: bool = False, bf16: bool = False
+) -> np.ndarray:
+    """Denoise one image (h, w, c) of any size by an ordinary network; arguments as of `predict`.
+
+    Returns:
+        (h, w, c) float32 intensities.
+
+    Raises:
+        ValueError: The image has another number of channels than the student.
+    """
+    _check(image, tile, student.config.channels)
+    device = next(student.parameters()).device
+    denoised = np.empty(image.shape, np.float32)
+    turns = range(_ORIENTATIONS if ensemble else 1)
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        for part in tiles(*image.shape[:2], tile=tile, margin=student.receptive_radius, multiple=student.multiple):
+            noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
+            average = torch.stack([_turn_back(student(_turn(noisy, turn)), turn) for turn in turns]).mean(0)
+            denoised[part.own] = average[0].permute(1, 2, 0)[part.inner].cpu().numpy()
+    return denoised
+
+
+def _check(image: np.ndarray, tile: int, channels: int) -> None:
+    if tile < 0:
+        raise ValueError(f"--tile {tile}: expected the side of a tile in pixels, or 0 for the whole image")
+    if image.ndim != 3 or image.shape[2] != channels:
+        wanted = "gray" if channels == 1 else "colour"
+        raise ValueError(f"this model is for {wanted} images ({channels} channels), not for shape {image.shape}")

@@ -165,3 +165,12 @@ def fusion_share(residual: Image, mean_var: Variance, noise_var: Variance) -> Im
     if variance.ndim == 4:
         return noise_var / variance * residual
     return _multiply(as_covariance(noise_var), _solve(_cholesky(variance), list(residual.unbind(1))))
+
+
+def coloured(variance: Variance, white: Image) -> Image:
+    """White noise of variance 1, (b, c, h, w), turned into noise of this variance or channel covariance: L w."""
+    if variance.ndim == 4:
+        return variance.sqrt() * white
+    lower = _cholesky(variance)
+    parts = list(white.unbind(1))
+    return torch.stack([sum((row[j] * parts[j] for j in range(len(row))), parts[0] * 0) for row in lower], 1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dbsn.images import to_pixels
 from dbsn.types import Image, Mask
@@ -43,6 +44,11 @@ class Batch:
         row, column = self.phase or (0, 0)
         return self.valid[..., row :: self.spacing, column :: self.spacing]
 
+    @property
+    def pixels(self) -> int:
+        """How many are predicted."""
+        return self.predicted.numel()
+
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, images channels-last."""
         noisy = self.noisy.to(device, memory_format=torch.channels_last)
@@ -62,23 +68,31 @@ class ImageSet:
         return ImageSet(images=images, measurements=[measure(as_tensor(image)) for image in images])
 
     def hold_out(self) -> tuple["ImageSet", "ImageSet"]:
-        """Set noisy pixels aside for validation: every 20th image, or an eighth of each image where there are few.
+        """Set noisy pixels aside for validation, see `hold_out`; both keep the measurements of the whole images."""
+        learned, held = hold_out(self.images)
+        return self._some(learned), self._some(held)
 
-        Returns:
-            What to learn from and what to validate on; their pixels are disjoint unless an image has fewer than 8
-            rows. Both keep the measurements of the whole images.
-        """
-        count = len(self.images)
-        if count >= _HELD_OUT_EVERY:
-            held = [i for i in range(count) if i % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2]
-            return self._some(sorted(set(range(count)) - set(held))), self._some(held)
-        cuts = [image.shape[0] - image.shape[0] // _STRIP for image in self.images]
-        learned = [image[:cut] for image, cut in zip(self.images, cuts, strict=True)]
-        strips = [image[cut:] if cut < len(image) else image for image, cut in zip(self.images, cuts, strict=True)]
-        return replace(self, images=learned), replace(self, images=strips)
+    def _some(self, part: "Numbered") -> "ImageSet":
+        return ImageSet(images=[image for _, image in part], measurements=[self.measurements[i] for i, _ in part])
 
-    def _some(self, which: Sequence[int]) -> "ImageSet":
-        return ImageSet(images=[self.images[i] for i in which], measurements=[self.measurements[i] for i in which])
+
+Numbered = list[tuple[int, np.ndarray]]
+
+
+def hold_out(images: Sequence[np.ndarray]) -> tuple[Numbered, Numbered]:
+    """Set pixels aside for validation: every 20th image, or an eighth of each image where there are few.
+
+    Returns:
+        What to learn from and what to validate on, each with its image's number; their pixels are disjoint unless an
+        image has fewer than 8 rows.
+    """
+    if len(images) >= _HELD_OUT_EVERY:
+        held = range(_HELD_OUT_EVERY // 2, len(images), _HELD_OUT_EVERY)
+        return [(i, image) for i, image in enumerate(images) if i not in held], [(i, images[i]) for i in held]
+    cuts = [image.shape[0] - image.shape[0] // _STRIP for image in images]
+    parts = list(zip(images, cuts, strict=True))
+    learned = [(i, image[:cut]) for i, (image, cut) in enumerate(parts)]
+    return learned, [(i, image[cut:] if cut < len(image) else image) for i, (image, cut) in enumerate(parts)]
 
 
 def as_tensor(image: np.ndarray) -> Image:
@@ -98,6 +112,46 @@ def intensity_range(images: Sequence[np.ndarray]) -> tuple[float, float]:
     return middle, max(half, 1e-6 * abs(middle)) or 1.0
 
 
+def cut(
+    images: Sequence[np.ndarray], size: int, fill: float, generator: torch.Generator
+) -> tuple[list[Tensor], Tensor]:
+    """A patch at a random place of images (h, w, c) that lie upon each other, flipped and transposed at random.
+
+    Returns:
+        The same patch (c, size, size) of each image, and where it lies inside them, (1, size, size).
+    """
+    draws = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
+    top, left = (_start(side, size, draw) for side, draw in zip(images[0].shape[:2], draws, strict=False))
+    crops = [as_tensor(image[top : top + size, left : left + size])[0] for image in images]
+    missing = (0, size - crops[0].shape[-1], 0, size - crops[0].shape[-2])
+    patches = [functional.pad(crop, missing, value=fill) for crop in crops]
+    patches.append(functional.pad(torch.ones_like(crops[0][:1]), missing))
+    flips = [dim for flip, dim in ((draws[2], -1), (draws[3], -2)) if flip < 0.5]
+    patches = [patch.flip(flips).mT if draws[4] < 0.5 else patch.flip(flips) for patch in patches]
+    return patches[:-1], patches[-1]
+
+
+def _start(side: int, size: int, draw: float) -> int:
+    """First row or column of a patch; patches may be drawn over the edge and pushed back, so that edges count."""
+    return min(max(int(draw * (side + 1)) - size // 2, 0), max(side - size, 0))
+
+
+def fitting_size(images: Sequence[np.ndarray], size: int, multiple: int) -> int:
+    """The patch size asked for, or what the largest image has, as a multiple of `multiple`."""
+    largest = max(max(image.shape[:2]) for image in images)
+    return max(multiple, min(size, largest) // multiple * multiple)
+
+
+def areas(images: Sequence[np.ndarray], size: int) -> Tensor:
+    """How often each image is to be drawn from, so that all pixels count the same: (n,)."""
+    return torch.tensor([max(i.shape[0], size) * max(i.shape[1], size) for i in images], dtype=torch.float64)
+
+
+def step_seed(seed: int, step: int, rank: int) -> int:
+    """The seed of one step of one process."""
+    return int(np.random.SeedSequence([seed, step, rank]).generate_state(1, np.uint64)[0]) % 2**63
+
+
 class Patches:
     """Random patches: `patches(step)` is the batch of that step. What lies beyond a small image is `fill`."""
 
@@ -105,42 +159,21 @@ class Patches:
         self, data: ImageSet, *, size: int, batch: int, multiple: int, spacing: int, seed: int, fill: float
     ) -> None:
         self.data, self.batch, self.seed, self.spacing, self.fill = data, batch, seed, spacing, fill
-        largest = max(max(image.shape[:2]) for image in data.images)
-        fitting = min(size, largest)
-        self.size = max(multiple, fitting // multiple * multiple)
-        areas = [max(image.shape[0], self.size) * max(image.shape[1], self.size) for image in data.images]
-        self.weights = torch.tensor(areas, dtype=torch.float64)
+        self.size = fitting_size(data.images, size, multiple)
+        self.weights = areas(data.images, self.size)
 
     def __call__(self, step: int, rank: int = 0) -> Batch:
         """The batch of one step (of one process of several); the same for the same seed, step and rank."""
-        seed = int(np.random.SeedSequence([self.seed, step, rank]).generate_state(1, np.uint64)[0])
-        generator = torch.Generator().manual_seed(seed % 2**63)
+        seed = step_seed(self.seed, step, rank)
+        generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.weights, self.batch, replacement=True, generator=generator).tolist()
-        pairs = [self._patch(self.data.images[index], generator) for index in chosen]
+        pairs = [cut([self.data.images[index]], self.size, self.fill, generator) for index in chosen]
         row, column = torch.randint(self.spacing, (2,), generator=generator).tolist()
         return Batch(
-            noisy=torch.stack([noisy for noisy, _ in pairs]),
+            noisy=torch.stack([noisy for [noisy], _ in pairs]),
             valid=torch.stack([valid for _, valid in pairs]),
             measurement=torch.cat([self.data.measurements[index] for index in chosen]),
             phase=(row, column) if self.spacing > 1 else None,
             spacing=self.spacing,
-            seed=seed % 2**63,
+            seed=seed,
         )
-
-    def _patch(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One patch (c, size, size), flipped and transposed at random, and where it lies in the image."""
-        draws = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
-        top, left = (self._start(side, draw) for side, draw in zip(image.shape[:2], draws, strict=False))
-        crop = as_tensor(image[top : top + self.size, left : left + self.size])[0]
-        missing = (0, self.size - crop.shape[-1], 0, self.size - crop.shape[-2])
-        valid = torch.nn.functional.pad(torch.ones_like(crop[:1]), missing)
-        crop = torch.nn.functional.pad(crop, missing, value=self.fill)
-        for flip, dim in ((draws[2], -1), (draws[3], -2)):
-            if flip < 0.5:
-                crop, valid = crop.flip(dim), valid.flip(dim)
-        return (crop.mT, valid.mT) if draws[4] < 0.5 else (crop, valid)
-
-    def _start(self, side: int, draw: float) -> int:
-        """First row or column of a patch; patches may be drawn over the edge and pushed back, so that edges count."""
-        half = self.size // 2
-        return min(max(int(draw * (side + 1)) - half, 0), max(side - self.size, 0))

@@ -8,26 +8,27 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from dbsn import __version__
-from dbsn.checkpoint import load_model, load_tensors, write_atomically
-from dbsn.config import ModelConfig, TrainConfig
+from dbsn.checkpoint import MODEL, load_model, load_tensors, write_atomically
+from dbsn.config import DistillConfig, ModelConfig, TrainConfig, Training, student_network
 from dbsn.images import ImageError, find_images, from_pixels, read_image, to_pixels
-from dbsn.infer import predict
-from dbsn.selfsupervised import learn
-from dbsn.train import CHECKPOINT, MODEL, Progress, is_main_process
+from dbsn.infer import apply_student, predict
+from dbsn.pipeline import STUDENT, Stage, StageTwo, stages
+from dbsn.train import CHECKPOINT, Progress, is_main_process
 
 CONFIG = "config.json"
 METRICS = "metrics.csv"
 PREVIEW = "preview.png"
 RESUMABLE = frozenset({"minutes", "steps", "learning_rate", "precision"})
 """Settings that may change when a run is resumed."""
+_Settings = TypeVar("_Settings", bound=Training)
 _PREVIEW_SIDE = 320
 _ROW_SECONDS = 10.0
 
@@ -39,9 +40,19 @@ class RunConfig:
     files: tuple[str, ...]
     """Noisy image files."""
     model: ModelConfig
-    """What is trained; channels, offset and scale follow from the images."""
+    """What stage 1 trains; channels, offset and scale follow from the images."""
     train: TrainConfig
     """How."""
+    clean: tuple[str, ...] = ()
+    """Clean image files; none for stage 1 alone."""
+    student: str = "unet"
+    """What stage 2 trains: a name of `dbsn.config.STUDENTS` or package.module:factory."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """How."""
+    teacher: str | None = None
+    """Model file whose blind-spot model takes the place of stage 1."""
+    student_start: str | None = None
+    """Model file whose student's weights stage 2 starts from."""
 
     def to_json(self) -> str:
         """As text for config.json."""
@@ -51,21 +62,27 @@ class RunConfig:
     def from_json(text: str) -> "RunConfig":
         """The inverse of `to_json`."""
         values = json.loads(text)
+        del values["version"]
         return RunConfig(
-            files=tuple(values["files"]),
-            model=ModelConfig.from_dict(values["model"]),
-            train=TrainConfig(**values["train"]),
+            **{
+                **values,
+                "files": tuple(values["files"]),
+                "clean": tuple(values["clean"]),
+                "model": ModelConfig.from_dict(values["model"]),
+                "train": TrainConfig(**values["train"]),
+                "distill": DistillConfig(**values["distill"]),
+            }
         )
 
 
-def load_folder(inputs: Sequence[Path]) -> tuple[list[Path], list[np.ndarray], list[str]]:
-    """Read every noisy image below `inputs`.
+def load_folder(inputs: Sequence[Path], *, mixed: bool = False) -> tuple[list[Path], list[np.ndarray], list[str]]:
+    """Read every image below `inputs`.
 
     Returns:
         The files read; their pixels (h, w, c) in the file's own kind; a line for each file that could not be read.
 
     Raises:
-        ValueError: No file can be read, or gray and colour are mixed.
+        ValueError: No file can be read, or gray and colour are mixed and may not be.
     """
     files, images, failures = [], [], []
     for path in find_images(inputs):
@@ -79,7 +96,7 @@ def load_folder(inputs: Sequence[Path]) -> tuple[list[Path], list[np.ndarray], l
     if not images:
         raise ValueError("no image could be read: " + "; ".join(failures))
     by_channels = {image.shape[2]: file for file, image in zip(files, images, strict=True)}
-    if len(by_channels) > 1:
+    if len(by_channels) > 1 and not mixed:
         raise ValueError(f"gray and colour images are mixed ({by_channels[1]}, {by_channels[3]}); train on one kind")
     return files, images, failures
 
@@ -95,24 +112,23 @@ def check_free(folder: Path) -> None:
 
 
 def start(
-    files: Sequence[Path],
-    images: Sequence[np.ndarray],
-    model: ModelConfig,
-    config: TrainConfig,
+    asked: RunConfig,
+    noisy: Sequence[np.ndarray],
+    clean: Sequence[np.ndarray],
     folder: Path,
     *,
     device: str = "auto",
-) -> Iterator[Progress]:
+) -> Iterator[Stage]:
     """Train on images read by `load_folder`; `folder` must not hold a run yet.
 
     Raises:
         FileExistsError: `folder` holds a run.
+        ValueError: A model file it names is of another kind, or the student is not known.
     """
     check_free(folder)
-    resolved = replace(model, channels=images[0].shape[2])
-    asked = RunConfig(files=tuple(str(file.resolve()) for file in files), model=resolved, train=config)
+    asked = replace(asked, model=replace(asked.model, channels=noisy[0].shape[2]))
     _write_config(folder, asked)
-    return _record(asked, images, folder, resume=False, device=device)
+    return _stages(asked, noisy, clean, folder, device)
 
 
 def _write_config(folder: Path, asked: RunConfig) -> None:
@@ -137,48 +153,87 @@ def saved_config(folder: Path) -> RunConfig:
         raise ValueError(f"{path}: not understood ({error}); was it edited, or written by another version?") from None
 
 
-def go_on(folder: Path, changes: dict[str, Any], *, device: str = "auto") -> Iterator[Progress]:
+def go_on(
+    folder: Path, changes: dict[str, Any], student_changes: dict[str, Any] | None = None, *, device: str = "auto"
+) -> Iterator[Stage]:
     """Resume a run where its checkpoint left it, or from the start if there is none yet.
 
     Args:
         folder: Of the run.
         changes: Fields of its `TrainConfig` to replace; only RESUMABLE ones.
+        student_changes: The same for its `DistillConfig`.
         device: Where to compute.
 
     Raises:
         ValueError: Another setting is to be changed, or an image of the run can no longer be read.
     """
     asked = saved_config(folder)
-    fixed = sorted(name for name in changes if name not in RESUMABLE and changes[name] != getattr(asked.train, name))
+    train = _changed(asked.train, changes, "--", folder)
+    distill = _changed(asked.distill, student_changes or {}, "--student.", folder)
+    asked = replace(asked, train=train, distill=distill)
+    images = []
+    for files in (asked.files, asked.clean):
+        _, found, failures = load_folder([Path(file) for file in files], mixed=True) if files else ([], [], [])
+        if failures:
+            raise ValueError("cannot resume without the same images: " + "; ".join(failures))
+        images.append(found)
+    _write_config(folder, asked)
+    noisy, clean = images
+    return _stages(asked, noisy, clean, folder, device)
+
+
+def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: Path) -> _Settings:
+    """Training settings with some replaced, as far as a resumed run may."""
+    fixed = sorted(name for name in changes if name not in RESUMABLE and changes[name] != getattr(settings, name))
     if fixed:
-        flags = " ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        flags = " ".join(f"{prefix}{name.replace('_', '-')}" for name in fixed)
         raise ValueError(f"--resume: {flags} cannot change in the middle of the run in {folder}")
     if changes.get("minutes") is not None and "steps" not in changes:
         changes = changes | {"steps": None}
-    asked = replace(asked, train=replace(asked.train, **changes))
-    _, images, failures = load_folder([Path(file) for file in asked.files])
-    if failures:
-        raise ValueError("cannot resume without the same images: " + "; ".join(failures))
-    _write_config(folder, asked)
-    return _record(asked, images, folder, resume=(folder / CHECKPOINT).exists(), device=device)
+    return replace(settings, **changes)
 
 
-def _record(
-    asked: RunConfig, images: Sequence[np.ndarray], folder: Path, *, resume: bool, device: str
-) -> Iterator[Progress]:
-    """Yield the training's progress, keeping metrics and preview."""
-    rows = _kept_rows(folder) if resume else []
+def _stages(
+    asked: RunConfig, noisy: Sequence[np.ndarray], clean: Sequence[np.ndarray], folder: Path, device: str
+) -> Iterator[Stage]:
+    """The stages of a run, with metrics and preview kept on the way."""
+    teacher = load_model(Path(asked.teacher)).model if asked.teacher else None
+    if teacher and teacher.config.channels != noisy[0].shape[2]:
+        raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
+    second = None
+    if clean:
+        begin_from = load_model(Path(asked.student_start)).student if asked.student_start else None
+        if asked.student_start and not begin_from:
+            raise ValueError(f"--student.start {asked.student_start}: holds no student")
+        network = student_network(asked.student)
+        second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=begin_from)
+    about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
+    if clean:
+        about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
+    preview = np.ascontiguousarray(noisy[0][:_PREVIEW_SIDE, :_PREVIEW_SIDE])
+    todo = stages(noisy, asked.model, asked.train, second, folder, teacher=teacher, about=about, device=device)
+    return (_recorded(stage, folder, preview) for stage in todo)
+
+
+def _recorded(stage: Stage, folder: Path, preview: np.ndarray) -> Stage:
+    """The same stage, which while it is consumed keeps its metrics and the preview."""
+    if stage.name == "teacher" or not is_main_process():
+        return stage
+    where = folder / STUDENT if stage.name == "student" else folder
+    return Stage(stage.name, _record(stage.progress, where, folder, preview))
+
+
+def _record(training: Iterator[Progress | float], where: Path, folder: Path, preview: np.ndarray) -> Iterator[Progress]:
+    rows = _kept_rows(where)
     written = -_ROW_SECONDS
-    preview = np.ascontiguousarray(images[0][:_PREVIEW_SIDE, :_PREVIEW_SIDE])
-    about: dict[str, Any] = {"version": __version__, "images": len(images), "train": asdict(asked.train)}
-    for progress in learn(images, asked.model, asked.train, run=folder, about=about, resume=resume, device=device):
-        if is_main_process():
-            if progress.validation is not None or progress.seconds - written >= _ROW_SECONDS:
-                written = progress.seconds
-                rows.append(_row(progress))
-                write_atomically(folder / METRICS, _as_csv(rows))
-            if progress.saved:
-                _write_preview(folder, preview)
+    for progress in training:
+        assert isinstance(progress, Progress)
+        if progress.validation is not None or progress.seconds - written >= _ROW_SECONDS:
+            written = progress.seconds
+            rows.append(_row(progress))
+            write_atomically(where / METRICS, _as_csv(rows))
+        if progress.saved:
+            _write_preview(folder, preview)
         yield progress
 
 
@@ -200,7 +255,7 @@ def _row(progress: Progress) -> dict[str, str]:
 def _kept_rows(folder: Path) -> list[dict[str, str]]:
     """Rows of metrics.csv up to the checkpoint; later ones will be made again."""
     path = folder / METRICS
-    if not path.exists():
+    if not path.exists() or not (folder / CHECKPOINT).exists():
         return []
     last = load_tensors(folder / CHECKPOINT)[1]["state"]["step"]
     with open(path, newline="") as file:
@@ -216,13 +271,17 @@ def _as_csv(rows: list[dict[str, str]]) -> bytes:
 
 
 def _write_preview(folder: Path, noisy: np.ndarray) -> None:
-    """Side by side: noisy, blind mean, denoised, and the noise level (white = its largest)."""
-    model, _ = load_model(folder / MODEL)
+    """Side by side: noisy, blind mean, denoised (by the student, too), and the noise level (white = its largest)."""
+    saved = load_model(folder / MODEL)
+    model = saved.model
     estimate = predict(model, noisy, extras=("mean", "noise_std"))
     assert estimate.mean is not None
     assert estimate.noise_std is not None
+    images = [to_pixels(noisy), estimate.mean, estimate.denoised]
+    if saved.student:
+        images.append(apply_student(saved.student, to_pixels(noisy)))
     low, width = model.config.offset - model.config.scale, 2 * model.config.scale
-    panels = [(image - low) / width for image in (to_pixels(noisy), estimate.mean, estimate.denoised)]
+    panels = [(image - low) / width for image in images]
     panels.append(estimate.noise_std / estimate.noise_std.max())
     strip = from_pixels(np.concatenate(panels, 1), np.dtype(np.uint8))
     PillowImage.fromarray(strip.squeeze()).save(folder / PREVIEW)

@@ -8,22 +8,37 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
-from dbsn.train import CHECKPOINT, MODEL, Progress
+from dbsn.checkpoint import MODEL
+from dbsn.pipeline import Stage
+from dbsn.train import Progress
 
 _PLAIN_SECONDS = 10.0
 
 
-def show_training(progress: Iterator[Progress], folder: Path) -> None:
-    """Consume a training's progress, showing it; says at the end what was left where."""
-    console = Console()
-    last = _live(progress, console) if console.is_terminal else _plain(progress)
+TITLES = {
+    "blind": "stage 1: learning from the noisy images",
+    "teacher": "the teacher denoises the noisy images, once",
+    "student": "stage 2: distilling the student; the best one has the least squared error on held-out synthetic pairs"
+    " and, by Stein's estimate, on held-out noisy images",
+}
+
+
+def show_training(stages: Iterator[Stage], folder: Path) -> None:
+    """Consume a run's stages, showing their progress; says at the end what was left where."""
+    console, last = Console(), None
+    show = _live if console.is_terminal else _plain
+    for stage in stages:
+        print(TITLES[stage.name], flush=True)
+        last = show(stage.progress, console) or last
+        if last and last.share < 1:
+            print(f"stopped after step {last.step}; `dbsn train -o {folder} --resume` goes on from here")
+        elif last and stage.name != "teacher":
+            figure = "error, in noise variances" if stage.name == "student" else "negative log-likelihood"
+            print(f"best held-out figure {last.best:.4f} ({figure}; lower is better)")
     if last is None:
         print(f"nothing left to do in {folder}")
-    elif last.share < 1:
-        print(f"stopped after step {last.step}; `dbsn train -o {folder} --resume` goes on from here")
-    if last is not None:
-        print(f"best held-out likelihood {last.best:.4f} (negative log, lower is better)")
-        print(f"model: {folder / MODEL} (best); {folder / CHECKPOINT} (last)")
+    else:
+        print(f"model: {folder / MODEL}")
 
 
 def describe(progress: Progress) -> str:
@@ -38,21 +53,32 @@ def describe(progress: Progress) -> str:
     return "  ".join(parts)
 
 
-def _live(progress: Iterator[Progress], console: Console) -> Progress | None:
+def _live(progress: Iterator[Progress] | Iterator[float], console: Console) -> Progress | None:
     last = None
     columns = (BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
     with Bar(*columns, console=console) as bar:
         task = bar.add_task("starting", total=1.0)
-        for last in progress:
-            bar.update(task, completed=last.share, description=describe(last))
+        for each in progress:
+            if isinstance(each, Progress):
+                last = each
+                bar.update(task, completed=each.share, description=describe(each))
+            else:
+                bar.update(task, completed=each, description="")
     return last
 
 
-def _plain(progress: Iterator[Progress]) -> Progress | None:
+def _plain(progress: Iterator[Progress] | Iterator[float], console: Console) -> Progress | None:
     last, shown = None, -_PLAIN_SECONDS
-    for last in progress:
-        if last.validation is not None or time.monotonic() - shown >= _PLAIN_SECONDS:
-            shown = time.monotonic()
-            held_out = "" if last.validation is None else f"  held-out {last.validation:.4f}"
-            print(f"step {last.step}  {describe(last)}{held_out}", flush=True)
+    for each in progress:
+        due = time.monotonic() - shown >= _PLAIN_SECONDS
+        if isinstance(each, Progress):
+            last, due = each, due or each.validation is not None
+        if not due:
+            continue
+        shown = time.monotonic()
+        if isinstance(each, Progress):
+            held_out = "" if each.validation is None else f"  held-out {each.validation:.4f}"
+            print(f"step {each.step}  {describe(each)}{held_out}", flush=True)
+        else:
+            print(f"{each:.0%}", flush=True)
     return last

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dbsn.calibrate import leaked
+from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import ModelConfig, TrainConfig
 from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gaussian_nll, log_volume, marginal_nll
 from dbsn.model import BlindSpotModel, Estimate
@@ -40,7 +41,9 @@ def learn(
     resume: bool = False,
     device: str = "auto",
 ) -> Iterator[Progress]:
-    """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded and left.
+    """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
+
+    The best one is left in `run` as `model.safetensors`.
 
     Raises:
         ValueError: There is no image, or their channels differ from the model's.
@@ -66,18 +69,19 @@ def learn(
     crops = held_out_crops(held, config.seed)
     return train(
         model,
+        model.parameter_groups(),
         self_supervised_loss(config),
         patches,
         lambda average: held_out_nll(average, crops),
+        lambda average, story: save_model(run / MODEL, Saved(model=average, about={**about, **story})),
         config,
         run=run,
-        about=about,
         resume=resume,
         device=device,
     )
 
 
-def self_supervised_loss(config: TrainConfig) -> LossOf:
+def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
     """The loss of stage 1 under this configuration."""
 
     def loss(model: BlindSpotModel, batch: Batch, share: float) -> Losses:

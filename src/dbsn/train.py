@@ -15,23 +15,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from dbsn.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_model, save_tensors
-from dbsn.config import TrainConfig
-from dbsn.model import BlindSpotModel
+from dbsn.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_tensors
+from dbsn.config import Training
 from dbsn.optimizer import Muon
-from dbsn.patches import Batch
 
 CHECKPOINT = "checkpoint.safetensors"
-MODEL = "model.safetensors"
 _CHECKPOINT_SECONDS = 60.0
 
 
@@ -45,7 +42,26 @@ class Losses:
     """Scalars that are only reported."""
 
 
-LossOf = Callable[[BlindSpotModel, Batch, float], Losses]
+_Same = TypeVar("_Same")
+
+
+class Trainable(Protocol):
+    """What of a batch the loop knows."""
+
+    @property
+    def pixels(self) -> int:
+        """How many are predicted."""
+        ...
+
+    def to(self: _Same, device: torch.device) -> _Same:
+        """The same batch on a device."""
+        ...
+
+
+_Model = TypeVar("_Model", bound=nn.Module)
+_Batch = TypeVar("_Batch", bound=Trainable)
+LossOf = Callable[[_Model, _Batch, float], Losses]
+Groups = list[dict[str, Any]]
 
 
 class TrainingDivergedError(ValueError):
@@ -89,27 +105,29 @@ class _State:
 
 
 def train(
-    model: BlindSpotModel,
-    loss_of: LossOf,
-    batches: Callable[[int, int], Batch],
-    validate: Callable[[BlindSpotModel], float],
-    config: TrainConfig,
+    model: _Model,
+    groups: Groups,
+    loss_of: LossOf[_Model, _Batch],
+    batches: Callable[[int, int], _Batch],
+    validate: Callable[[_Model], float],
+    save: Callable[[_Model, dict[str, Any]], None],
+    config: Training,
     *,
     run: Path,
-    about: dict[str, Any],
     resume: bool = False,
     device: str = "auto",
 ) -> Iterator[Progress]:
-    """Train `model` in place; leave `model.safetensors` (best) and `checkpoint.safetensors` (last) in `run`.
+    """Train `model` in place; leave `checkpoint.safetensors` (last) in `run`, and hand `save` the best average.
 
     Args:
-        model: What is trained; afterwards it holds the last weights, the run's model file the best average.
+        model: What is trained; afterwards it holds the last weights.
+        groups: Its parameters, each group with its "pace": learning rate in units of the configured one.
         loss_of: (model, batch, share of the budget spent) to `Losses`.
         batches: (step, process index) to that step's batch, a pure function.
         validate: Figure of the averaged weights on held-out data, lower is better.
+        save: Keeps averaged weights that are the best so far; also told the step and their figure.
         config: Budget, optimiser, precision, seed.
-        run: Existing folder for the files.
-        about: Kept in the model file's header.
+        run: Existing folder for the checkpoint.
         resume: Go on from the run's checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
 
@@ -123,7 +141,8 @@ def train(
     accelerator = _accelerator(config, device)
     model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
-    optimizer = Muon(model.parameter_groups(), lr=config.learning_rate)
+    averaged: _Model = average.module  # type: ignore[assignment]
+    optimizer = Muon(groups, lr=config.learning_rate)
     state = _restore(run / CHECKPOINT, model, average, optimizer) if resume else _State()
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
@@ -141,18 +160,19 @@ def train(
             values = _update(accelerator, trained, optimizer, losses, config.clip, state.step)
             average.update_parameters(model)
             state.step += 1
-            pixels += batch.predicted.numel() * accelerator.num_processes
+            pixels += batch.pixels * accelerator.num_processes
 
             share, stopping = _progress_of_all(accelerator, _share(config, state.step, clock.seconds), interrupted())
             validation, better = None, False
             if int(share * config.validations) > state.validations or stopping:
                 state.validations = int(share * config.validations)
-                validation = _validate(accelerator, average, validate)
+                averaged.eval()
+                with accelerator.autocast():
+                    validation = validate(averaged)
                 better = validation < state.best
                 state.best = min(state.best, validation)
                 if better and accelerator.is_main_process:
-                    story = {**about, "step": state.step, "validation": validation}
-                    save_model(run / MODEL, _averaged_model(average), story)
+                    save(averaged, {"step": state.step, "validation": validation})
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 state.seconds = saved_at = clock.seconds
                 if accelerator.is_main_process:
@@ -173,7 +193,7 @@ def train(
 
 def _update(
     accelerator: Accelerator,
-    trained: BlindSpotModel,
+    trained: nn.Module,
     optimizer: torch.optim.Optimizer,
     losses: Losses,
     clip: float,
@@ -224,7 +244,7 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def _accelerator(config: TrainConfig, device: str) -> Accelerator:
+def _accelerator(config: Training, device: str) -> Accelerator:
     device = pick_device(device)
     fast = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
     if "WORLD_SIZE" not in os.environ:
@@ -251,14 +271,22 @@ def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) 
     return min(share, 1.0), share >= 1 or bool(interrupted)
 
 
-def _share(config: TrainConfig, step: int, seconds: float) -> float:
+def _share(config: Training, step: int, seconds: float) -> float:
     if config.steps is not None:
         return step / config.steps
     assert config.minutes is not None
     return seconds / (60 * config.minutes)
 
 
-def _learning_rate(config: TrainConfig, share: float) -> float:
+def finished(checkpoint: Path, config: Training) -> bool:
+    """Whether the training that left this checkpoint has spent its budget; not, if there is none."""
+    if not checkpoint.exists():
+        return False
+    state = _State(**load_tensors(checkpoint)[1]["state"])
+    return _share(config, state.step, state.seconds) >= 1
+
+
+def _learning_rate(config: Training, share: float) -> float:
     """Linear warm-up, then half a cosine down to a hundredth."""
     if share < config.warmup:
         return config.learning_rate * max(share / config.warmup, 1e-3)
@@ -285,27 +313,15 @@ def _check_finite(values: dict[str, float], step: int) -> None:
             )
 
 
-def _averaged_model(average: AveragedModel) -> BlindSpotModel:
-    model = average.module
-    assert isinstance(model, BlindSpotModel)
-    return model
-
-
-def _validate(accelerator: Accelerator, average: AveragedModel, validate: Callable[[BlindSpotModel], float]) -> float:
-    average.eval()
-    with accelerator.autocast():
-        return validate(_averaged_model(average))
-
-
 def _save_checkpoint(
-    path: Path, model: BlindSpotModel, average: AveragedModel, optimizer: torch.optim.Optimizer, state: _State
+    path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer, state: _State
 ) -> None:
     parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer_tensors(optimizer)}
     tensors = {f"{part}/{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
     save_tensors(path, tensors, {"state": vars(state)})
 
 
-def _restore(path: Path, model: BlindSpotModel, average: AveragedModel, optimizer: torch.optim.Optimizer) -> _State:
+def _restore(path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> _State:
     tensors, header = load_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
     for key, tensor in tensors.items():

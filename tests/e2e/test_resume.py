@@ -16,12 +16,12 @@ import pytest
 import tifffile
 import torch
 
-from dbsn.checkpoint import load_model, load_tensors
+from dbsn.checkpoint import MODEL, Saved, load_model, load_tensors, save_model
 from dbsn.config import NETWORKS, ModelConfig, TrainConfig
 from dbsn.model import BlindSpotModel
 from dbsn.patches import Batch
 from dbsn.selfsupervised import learn, self_supervised_loss
-from dbsn.train import CHECKPOINT, MODEL, Losses, TrainingDivergedError, train
+from dbsn.train import CHECKPOINT, Losses, TrainingDivergedError, train
 
 pytestmark = pytest.mark.slow
 
@@ -82,9 +82,10 @@ def test_ctrl_c_stops_after_the_step_and_leaves_a_model_that_resumes(noisy_folde
     assert process.returncode == 0, err
     assert b"--resume" in out
     assert not err
-    model, about = load_model(run / MODEL)
+    saved = load_model(run / MODEL)
+    about = saved.about
     assert about["step"] > 0
-    assert model.config.channels == 1
+    assert saved.model.config.channels == 1
     stopped_at = load_tensors(run / CHECKPOINT)[1]["state"]["step"]
     assert stopped_at >= about["step"]
 
@@ -107,7 +108,15 @@ def test_a_loss_that_is_not_finite_stops_with_step_cause_and_remedy_and_the_chec
     noisy = torch.rand(2, 1, 24, 24)
     batch = Batch(noisy=noisy, measurement=model.measure(noisy), valid=torch.ones_like(noisy), phase=(0, 0), spacing=3)
     progress = train(
-        model, breaks_down, lambda step, rank: batch, lambda m: 0.0, config, run=tmp_path, about={}, device="cpu"
+        model,
+        model.parameter_groups(),
+        breaks_down,
+        lambda step, rank: batch,
+        lambda average: 0.0,
+        lambda average, story: save_model(tmp_path / MODEL, Saved(model=average)),
+        config,
+        run=tmp_path,
+        device="cpu",
     )
     with pytest.raises(
         TrainingDivergedError, match=r"step 10: the prediction is nan; .* --resume and a lower --learning-rate"
@@ -125,7 +134,7 @@ def test_the_best_validation_is_what_is_kept_and_the_learning_rate_follows_the_b
     progress = list(learn(images(), model, config, run=tmp_path, about={}, device="cpu"))
     figures = {step.step: step.validation for step in progress if step.validation is not None}
     assert len(figures) == 6
-    assert load_model(tmp_path / MODEL)[1]["step"] == min(figures, key=lambda step: figures[step] or 0.0)
+    assert load_model(tmp_path / MODEL).about["step"] == min(figures, key=lambda step: figures[step] or 0.0)
     rates = [step.learning_rate for step in progress]
     assert max(rates) == pytest.approx(1e-3, rel=0.05)
     assert rates.index(max(rates)) == 6

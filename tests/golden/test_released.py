@@ -7,22 +7,25 @@ import numpy as np
 import pytest
 import torch
 
-from dbsn.config import DBSNConfig
+from dbsn.config import DBSNConfig, MWCNNConfig
 from dbsn.likelihood import constrained_nll, fuse, marginal_nll
 from dbsn.networks.dbsn import DBSN
 from dbsn.networks.estimator import NoiseEstimator, noise_std_link
 from dbsn.networks.layers import PixelMLP
+from dbsn.networks.mwcnn import MWCNN
 from dbsn.networks.released import load_released, read_released
 
 Golden = Callable[[str], dict[str, np.ndarray]]
 
 
-def rebuilt_weights(names: list[str], shapes: list[torch.Size]) -> dict[str, torch.Tensor]:
+def rebuilt_weights(
+    names: list[str], shapes: list[torch.Size], *, gain: float = 2.0, bias: float = 0.05
+) -> dict[str, torch.Tensor]:
     """The weights that the golden values were computed with: a fixed function of each parameter's position."""
     weights = {}
     for j, (name, shape) in enumerate(zip(names, shapes, strict=True)):
         values = np.random.RandomState(j).standard_normal(tuple(shape))
-        scale = np.sqrt(2 / np.prod(shape[1:])) if len(shape) > 1 else 0.05
+        scale = np.sqrt(gain / np.prod(shape[1:])) if len(shape) > 1 else bias
         weights[name] = torch.from_numpy((values * scale).astype(np.float32))
     return weights
 
@@ -55,6 +58,18 @@ def test_full_dbsn_with_variance_head_gives_the_published_output(golden: Golden,
     load_released(head, rebuilt_weights(names, [head.get_parameter(key).shape for key in names]))
     with torch.inference_mode():
         assert_close(head(torch.from_numpy(values["features"])), values["sigma_mu_raw"], 1e-4)
+
+
+def test_full_mwcnn_gives_the_published_output(golden: Golden) -> None:
+    values = golden("mwcnn_gray")
+    network = MWCNN(MWCNNConfig(), 1)
+    names = [str(key) for key in values["parameter_names"]]
+    assert names == [key for key, _ in network.named_parameters()]
+    assert sum(parameter.numel() for parameter in network.parameters()) == 16_145_892
+    weights = rebuilt_weights(names, [network.get_parameter(key).shape for key in names], gain=1.0, bias=0.02)
+    load_released(network, {f"module.{key}": value for key, value in weights.items()})
+    with torch.inference_mode():
+        assert_close(network(torch.from_numpy(values["x"])), values["out"], 1e-4)
 
 
 def test_a_released_file_is_read_by_part_and_name(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dbsn.checkpoint import load_model, load_tensors, save_model, save_tensors, write_atomically
+from dbsn.checkpoint import Saved, load_model, load_tensors, save_model, save_tensors, write_atomically
 from dbsn.config import NETWORKS, ModelConfig
 from dbsn.model import BlindSpotModel
 
@@ -23,8 +23,9 @@ def test_a_saved_model_comes_back_with_weights_configuration_and_story(
     tmp_path: Path, network: str, channels: int
 ) -> None:
     model = small_model(channels, network)
-    save_model(tmp_path / "m.safetensors", model, {"images": 3})
-    loaded, about = load_model(tmp_path / "m.safetensors")
+    save_model(tmp_path / "m.safetensors", Saved(model=model, about={"images": 3}))
+    saved = load_model(tmp_path / "m.safetensors")
+    loaded, about = saved.model, saved.about
     assert loaded.config == model.config
     assert about == {"images": 3}
     assert not loaded.training
@@ -33,7 +34,7 @@ def test_a_saved_model_comes_back_with_weights_configuration_and_story(
 
 
 def test_the_configuration_can_be_read_from_the_header_by_anyone(tmp_path: Path) -> None:
-    save_model(tmp_path / "m.safetensors", small_model(), {})
+    save_model(tmp_path / "m.safetensors", Saved(model=small_model()))
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["header"])
     assert header["model"]["network"]["kind"] == "grid"
@@ -44,7 +45,7 @@ def test_a_missing_damaged_or_foreign_file_is_refused_by_name(tmp_path: Path) ->
     path = tmp_path / "m.safetensors"
     with pytest.raises(FileNotFoundError, match=r"m\.safetensors: no such model file"):
         load_model(path)
-    save_model(path, small_model(), {})
+    save_model(path, Saved(model=small_model()))
     whole = path.read_bytes()
     for damaged in (b"", b"hello", whole[:100], whole[: len(whole) // 2]):
         path.write_bytes(damaged)

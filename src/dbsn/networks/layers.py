@@ -1,7 +1,8 @@
 """Layers that several networks share: a convolution that cannot see its centre, and stacks of 1x1 convolutions."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,14 @@ class MaskedConv2d(nn.Conv2d):
         height, width = image.shape[-2] - spacing + 2 * margin + 1, image.shape[-1] - spacing + 2 * margin + 1
         window = padded[..., row : row + height, column : column + width]
         return functional.conv2d(window, self.weight * self.mask, self.bias, stride=spacing)
+
+
+def convolutions(widths: Sequence[int], *, ends_in_relu: bool) -> nn.Sequential:
+    """A stack of 3x3 convolutions from widths[0] to widths[-1] channels with ReLU between (and after)."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
+    return nn.Sequential(*(layers if ends_in_relu else layers[:-1]))
 
 
 class PixelMLP(nn.Module):

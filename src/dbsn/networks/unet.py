@@ -1,8 +1,15 @@
-"""A plain residual U-Net: dense 3x3 convolutions, ReLU, no normalisation - what a processor runs fastest."""
+"""A plain residual U-Net: dense 3x3 convolutions, ReLU, no normalisation - what a processor runs fastest.
+
+`UNet` maps features to features; `DenseUNet` is the student that is made of it.
+"""
 
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn import functional
+
+from dbsn.config import UNetConfig
+from dbsn.types import Image
 
 
 class ResidualBlock(nn.Module):
@@ -48,6 +55,29 @@ class UNet(nn.Module):
         for stage, up, skip in zip(reversed(self.decoder), reversed(self.up), reversed(skips), strict=True):
             features = stage(up(features) + skip)
         return features
+
+
+class DenseUNet(nn.Module):
+    """An ordinary denoiser: a U-Net on 2 x 2 pixels at a time, added to its input."""
+
+    def __init__(self, config: UNetConfig, channels: int) -> None:
+        super().__init__()
+        width = config.widths[0]
+        self.head = nn.Conv2d(4 * channels, width, 3, padding=1)
+        self.backbone = UNet(config.widths, config.blocks)
+        self.tail = nn.Conv2d(width, 4 * channels, 1)
+        self.multiple = 2 * self.backbone.multiple
+        self.receptive_radius = 2 * (self.backbone.receptive_radius + 1) + 1
+
+    def forward(self, noisy: Image) -> Image:
+        """(b, c, h, w) to the same shape; height and width are multiples of `multiple`."""
+        features = self.backbone(self.head(functional.pixel_unshuffle(noisy, 2)))
+        return noisy + functional.pixel_shuffle(self.tail(features.relu()), 2)
+
+    @property
+    def last(self) -> nn.Module:
+        """The layer that produces the output."""
+        return self.tail
 
 
 def zero_residuals(module: nn.Module) -> None:

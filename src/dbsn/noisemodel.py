@@ -1,0 +1,173 @@
+"""The noise of a folder, learned: how large at each intensity of each of its images, and what recording made of it.
+
+CNN_est says how noise depends on intensity in an image that has been measured; `NoiseModel` keeps the measurements of
+the folder's images, so that noise drawn from it varies from image to image as theirs does, is cut off at black and
+white and rounded as theirs is (docs/math.md, S2). Tested in tests/unit/test_noisemodel.py and
+tests/property/test_synthesis.py. Files, networks that denoise and losses do not belong here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dbsn.calibrate import Calibration, stacked
+from dbsn.images import to_pixels
+from dbsn.likelihood import channel_variance, coloured
+from dbsn.model import BlindSpotModel
+from dbsn.types import Image, Variance
+
+_PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it counts as cut off there
+_SAMPLES = 4_000_000
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a camera or a file format does to a signal."""
+
+    black: float | None = None
+    """Intensity below which everything is cut off; None if nothing is."""
+    white: float | None = None
+    """Intensity above which everything is cut off; None if nothing is."""
+    step: float = 0.0
+    """Distance of the intensities that can be recorded; 0 if they lie close together."""
+
+    @staticmethod
+    def of(images: Sequence[np.ndarray]) -> "Recording":
+        """Measure noisy images (h, w, c) of one integer or float kind.
+
+        An end of the range counts as cut off if more than one pixel in 10,000 lies exactly there. Integers are evenly
+        spaced; floats count as rounded if all of them are multiples of 1/255 or 1/65535.
+        """
+        stride = max(1, round((sum(image.size for image in images) / _SAMPLES) ** 0.5))
+        values, counts = np.unique(
+            np.concatenate([image[::stride, ::stride].ravel() for image in images]), return_counts=True
+        )
+        share = counts / counts.sum()
+        intensities = to_pixels(values)
+        return Recording(
+            black=float(intensities[0]) if share[0] > _PILED_UP else None,
+            white=float(intensities[-1]) if share[-1] > _PILED_UP else None,
+            step=_step(values),
+        )
+
+    def of_signal(self, signal: Image) -> Image:
+        """What is recorded of a signal."""
+        if self.step:
+            signal = (signal / self.step).round() * self.step
+        return signal.clamp(self.black, self.white) if self.black is not None or self.white is not None else signal
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        ends = [
+            f"{name} cut off at {255 * end:.4g} of 255"
+            for name, end in (("black", self.black), ("white", self.white))
+            if end is not None
+        ]
+        rounding = f"rounded to steps of {255 * self.step:.4g} of 255" if self.step else "not rounded"
+        return ", ".join([*ends, rounding])
+
+
+def _step(values: np.ndarray) -> float:
+    """Distance of the evenly spaced intensities that these sorted different samples are among, or 0."""
+    if np.issubdtype(values.dtype, np.integer):
+        apart = int(np.gcd.reduce(np.diff(values.astype(np.int64)))) if len(values) > 1 else 1
+        return apart / float(np.iinfo(values.dtype).max)
+    for levels in (255, 65535):
+        if np.allclose(values * levels, np.rint(values * levels), atol=1e-3, rtol=0):
+            return 1 / levels
+    return 0.0
+
+
+@dataclass(frozen=True)
+class ImageNoise:
+    """What is known of one image's noise."""
+
+    measurement: Tensor
+    """`BlindSpotModel.measure` of it, (1, m, 1, 1)."""
+    calibration: Calibration | None = None
+    """Its own pixels' correction of CNN_est (M8); None for a tiny image."""
+
+
+class NoiseModel:
+    """Noise variance at each intensity, and noise to put on clean images, as the images of a folder have it."""
+
+    def __init__(self, model: BlindSpotModel, images: Sequence[ImageNoise], recording: Recording) -> None:
+        if not images:
+            raise ValueError("a noise model needs at least one image's noise")
+        self.model, self.images, self.recording = model, list(images), recording
+
+    @torch.no_grad()
+    def variance(self, intensity: Image, which: Sequence[int] | None = None) -> Variance:
+        """Noise variance, or channel covariance, at clean intensities.
+
+        Args:
+            intensity: (b, c, h, w), on the model's device.
+            which: For each of b, the number of the noisy image whose noise is meant; by default the average one's.
+
+        Returns:
+            (b, c, h, w) or (b, c, c, h, w), intensities squared; rounding is not in it.
+        """
+        if which is None:
+            every = [self.variance(intensity, [k] * len(intensity)) for k in range(len(self.images))]
+            return torch.stack(every).mean(0)
+        noises = [self.images[number] for number in which]
+        measurement = torch.cat([noise.measurement for noise in noises]).to(intensity.device)
+        parts = zip(intensity.split(1), self.model.noise_variance(intensity, measurement).split(1), noises, strict=True)
+        corrected = [noise.calibration.noise(i, v) if noise.calibration else v for i, v, noise in parts]
+        return self._without_rounding(torch.cat(corrected))
+
+    def _without_rounding(self, variance: Variance) -> Variance:
+        size = channel_variance(variance).mean(1, keepdim=True)
+        kept = (1 - self.recording.step**2 / 12 / size).clamp_min(0)
+        return variance * (kept if variance.ndim == 4 else kept.unsqueeze(1))
+
+    @torch.no_grad()
+    def sample(
+        self,
+        clean: Image,
+        generator: torch.Generator,
+        which: Sequence[int] | None = None,
+        *,
+        jitter: float = 0.0,
+    ) -> Image:
+        """Clean images with noise as the folder's images have it, cut off and rounded as they are.
+
+        Args:
+            clean: (b, c, h, w) intensities.
+            generator: Of everything random.
+            which: For each of b, the noisy image whose noise to draw; by default drawn, too.
+            jitter: Each image's noise level is multiplied by a number in 1 - jitter to 1 + jitter (the paper's is 0.1).
+        """
+        if which is None:
+            which = torch.randint(len(self.images), (len(clean),), generator=generator).tolist()
+        white = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean.device)
+        level = 1 + jitter * (2 * torch.rand((len(clean), 1, 1, 1), generator=generator, device=generator.device) - 1)
+        noise = coloured(self.variance(clean, which), white) * level.to(clean.device)
+        return self.recording.of_signal(clean + noise)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As named tensors, for a file; the model is not in it."""
+        known = [image.calibration for image in self.images]
+        tensors = {
+            "measurement": torch.cat([image.measurement for image in self.images]).cpu(),
+            "calibrated": torch.tensor([calibration is not None for calibration in known]),
+        }
+        found = [calibration for calibration in known if calibration]
+        if found:
+            for name in ("intensities", "noise_factors"):
+                tensors[name] = stacked([getattr(calibration, name).cpu() for calibration in found])
+        return tensors
+
+    @staticmethod
+    def from_tensors(model: BlindSpotModel, tensors: dict[str, Tensor], recording: Recording) -> "NoiseModel":
+        """The inverse of `tensors`."""
+        one = torch.ones(1)
+        curves = iter(zip(tensors.get("intensities", ()), tensors.get("noise_factors", ()), strict=True))
+        images = [
+            ImageNoise(measurement[None], Calibration(*next(curves), 0 * one, one) if calibrated else None)
+            for measurement, calibrated in zip(tensors["measurement"], tensors["calibrated"].tolist(), strict=True)
+        ]
+        return NoiseModel(model, images, recording)

@@ -1,0 +1,129 @@
+"""The whole paper as a sequence of stages: learn from noisy images, let the teacher speak, distil a student.
+
+`stages` yields them one after the other, each with its progress to be consumed; a folder where some are done goes on
+with the next, so that resuming and starting are the same call (tests/e2e/test_student.py). What a person sees and
+which files were named do not belong here.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dbsn.checkpoint import MODEL, load_model
+from dbsn.config import DistillConfig, ModelConfig, StudentNetwork, TrainConfig
+from dbsn.distill import RESULTS, distil, some_of, taught, teach
+from dbsn.evaluate import to_gray
+from dbsn.images import from_pixels, to_pixels
+from dbsn.model import BlindSpotModel
+from dbsn.patches import intensity_range
+from dbsn.selfsupervised import learn
+from dbsn.student import Student
+from dbsn.train import CHECKPOINT, Progress, finished, has_fast_bf16, pick_device
+
+STUDENT = "student"
+"""Name of the sub-folder of a run where stage 2 keeps its checkpoint."""
+_COUNTS_FROM = 2.0  # float images with intensities beyond this are counts, not shares of a range
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTwo:
+    """What stage 2 needs besides stage 1."""
+
+    images: Sequence[np.ndarray]
+    """Clean images (h, w, c) of anything."""
+    network: StudentNetwork
+    """The student's."""
+    config: DistillConfig
+    """How it is trained."""
+    begin_from: Student | None = None
+    """A student whose weights to start from."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the stages, to be consumed before the next is asked for."""
+
+    name: Literal["blind", "teacher", "student"]
+    progress: Iterator[Progress] | Iterator[float]
+    """Of training; or, while the teacher goes through the noisy images, the share done."""
+
+
+def stages(
+    noisy: Sequence[np.ndarray],
+    model: ModelConfig,
+    config: TrainConfig,
+    second: StageTwo | None,
+    folder: Path,
+    *,
+    teacher: BlindSpotModel | None = None,
+    about: dict[str, Any] | None = None,
+    device: str = "auto",
+) -> Iterator[Stage]:
+    """Everything that is still to be done in `folder`, which may be empty.
+
+    Args:
+        noisy: Noisy images (h, w, c) of any sizes and one kind.
+        model: What stage 1 trains.
+        config: How.
+        second: Stage 2; None for stage 1 alone.
+        folder: Existing folder for checkpoints, the teacher's results and the model file.
+        teacher: A trained blind-spot model, in the place of stage 1.
+        about: Kept in the model file.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Yields:
+        Stages. One that was interrupted ends the sequence.
+
+    Raises:
+        ValueError: No image to learn from, no clean image of the noisy ones' channels, or an impossible student.
+    """
+    story = about or {}
+    if not teacher and not finished(folder / CHECKPOINT, config):
+        resume = (folder / CHECKPOINT).exists()
+        yield Stage("blind", learn(noisy, model, config, run=folder, about=story, resume=resume, device=device))
+        if not finished(folder / CHECKPOINT, config):
+            return
+    if second is None:
+        return
+    if not teacher:
+        teacher, story = (saved := load_model(folder / MODEL)).model, {**story, "teacher": saved.about}
+    chosen = some_of(noisy)
+    where = pick_device(device)
+    teacher.eval().to(where)
+    yield Stage("teacher", teach(teacher, chosen, folder / RESULTS, bf16=has_fast_bf16(where)))
+    (folder / STUDENT).mkdir(exist_ok=True)
+    progress = distil(
+        taught(teacher.to("cpu"), chosen, folder / RESULTS),
+        clean_like(second.images, noisy),
+        second.network,
+        second.config,
+        run=folder / STUDENT,
+        to=folder,
+        about=story,
+        begin_from=second.begin_from,
+        resume=(folder / STUDENT / CHECKPOINT).exists(),
+        device=device,
+    )
+    yield Stage("student", progress)
+
+
+def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Clean images in the kind of the noisy ones: gray for gray, and in their range if that is of counts.
+
+    Raises:
+        ValueError: There is no clean image that can serve.
+    """
+    channels = noisy[0].shape[2]
+    fitting = [image for image in clean if image.shape[2] >= channels]
+    if not fitting:
+        raise ValueError("no clean image to learn from" if not clean else "colour images need clean ones in colour")
+    if channels == 1:
+        fitting = [from_pixels(to_gray(to_pixels(image)), image.dtype) for image in fitting]
+    offset, scale = intensity_range(noisy)
+    if np.issubdtype(noisy[0].dtype, np.floating) and offset + scale > _COUNTS_FROM:
+        low, width = offset - scale, 2 * scale
+        fitting = [low + width * to_pixels(image) for image in fitting]
+    return fitting

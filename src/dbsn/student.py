@@ -1,0 +1,106 @@
+"""The student: an ordinary, fast denoiser in intensities, any size (Wu et al. 2020, sec. 3.3; docs/math.md, S1).
+
+It holds one of the networks of `dbsn.config.STUDENTS` or the user's own. What it learns from and files do not belong
+here. Tested in tests/unit/test_student.py.
+"""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dbsn.config import DnCNNConfig, ModuleConfig, MWCNNConfig, StudentConfig, StudentNetwork, UNetConfig
+from dbsn.networks.dncnn import DnCNN
+from dbsn.networks.layers import initialise
+from dbsn.networks.mwcnn import MWCNN
+from dbsn.networks.unet import DenseUNet, zero_residuals
+from dbsn.types import Image
+
+_UNKNOWN_RADIUS = 64  # taken for a network that does not say how far it sees
+
+
+class Student(nn.Module):
+    """A denoiser of noisy pixels: no blind spot, one pass."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.network = _build(config.network, config.channels)
+        self.multiple = int(getattr(self.network, "multiple", 1))
+        self.receptive_radius = int(getattr(self.network, "receptive_radius", _UNKNOWN_RADIUS))
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The optimiser's groups."""
+        return [{"params": list(self.parameters()), "pace": 1.0}]
+
+    def forward(self, noisy: Image) -> Image:
+        """Denoise.
+
+        Args:
+            noisy: (b, c, h, w) intensities, any size.
+
+        Returns:
+            The same shape, float32.
+        """
+        height, width = noisy.shape[-2:]
+        seen = (noisy - self.config.offset) / self.config.scale
+        missing = (0, -width % self.multiple, 0, -height % self.multiple)
+        out: Image = self.network(functional.pad(seen, missing, mode="replicate") if any(missing) else seen)
+        return out[..., :height, :width].float() * self.config.scale + self.config.offset
+
+
+def _build(network: StudentNetwork, channels: int) -> nn.Module:
+    """A new network; ours start at He's initialisation, residual blocks as the identity."""
+    if isinstance(network, ModuleConfig):
+        return _users_own(network.factory, channels)
+    built: DenseUNet | MWCNN | DnCNN
+    match network:
+        case UNetConfig():
+            built = DenseUNet(network, channels)
+        case MWCNNConfig():
+            built = MWCNN(network, channels)
+        case DnCNNConfig():
+            built = DnCNN(network, channels)
+    initialise(built)
+    zero_residuals(built)
+    nn.init.zeros_(built.last.get_parameter("weight"))  # the untrained student hands its input through
+    return built
+
+
+def _users_own(factory: str, channels: int) -> nn.Module:
+    """What the user's factory makes for so many channels.
+
+    Raises:
+        ValueError: The factory cannot be found, or what it makes does not keep an image's shape.
+    """
+    place, name = factory.rsplit(":", 1)
+    try:
+        module = getattr(_module(place), name)(channels)
+    except (ImportError, AttributeError, OSError) as error:
+        raise ValueError(f"student {factory}: cannot be loaded ({error}); is it on the Python path?") from None
+    if not isinstance(module, nn.Module):
+        raise ValueError(f"student {factory}: gave a {type(module).__name__}, expected a torch.nn.Module")
+    side = 2 * int(getattr(module, "multiple", 32))
+    image = torch.zeros(1, channels, side, side)
+    with torch.inference_mode():
+        shape = tuple(module(image).shape)
+    if shape != tuple(image.shape):
+        raise ValueError(f"student {factory}: maps {tuple(image.shape)} to {shape}, expected the same shape")
+    return module
+
+
+def _module(place: str) -> ModuleType:
+    """A module by its name, or by the path of its file."""
+    if not place.endswith(".py"):
+        return importlib.import_module(place)
+    spec = importlib.util.spec_from_file_location(Path(place).stem, place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
