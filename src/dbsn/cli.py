@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from dbsn.evaluate import Pair
     from dbsn.runs import RunConfig
 
-_NOISY_FROM = 1.5 / 255  # noise level of a clean image that is worth a word
-_BLOCKY_FROM = 1.1  # steps across the borders of JPEG's blocks, over other steps
+_NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
+_BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have more than other steps
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
@@ -174,7 +174,7 @@ class Denoise:
 
         jobs = plan(self.inputs, self.output, overwrite=self.overwrite, save_std=self.save_std)
         denoiser = _load(self.model, self.device)
-        if self.save_std and denoiser.picks_student(self.method):
+        if denoiser.picks_student(self.method) and self.save_std:
             raise ValueError("--save-std: the student does not know its uncertainty; add --method posterior")
         failures = []
         for done in denoise_files(denoiser, jobs, method=self.method, tile=self.tile, ensemble=self.ensemble):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dbsn.checkpoint import MODEL, Saved, load_tensors, save_model, save_tensors
 from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
@@ -327,7 +327,7 @@ def _relative_error(student: Student, pairs: Pairs) -> Scalar:
     return ((student(pairs.noisy) - pairs.target).square() / pairs.noise_var).mean()
 
 
-def stein_risk(student: Student, noisy: Image, noise: Image) -> Scalar:
+def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:
     """Squared error of a denoiser over the noise variance, estimated from a noisy image alone (Stein 1981, S4).
 
     Args:
@@ -357,14 +357,14 @@ def flaws(image: np.ndarray) -> tuple[float, float]:
     """How unclean an image (h, w, c) is, for clean images with noise or JPEG blocks cap what a student can learn.
 
     Returns:
-        Noise level of its flat areas, intensity; mean step across the borders of 8 x 8 blocks over that between other
-        neighbours, near 1 where there are none.
+        Noise level of its flat areas, and how much larger the mean step across the borders of 8 x 8 blocks is than that
+        between other neighbours; both intensities, near 0 in a clean image.
     """
     levels = measure([as_tensor(image)]).unflatten(1, (-1, MEASURES))[:, :, 0].exp()
-    pixels, ratios = to_pixels(image).mean(2), []
+    pixels, excess = to_pixels(image).mean(2), list[float]()
     for axis in (0, 1):
-        profile = np.abs(np.diff(pixels, axis=axis)).mean(1 - axis)
-        border = np.arange(len(profile)) % 8 == 7
-        if border.any() and profile[~border].any():
-            ratios.append(float(profile[border].mean() / profile[~border].mean()))
-    return float(levels.max()), float(np.mean(ratios)) if ratios else 1.0
+        steps = np.abs(np.diff(pixels, axis=axis)).mean(1 - axis)
+        border = np.arange(len(steps)) % 8 == 7
+        if border.any():
+            excess.append(float(steps[border].mean() - steps[~border].mean()))
+    return float(levels.max()), min(excess, default=0.0)  # blocks stand out both ways, buildings one way

@@ -20,6 +20,7 @@ from dbsn.model import BlindSpotModel
 from dbsn.types import Image, Variance
 
 _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it counts as cut off there
+_FEWEST = 8
 _SAMPLES = 4_000_000
 
 
@@ -38,20 +39,20 @@ class Recording:
     def of(images: Sequence[np.ndarray]) -> "Recording":
         """Measure noisy images (h, w, c) of one integer or float kind.
 
-        An end of the range counts as cut off if more than one pixel in 10,000 lies exactly there. Integers are evenly
-        spaced; floats count as rounded if all of them are multiples of 1/255 or 1/65535.
+        An end of the range counts as cut off if more than one pixel in 10,000 lies exactly there, and half as many
+        again as at the next intensity. Integers are evenly spaced; floats count as rounded if all of them are multiples
+        of 1/255 or 1/65535.
         """
         stride = max(1, round((sum(image.size for image in images) / _SAMPLES) ** 0.5))
         values, counts = np.unique(
             np.concatenate([image[::stride, ::stride].ravel() for image in images]), return_counts=True
         )
-        share = counts / counts.sum()
-        intensities = to_pixels(values)
-        return Recording(
-            black=float(intensities[0]) if share[0] > _PILED_UP else None,
-            white=float(intensities[-1]) if share[-1] > _PILED_UP else None,
-            step=_step(values),
-        )
+        least = max(_PILED_UP * counts.sum(), _FEWEST)
+        ends = [
+            float(to_pixels(values)[end]) if len(counts) > 1 and counts[end] > max(least, 1.5 * counts[inner]) else None
+            for end, inner in ((0, 1), (-1, -2))
+        ]
+        return Recording(black=ends[0], white=ends[1], step=_step(values))
 
     def of_signal(self, signal: Image) -> Image:
         """What is recorded of a signal."""

@@ -1,0 +1,234 @@
+"""The whole paper from the shell and from Python: a noisy folder and unrelated clean images in, a fast denoiser out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import tifffile
+import torch
+from PIL import Image as PillowImage
+
+from dbsn import Denoiser
+from dbsn.checkpoint import MODEL, load_model, load_tensors
+from dbsn.config import DistillConfig
+from dbsn.pipeline import STUDENT
+from dbsn.train import CHECKPOINT
+
+pytestmark = pytest.mark.slow
+
+TINY = ("--network", "grid-tiny", "--batch", "2", "--patch", "24", "--device", "cpu")
+TINY_STUDENT = ("--student.network", "unet-tiny", "--student.batch", "4", "--student.patch", "32")
+Command = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Noisy 8-bit crops of one photograph, clean crops of another."""
+    noisy, clean = (tmp_path_factory.mktemp(name) for name in ("noisy", "clean"))
+    random = np.random.default_rng(0)
+    for index in range(3):
+        crop = skimage.data.camera()[60 * index : 60 * index + 100, 100:200]
+        cut = np.rint((crop + random.normal(0, 20, crop.shape)).clip(0, 255)).astype(np.uint8)
+        PillowImage.fromarray(cut).save(noisy / f"{index}.png")
+        PillowImage.fromarray(skimage.data.astronaut()[:90, 80 * index : 80 * index + 90]).save(clean / f"{index}.png")
+    return noisy, clean
+
+
+@pytest.fixture(scope="module")
+def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    noisy, clean = folders
+    arguments = [noisy, "--clean", clean, "-o", folder, *TINY, *TINY_STUDENT, "--steps", 8, "--student.steps", 8]
+    done = subprocess.run(
+        [sys.executable, "-m", "dbsn", "train", *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    for line in ("clean: 3 images", "stage 1:", "the teacher denoises", "stage 2:", "Stein's"):
+        assert line in done.stdout
+    return folder
+
+
+def test_one_file_holds_student_teacher_and_noise_model(run: Path, dbsn_command: Command) -> None:
+    saved = load_model(run / MODEL)
+    assert saved.student is not None
+    assert saved.noise is not None
+    assert len(saved.noise.images) == 3
+    assert saved.noise.recording.step == 1 / 255
+    assert saved.about["teacher"]["train"]["steps"] == 8
+    assert saved.about["distill"]["steps"] == 8
+    said = dbsn_command("info", run / MODEL).stdout
+    assert "student" in said
+    assert "rounded to steps of 1 of 255" in said
+    facts = json.loads(dbsn_command("info", run / MODEL, "--json").stdout)
+    assert facts["student"]["network"]["kind"] == "unet"
+    assert (run / "preview.png").exists()
+    assert (run / STUDENT / "metrics.csv").read_text().startswith("step,seconds,loss,noisy,synthetic")
+
+
+def test_denoise_takes_the_student_unless_told_otherwise(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    results = {}
+    for method in ("auto", "student", "posterior"):
+        out = tmp_path / method
+        done = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", out, "--method", method)
+        assert done.returncode == 0, done.stderr
+        results[method] = np.asarray(PillowImage.open(out / "0.png"))
+    assert np.array_equal(results["auto"], results["student"])
+    assert not np.array_equal(results["posterior"], results["student"])
+    refused = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", tmp_path / "x", "--save-std")
+    assert refused.returncode == 2
+    assert "--method posterior" in refused.stderr
+
+
+def test_a_model_without_student_says_so(tmp_path: Path, folders: tuple[Path, Path], dbsn_command: Command) -> None:
+    trained = dbsn_command("train", folders[0], "-o", tmp_path / "run", *TINY, "--steps", 2)
+    assert trained.returncode == 0, trained.stderr
+    model = tmp_path / "run" / MODEL
+    refused = dbsn_command("denoise", folders[0], "-m", model, "-o", tmp_path / "x", "--method", "student")
+    assert refused.returncode == 2
+    assert "has no student" in refused.stderr
+    refused = dbsn_command("synthesize", folders[1], "-m", model, "-o", tmp_path / "pairs")
+    assert refused.returncode == 2
+    assert "no noise model" in refused.stderr
+
+
+def test_evaluate_measures_either(run: Path, folders: tuple[Path, Path], dbsn_command: Command) -> None:
+    pairs = ("-m", run / MODEL, "--clean", folders[1], "--gray", "--noise", "awgn:20", "--json")
+    student = json.loads(dbsn_command("evaluate", *pairs).stdout)
+    teacher = json.loads(dbsn_command("evaluate", *pairs, "--method", "posterior").stdout)
+    assert (student["method"], teacher["method"]) == ("student", "posterior")
+    assert student["psnr"] != teacher["psnr"]
+    assert "mean_psnr" in teacher
+    assert "mean_psnr" not in student
+
+
+def test_synthesize_writes_pairs_in_the_inputs_format_or_as_floats(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    done = dbsn_command("synthesize", folders[1], "-m", run / MODEL, "-o", tmp_path / "a")
+    assert done.returncode == 0, done.stderr
+    noisy, clean = (np.asarray(PillowImage.open(tmp_path / "a" / kind / "1.png")) for kind in ("noisy", "clean"))
+    assert noisy.dtype == clean.dtype == np.uint8
+    assert noisy.shape == clean.shape == (90, 90), "gray noise makes gray pairs"
+    luma = skimage.data.astronaut()[:90, 80:170] @ [0.299, 0.587, 0.114]
+    assert np.abs(clean - luma).max() <= 1
+    assert 2 < (noisy.astype(float) - clean).std() < 60
+    floats = ("synthesize", folders[1], "-m", run / MODEL, "--float-tiff", "-o")
+    assert dbsn_command(*floats, tmp_path / "b").returncode == 0
+    drawn = tifffile.imread(tmp_path / "b" / "noisy" / "1.tif")
+    assert drawn.dtype == np.float32
+    assert dbsn_command(*floats, tmp_path / "c", "--seed", 1).returncode == 0
+    assert not np.array_equal(drawn, tifffile.imread(tmp_path / "c" / "noisy" / "1.tif"))
+
+
+def test_killed_in_stage_two_and_resumed_it_ends_with_identical_weights(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def start(folder: Path, *flags: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "dbsn", "train", *flags, "-o", str(folder)]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    noisy, clean = folders
+    asked = [str(noisy), "--clean", str(clean), "--teacher", str(run / MODEL), *TINY, *TINY_STUDENT]
+    asked += ["--student.steps", "120", "--student.validations", "6"]
+    assert start(tmp_path / "whole", *asked).wait(300) == 0
+    killed = start(tmp_path / "killed", *asked)
+    began = time.monotonic()
+    while not (tmp_path / "killed" / STUDENT / CHECKPOINT).exists() and time.monotonic() - began < 100:
+        time.sleep(0.01)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert load_tensors(tmp_path / "killed" / STUDENT / CHECKPOINT)[1]["state"]["step"] < 120
+    assert start(tmp_path / "killed", "--resume").wait(300) == 0
+    for name in (MODEL, f"{STUDENT}/{CHECKPOINT}"):
+        ours, theirs = (load_tensors(tmp_path / which / name)[0] for which in ("killed", "whole"))
+        assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
+
+
+def test_a_student_may_start_from_an_earlier_one(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    def trained(name: str, *flags: object) -> dict[str, torch.Tensor]:
+        asked = (folders[0], "--clean", folders[1], "--teacher", run / MODEL, "-o", tmp_path / name, *TINY)
+        done = dbsn_command("train", *asked, "--student.batch", 4, "--student.steps", 1, *flags)
+        assert done.returncode == 0, done.stderr
+        student = load_model(tmp_path / name / MODEL).student
+        assert student is not None
+        return student.state_dict()
+
+    earlier = load_model(run / MODEL).student
+    assert earlier is not None
+    later = trained("from", "--student.network", "unet-tiny", "--student.start", run / MODEL)
+    scratch = trained("scratch", "--student.network", "unet-tiny")
+    name = "network.head.weight"
+    distance = {key: float((weights[name] - earlier.state_dict()[name]).norm()) for key, weights in
+                (("later", later), ("scratch", scratch))}  # fmt: skip
+    assert distance["later"] < 0.1 * distance["scratch"]
+    refused = dbsn_command(
+        "train", folders[0], "--clean", folders[1], "--teacher", run / MODEL, "-o", tmp_path / "x", *TINY,
+        "--student.network", "dncnn", "--student.start", run / MODEL,
+    )  # fmt: skip
+    assert refused.returncode == 2
+    assert "cannot start a dncnn student" in refused.stderr
+
+
+@pytest.mark.parametrize("flags", [
+    ("--student.noisy-share", "0.5"), ("--student.noisy-weight", "5"), ("--student.jitter", "0.5"),
+    ("--student.noise", "awgn:40"), ("--student.noise", "awgn:40", "--student.baseline", "n2c"),
+    ("--student.noise", "awgn:40", "--student.baseline", "n2n"), ("--student.seed", "1"),
+], ids=" ".join)  # fmt: skip
+def test_every_setting_of_stage_two_changes_what_is_learned(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command, flags: tuple[str, ...]
+) -> None:
+    weights = []
+    for name, more in (("usual", ()), ("other", flags)):
+        asked = (folders[0], "--clean", folders[1], "--teacher", run / MODEL, "-o", tmp_path / name, *TINY)
+        budget = ("--student.steps", 3, "--student.validations", 1, "--student.noisy-share", "0.25")
+        done = dbsn_command("train", *asked, *TINY_STUDENT, *(() if "noisy-share" in flags[0] else budget[4:]),
+                            *budget[:4], *more)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        weights.append(load_tensors(tmp_path / name / MODEL)[0]["student/network.head.weight"])
+    assert not torch.equal(*weights)
+
+
+def test_mistakes_are_one_line(run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command) -> None:
+    asked = ("train", folders[0], "--clean", folders[1], "--teacher", run / MODEL, "-o", tmp_path / "x", *TINY)
+    for flags, message in (
+        (("--student.network", "resnet"), "one of unet"),
+        (("--student.network", "no_such.place:net", "--student.steps", 1), "cannot be loaded"),
+        (("--student.baseline", "n2c"), "--student.noise beside it"),
+        (("--student.noise", "awgn:x", "--student.steps", 1), "expected awgn:25"),
+        (("--student.noisy-share", 2), "--student.noisy-share"),
+    ):
+        refused = dbsn_command(*asked, *flags)
+        assert refused.returncode == 2, flags
+        assert message in refused.stderr, flags
+        assert refused.stderr.count("\n") == 1, refused.stderr
+
+
+def test_in_python(folders: tuple[Path, Path]) -> None:
+    noisy = [np.asarray(PillowImage.open(folders[0] / f"{i}.png")) for i in range(3)]
+    how = DistillConfig(steps=4, batch=4, patch=32)
+    denoiser = Denoiser.fit(
+        noisy, clean=folders[1], steps=4, network="grid-tiny", student="unet-tiny", distill=how, batch=2, patch=24,
+        device="cpu",
+    )  # fmt: skip
+    assert denoiser.denoise(noisy[0]).dtype == np.uint8
+    assert not np.array_equal(denoiser.denoise(noisy[0]), denoiser.denoise(noisy[0], method="posterior"))
+    clean = torch.full((1, 1, 16, 16), 0.5)
+    variance = denoiser.noise_model_.variance(clean)
+    drawn = denoiser.noise_model_.sample(clean, torch.Generator().manual_seed(0))
+    assert variance.shape == drawn.shape == clean.shape
+    assert float(variance.min()) > 0
+    with pytest.raises(ValueError, match="no noise model"):
+        _ = Denoiser.fit(noisy, steps=1, network="grid-tiny", batch=2, patch=24, device="cpu").noise_model_

@@ -1,0 +1,168 @@
+"""Stage 2: the two paired sets, what is minimised, and what picks the best student."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+
+from dbsn.config import DistillConfig, ModelConfig, StudentConfig, UNetConfig
+from dbsn.distill import PairedPatches, Pairs, Taught, distillation_loss, flaws, some_of, stein_risk, taught, teach
+from dbsn.model import BlindSpotModel
+from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
+from dbsn.pipeline import clean_like
+from dbsn.student import Student
+
+MODEL = BlindSpotModel(ModelConfig()).eval()
+CONFIG = DistillConfig(batch=8, patch=32)
+
+
+def known(count: int = 3) -> Taught:
+    """Noisy images with constant intensity i / 10 and noise 0.05; results i / 10 + 0.01."""
+    random = np.random.default_rng(0)
+    noisy = [random.normal(i / 10, 0.05, (80, 64, 1)).astype(np.float32) for i in range(count)]
+    results = [np.full(image.shape, i / 10 + 0.01, np.float16) for i, image in enumerate(noisy)]
+    images = [ImageNoise(MODEL.measure(torch.from_numpy(image).permute(2, 0, 1)[None])) for image in noisy]
+    return Taught(noisy=noisy, results=results, noise=NoiseModel(MODEL, images, Recording()))
+
+
+CLEAN = [np.full((50, 60, 1), 200, np.uint8), np.full((40, 40, 1), 100, np.uint8)]
+
+
+def patches(config: DistillConfig) -> PairedPatches:
+    return PairedPatches(known(), CLEAN, config, multiple=4, fill=0.5)
+
+
+def test_an_eighth_of_a_batch_is_noisy_images_with_the_teachers_result_the_rest_clean_ones_with_noise() -> None:
+    pairs = patches(CONFIG)(0)
+    assert pairs.first == 1
+    assert pairs.noisy.shape == pairs.target.shape == (8, 1, 32, 32)
+    level = float(pairs.target[0].mean()) - 0.01
+    assert float(pairs.target[0].std()) < 1e-6
+    assert float(pairs.noisy[0].mean()) == pytest.approx(level, abs=0.01)
+    clean = pairs.target[1:].flatten(1)
+    assert set(np.unique(clean.numpy().round(4))) <= {np.float32(round(200 / 255, 4)), np.float32(round(100 / 255, 4))}
+    noise = pairs.noisy[1:] - pairs.target[1:]
+    assert float(noise.std()) == pytest.approx(0.05, rel=0.15)
+    assert pairs.noise_var.sqrt().flatten().tolist() == pytest.approx([0.05] * 8, rel=0.15)
+
+
+def test_a_batch_is_a_function_of_seed_and_step_and_noise_is_always_fresh() -> None:
+    first, again, later = patches(CONFIG)(3), patches(CONFIG)(3), patches(CONFIG)(4)
+    assert torch.equal(first.noisy, again.noisy)
+    assert not torch.equal(first.noisy, later.noisy)
+    assert not torch.equal(first.noisy, patches(replace(CONFIG, seed=1))(3).noisy)
+
+
+@pytest.mark.parametrize(("share", "first"), [(0.0, 0), (1.0, 8), (0.5, 4)])
+def test_either_set_may_be_left_alone(share: float, first: int) -> None:
+    assert patches(replace(CONFIG, noisy_share=share))(0).first == first
+
+
+def test_known_noise_may_take_the_place_of_the_learned_one() -> None:
+    pairs = patches(replace(CONFIG, noisy_share=0.0, noise="awgn:50"))(0)
+    assert float((pairs.noisy - pairs.target).std()) == pytest.approx(50 / 255, rel=0.05)
+    assert pairs.noise_var.sqrt().flatten().tolist() == pytest.approx([50 / 255] * 8)
+
+
+def test_the_baselines_learn_from_clean_images_and_from_second_copies() -> None:
+    config = replace(CONFIG, noise="awgn:50")
+    supervised = patches(replace(config, baseline="n2c"))(0)
+    assert supervised.first == 0
+    assert float(supervised.target.flatten(1).std(1).max()) < 1e-6
+    copies = patches(replace(config, baseline="n2n"))(0)
+    assert copies.first == 0
+    assert torch.equal(copies.noisy, supervised.noisy)
+    noise = (copies.target - supervised.target).flatten()
+    assert float(noise.std()) == pytest.approx(50 / 255, rel=0.05)
+    other = (copies.noisy - supervised.target).flatten()
+    assert abs(float((noise * other).mean())) < 0.05 * float(noise.var())
+    with pytest.raises(ValueError, match=r"--student\.noise beside it"):
+        replace(CONFIG, baseline="n2n")
+
+
+class Shrink(torch.nn.Module):
+    """A linear denoiser, whose error is known."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = torch.nn.Parameter(torch.tensor(factor))
+
+    def forward(self, noisy: Tensor) -> Tensor:
+        return self.factor * noisy
+
+
+def test_the_loss_is_the_squared_error_in_noise_variances_with_a_tenth_of_the_weight_on_set_one() -> None:
+    student = Student(StudentConfig(network=UNetConfig(widths=(8,), blocks=(1,))))
+    student.network = Shrink(1.0)
+    noisy = torch.zeros(2, 1, 4, 4)
+    target = torch.tensor([0.2, 0.3]).reshape(2, 1, 1, 1).expand(2, 1, 4, 4)
+    valid = torch.ones(2, 1, 4, 4)
+    valid[1, :, 2:] = 0  # half of the second patch lies outside
+    pairs = Pairs(
+        noisy=noisy, target=target, noise_var=torch.tensor([0.01, 0.1])[:, None, None, None], valid=valid, first=1
+    )
+    terms = distillation_loss(CONFIG)(student, pairs, 0.5).terms
+    assert terms["noisy"].item() == pytest.approx(0.1 * 16 * 0.2**2 / 0.01 / 24)
+    assert terms["synthetic"].item() == pytest.approx(8 * 0.3**2 / 0.1 / 24)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.7, 0.3])
+def test_steins_estimate_is_the_true_error(factor: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand((1, 1, 400, 400), generator=generator)
+    noise, fresh = (0.2 * torch.randn(clean.shape, generator=generator) for _ in range(2))
+    denoiser = Shrink(factor)
+    with torch.inference_mode():
+        estimate = float(stein_risk(denoiser, clean + noise, fresh))
+        true = float((denoiser(clean + noise) - clean).square().mean() / 0.2**2)
+    assert estimate == pytest.approx(true, abs=0.02, rel=0.02)
+
+
+def test_noise_and_jpeg_blocks_of_clean_images_are_found() -> None:
+    ramp = np.linspace(0, 1, 256) * np.linspace(0.3, 1, 200)[:, None]
+    random = np.random.default_rng(0)
+    texture = ramp + 0.05 * np.sin(np.arange(256) * 0.3) * np.sin(np.arange(200) * 0.2)[:, None]
+    clean = np.rint(texture.clip(0, 1) * 255).astype(np.uint8)
+    level, blocks = flaws(clean[..., None])
+    assert level < 1.5 / 255
+    assert blocks < 0.2 / 255
+    noisy = (texture + random.normal(0, 0.03, texture.shape)).clip(0, 1).astype(np.float32)
+    assert flaws(noisy[..., None])[0] == pytest.approx(0.03, rel=0.3)
+    coded = io.BytesIO()
+    PillowImage.fromarray(clean).save(coded, "JPEG", quality=15)
+    assert flaws(np.asarray(PillowImage.open(coded))[..., None])[1] > 0.5 / 255
+
+
+def test_large_sets_are_thinned_for_the_teacher() -> None:
+    images = [np.broadcast_to(np.uint8(i), (4000, 3000, 1)) for i in range(10)]
+    assert [int(image[0, 0, 0]) for image in some_of(images)] == [0, 5]
+    assert len(some_of(images[:2])) == 2
+    assert len(some_of([np.broadcast_to(np.uint8(0), (9000, 9000, 1))])) == 1
+
+
+def test_what_the_teacher_said_is_kept_and_not_asked_again(tmp_path: Path) -> None:
+    images = [np.random.default_rng(i).random((70, 65, 1), np.float32) for i in range(2)]
+    assert list(teach(MODEL, images, tmp_path / "t")) == [0.5, 1.0]
+    assert list(teach(MODEL, images, tmp_path / "t")) == []
+    known = taught(MODEL, images, tmp_path / "t")
+    assert [result.shape for result in known.results] == [image.shape for image in images]
+    assert known.results[0].dtype == np.float16
+    assert len(known.noise.images) == 2
+
+
+def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:
+    gray, colour = np.zeros((9, 9, 1), np.uint8), np.full((9, 9, 3), (255, 0, 0), np.uint8)
+    for_gray = clean_like([gray, colour], [gray])
+    assert [image.shape for image in for_gray] == [(9, 9, 1)] * 2
+    assert int(for_gray[1][0, 0, 0]) == 76  # 0.299 of 255
+    assert len(clean_like([gray, colour], [colour])) == 1
+    with pytest.raises(ValueError, match="need clean ones in colour"):
+        clean_like([gray], [colour])
+    counts = [np.linspace(100, 5000, 10_000, dtype=np.float32).reshape(100, 100, 1)]
+    stretched = clean_like([np.array([0, 255], np.uint8).reshape(1, 2, 1)], counts)[0]
+    assert stretched.flatten().tolist() == pytest.approx([100, 5000], rel=0.05)

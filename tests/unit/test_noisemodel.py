@@ -1,0 +1,111 @@
+"""What recording does to noise is measured; the learned noise is drawn as it was learned."""
+
+import numpy as np
+import pytest
+import torch
+
+from dbsn.calibrate import Calibration
+from dbsn.config import ModelConfig
+from dbsn.likelihood import as_covariance
+from dbsn.model import BlindSpotModel
+from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
+
+GENERATOR = np.random.default_rng(0)
+
+
+def noise_model(
+    channels: int, *, recording: Recording | None = None, factors: tuple[float, ...] = (1.0,)
+) -> NoiseModel:
+    """An untrained model's noise for images of two noise levels, 0.05 and 0.1, corrected by a factor each."""
+    torch.manual_seed(0)
+    model = BlindSpotModel(ModelConfig(channels=channels)).eval()
+    one = torch.ones(1)
+    images = []
+    for level, factor in zip((0.05, 0.1), factors * 2, strict=False):
+        noisy = torch.from_numpy(GENERATOR.normal(0.5, level, (1, channels, 256, 256)).astype(np.float32))
+        curve = torch.full((channels, 1), factor)
+        images.append(
+            ImageNoise(model.measure(noisy), Calibration(torch.full((channels, 1), 0.5), curve, 0 * one, one))
+        )
+    return NoiseModel(model, images, recording or Recording())
+
+
+def test_a_cut_off_range_and_its_steps_are_measured() -> None:
+    signal = GENERATOR.normal(0.9, 0.1, (64, 64, 1))
+    cut = np.rint(signal.clip(0, 1) * 255).astype(np.uint8)
+    assert Recording.of([cut]) == Recording(black=None, white=1.0, step=1 / 255)
+    assert Recording.of([255 - cut]) == Recording(black=0.0, white=None, step=1 / 255)
+    assert Recording.of([signal]) == Recording()
+    assert Recording.of([(cut // 4).astype(np.uint16) * 16]).step == pytest.approx(16 / 65535)
+    assert Recording.of([cut.astype(np.float32) / 255]).step == pytest.approx(1 / 255)
+    assert Recording.of([signal.clip(-1, 0.95)]).white == pytest.approx(0.95)
+
+
+def test_what_is_recorded_of_a_signal() -> None:
+    signal = torch.tensor([-0.2, 0.12, 0.46, 1.3]).reshape(1, 1, 2, 2)
+    recorded = Recording(black=0.0, white=1.0, step=0.25).of_signal(signal)
+    assert recorded.flatten().tolist() == [0.0, 0.0, 0.5, 1.0]
+    assert torch.equal(Recording().of_signal(signal), signal)
+    assert Recording(white=1.0).of_signal(signal).flatten().tolist() == pytest.approx([-0.2, 0.12, 0.46, 1.0])
+
+
+def test_a_recording_says_what_it_is() -> None:
+    said = str(Recording(black=0.0, step=1 / 255))
+    assert said == "black cut off at 0 of 255, rounded to steps of 1 of 255"
+    assert str(Recording()) == "not rounded"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_noise_has_the_variance_that_is_told_image_by_image(channels: int) -> None:
+    noise = noise_model(channels, factors=(1.0, 4.0))
+    clean = torch.full((2, channels, 200, 200), 0.5)
+    told = as_covariance(noise.variance(clean, [0, 1]))
+    drawn = noise.sample(clean, torch.Generator().manual_seed(0), [0, 1]) - clean
+    for image in range(2):
+        found = torch.from_numpy(np.cov(drawn[image].flatten(1).numpy())).reshape(channels, channels)
+        expected = told[image, :, :, 0, 0]
+        assert (found - expected).abs().max() < 0.03 * expected.diagonal().max()
+    levels = told[:, 0, 0, 0, 0].sqrt().tolist()
+    assert levels[0] == pytest.approx(0.05, rel=0.06)
+    assert levels[1] == pytest.approx(0.2, rel=0.06), "twice the measured level: its own pixels said so"
+
+
+def test_without_a_number_the_images_take_turns() -> None:
+    noise = noise_model(1)
+    clean = torch.full((40, 1, 32, 32), 0.5)
+    levels = (noise.sample(clean, torch.Generator().manual_seed(0)) - clean).std((1, 2, 3))
+    assert 5 < int((levels > 0.075).sum()) < 35
+    average = noise.variance(clean[:1]).mean()
+    assert float(average) == pytest.approx((0.05**2 + 0.1**2) / 2, rel=0.1)
+
+
+def test_jitter_moves_the_level_of_each_patch_within_its_bounds() -> None:
+    noise = noise_model(1)
+    clean = torch.full((60, 1, 64, 64), 0.5)
+    levels = (noise.sample(clean, torch.Generator().manual_seed(0), [0] * 60, jitter=0.5) - clean).std((1, 2, 3))
+    usual = (noise.sample(clean, torch.Generator().manual_seed(0), [0] * 60) - clean).std((1, 2, 3))
+    assert float(levels.std()) > 5 * float(usual.std())
+    assert float((levels / usual.mean() - 1).abs().max()) < 0.55
+
+
+def test_samples_are_cut_off_and_rounded_and_rounding_is_not_counted_twice() -> None:
+    noise = noise_model(1, recording=Recording(black=0.0, white=1.0, step=0.1))
+    clean = torch.full((1, 1, 128, 128), 0.5)
+    drawn = noise.sample(clean, torch.Generator().manual_seed(0), [0])
+    assert drawn.unique().mul(10).sub(drawn.unique().mul(10).round()).abs().max() < 1e-5
+    assert 0 <= float(drawn.min()) <= float(drawn.max()) <= 1
+    assert float((drawn - clean).std()) == pytest.approx(0.05, rel=0.06)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_noise_model_comes_back_from_its_tensors(channels: int) -> None:
+    noise = noise_model(channels, recording=Recording(step=1 / 255), factors=(1.0, 2.0))
+    without = NoiseModel(noise.model, [*noise.images, ImageNoise(noise.images[0].measurement)], noise.recording)
+    again = NoiseModel.from_tensors(noise.model, without.tensors(), without.recording)
+    clean = torch.rand((3, channels, 8, 8), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again.variance(clean, [2, 1, 0]), without.variance(clean, [2, 1, 0]))
+
+
+def test_a_noise_model_needs_an_image() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        NoiseModel(BlindSpotModel(ModelConfig()), [], Recording())

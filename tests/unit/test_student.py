@@ -1,0 +1,175 @@
+"""Students: any size in, the same size out, built-in or the user's own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dbsn.checkpoint import Saved, load_model, save_model
+from dbsn.config import (
+    DnCNNConfig,
+    ModelConfig,
+    ModuleConfig,
+    MWCNNConfig,
+    StudentConfig,
+    StudentNetwork,
+    UNetConfig,
+    student_network,
+)
+from dbsn.denoiser import Denoiser
+from dbsn.infer import apply_student
+from dbsn.model import BlindSpotModel
+from dbsn.networks.mwcnn import haar, inverse_haar
+from dbsn.student import Student
+
+OWN = """
+import torch
+
+class Blur(torch.nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.share = torch.nn.Parameter(torch.tensor(0.25))
+
+    def forward(self, image):
+        return image + self.share * (image.roll(1, -1) - image)
+
+def wrong_shape(channels):
+    return torch.nn.Conv2d(channels, channels, 3)
+
+def no_module(channels):
+    return channels
+"""
+TINY: list[StudentNetwork] = [
+    UNetConfig(widths=(8, 16), blocks=(1, 1)),
+    MWCNNConfig(widths=(8, 8), depth=2),
+    DnCNNConfig(width=8, depth=3),
+]
+
+
+def disturbed(network: StudentNetwork, channels: int = 1) -> Student:
+    """A student that does something."""
+    torch.manual_seed(0)
+    student = Student(StudentConfig(network=network, channels=channels, offset=0.4, scale=0.3)).eval()
+    for parameter in student.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return student
+
+
+@pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (16, 24), (33, 50)])
+def test_any_size_goes_in_and_comes_out(network: StudentNetwork, channels: int, size: tuple[int, int]) -> None:
+    image = torch.rand((2, channels, *size), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        assert disturbed(network, channels)(image).shape == image.shape
+
+
+@pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
+def test_an_untrained_student_hands_its_input_through(network: StudentNetwork) -> None:
+    image = torch.rand((1, 1, 20, 20), generator=torch.Generator().manual_seed(0)) * 1000
+    student = Student(StudentConfig(network=network, offset=500.0, scale=500.0)).eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(student(image), image)
+
+
+@pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
+def test_in_tiles_the_result_is_the_same(network: StudentNetwork) -> None:
+    image = np.random.default_rng(0).random((150, 131, 1), np.float32)
+    student = disturbed(network)
+    whole = apply_student(student, image, tile=0)
+    assert np.abs(whole - apply_student(student, image, tile=40)).max() < 1e-5
+    assert np.abs(whole - image).max() > 1e-2
+
+
+@pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
+def test_no_student_sees_further_than_it_says(network: StudentNetwork) -> None:
+    student = disturbed(network)
+    radius = student.receptive_radius
+    image = torch.rand((1, 1, 2 * radius + 9, 2 * radius + 9), generator=torch.Generator().manual_seed(0))
+    changed = image.clone()
+    changed[..., radius + 4, radius + 4] += 1
+    with torch.inference_mode():
+        moved = (student(changed) - student(image)).abs()[0, 0] > 0
+    rows, columns = moved.nonzero(as_tuple=True)
+    assert moved.any()
+    assert max((rows - radius - 4).abs().max(), (columns - radius - 4).abs().max()) <= radius
+
+
+def test_the_default_student_sees_no_further_than_64_pixels() -> None:
+    assert Student(StudentConfig()).receptive_radius <= 64
+
+
+def test_averaging_over_orientations_changes_the_result_and_commutes_with_turning() -> None:
+    image = np.random.default_rng(0).random((24, 24, 1), np.float32)
+    student = disturbed(TINY[0])
+    average = apply_student(student, image, ensemble=True)
+    assert np.abs(average - apply_student(student, image)).max() > 1e-3
+    turned = apply_student(student, np.ascontiguousarray(image[::-1]), ensemble=True)
+    assert np.abs(turned[::-1] - average).max() < 1e-5
+
+
+def test_haar_is_orthonormal_and_its_first_band_is_twice_the_mean() -> None:
+    image = torch.rand((1, 2, 6, 8), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    bands = haar(image)
+    assert torch.allclose(bands.square().sum(), image.square().sum())
+    assert torch.allclose(bands[:, 0, 0, 0], image[:, 0, :2, :2].sum((-2, -1)) / 2)
+    assert torch.allclose(bands[:, 4, 0, 0], image[:, 1, :2, :2].sum((-2, -1)) / 2)
+    assert torch.allclose(inverse_haar(bands), image)
+
+
+@pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
+def test_each_student_comes_back_from_its_file_and_denoises_alike(network: StudentNetwork, tmp_path: Path) -> None:
+    teacher = BlindSpotModel(ModelConfig())
+    save_model(tmp_path / "m.safetensors", Saved(model=teacher, student=disturbed(network)))
+    image = np.random.default_rng(1).random((30, 21))
+    ours = Denoiser(Saved(model=teacher, student=disturbed(network)), device="cpu").denoise(image)
+    theirs = Denoiser.load(tmp_path / "m.safetensors", device="cpu").denoise(image)
+    assert np.array_equal(ours, theirs)
+    assert np.abs(ours - image).max() > 1e-2
+
+
+def test_a_module_of_the_users_own_from_a_file_outside_the_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_networks.py").write_text(OWN)
+    by_file = Student(StudentConfig(network=student_network(f"{tmp_path}/own_networks.py:Blur")))
+    monkeypatch.syspath_prepend(tmp_path)
+    by_name = Student(StudentConfig(network=student_network("own_networks:Blur")))
+    image = torch.rand((1, 1, 5, 4), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        blurred = 0.75 * image + 0.25 * image.roll(1, -1)
+        torch.testing.assert_close(by_file(image), blurred)
+        torch.testing.assert_close(by_name(image), blurred)
+    save_model(tmp_path / "m.safetensors", Saved(model=BlindSpotModel(ModelConfig()), student=by_name))
+    loaded = load_model(tmp_path / "m.safetensors").student
+    assert loaded is not None
+    assert loaded.config.network == ModuleConfig(factory="own_networks:Blur")
+    code = f"from dbsn import Denoiser; Denoiser.load({str(tmp_path / 'm.safetensors')!r})"
+    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
+    assert "student own_networks:Blur: cannot be loaded" in elsewhere.stderr
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        ("nowhere.at.all:thing", "cannot be loaded"),
+        ("own_networks:missing", "cannot be loaded"),
+        ("own_networks:no_module", "gave a int, expected a torch.nn.Module"),
+        ("own_networks:wrong_shape", "expected the same shape"),
+    ],
+)
+def test_an_unusable_module_is_refused_in_a_sentence(
+    factory: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_networks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=message):
+        Student(StudentConfig(network=ModuleConfig(factory=factory)))
+
+
+def test_an_unknown_student_is_refused_with_the_names_there_are() -> None:
+    with pytest.raises(ValueError, match=r"one of unet, .*mwcnn, dncnn, or package\.module:factory"):
+        student_network("transformer")
