@@ -1,0 +1,109 @@
+"""Stage 2 against its bars: an unrelated clean half, a teacher, a student. One command an experiment.
+
+Usage: python benchmarks/stage2.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [dbsn train's flags]
+gray25, colour25, hg: the even images of clean_bsds, made noisy once, and the odd ones, clean; measured on (c)bsd68.
+sidd, w2s: scenes 002-005 / fields 011-051, and clean_free; measured on scene 001 / field 001.
+Prints figures of the student and of its teacher's posterior as JSON. --teacher MODEL skips stage 1.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import tifffile
+from stage1 import dbsn
+
+from dbsn.evaluate import synthetic_noise, to_gray
+from dbsn.images import find_images, read_image
+from dbsn.noise import parse_noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What is learned from and what it is measured on."""
+
+    noise: str = ""
+    """Synthetic noise on half of clean_bsds; empty for real images."""
+    gray: bool = True
+    real: str = ""
+    """Folder of real pairs."""
+    held: str = ""
+    """The real pairs to measure on: what their names begin with, or hold between underscores."""
+    clean: str = "bsd68"
+    """Folder to measure on, for synthetic noise."""
+    protocol: str = "float"
+    minutes: float = 40.0
+    """Of each stage, on two idle cores."""
+
+
+EXPERIMENTS = {
+    "gray25": Experiment(noise="awgn:25"),
+    "colour25": Experiment(noise="awgn:25", gray=False, clean="cbsd68"),
+    "hg": Experiment(noise="hg:40,10", minutes=30),
+    "sidd": Experiment(real="real_sidd_small", held="_001_", minutes=30),
+    "w2s": Experiment(real="real_w2s", held="001_", protocol="affine", minutes=30),
+}
+
+
+def halves(experiment: Experiment, data: Path, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Noisy files of the even images of clean_bsds, and the odd images themselves."""
+    noise, files = parse_noise(experiment.noise), find_images([data / "clean_bsds"])
+    folder.mkdir(parents=True, exist_ok=True)
+    noisy = []
+    for index, path in enumerate(files[::2]):
+        noisy.append(folder / f"{path.stem}.tif")
+        if not noisy[-1].exists():
+            pixels = read_image(path).pixels
+            pair = synthetic_noise(to_gray(pixels) if experiment.gray else pixels, noise, seed=0, index=index)
+            tifffile.imwrite(noisy[-1], pair.noisy.squeeze())
+    return noisy, files[1::2]
+
+
+def split(experiment: Experiment, data: Path, folder: Path) -> list[Path]:
+    """Real noisy files to learn from; the pairs held out are copied below `folder`."""
+    learned = []
+    for path in find_images([data / experiment.real / "noisy"]):
+        if path.name.startswith(experiment.held) or (experiment.held.startswith("_") and experiment.held in path.name):
+            for kind in ("noisy", "clean"):
+                (folder / kind).mkdir(parents=True, exist_ok=True)
+                shutil.copy(data / experiment.real / kind / path.name, folder / kind)
+        else:
+            learned.append(path)
+    return learned
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("experiment", choices=EXPERIMENTS)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--name", help="of the run's folder; by default stage2_EXPERIMENT")
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    arguments, flags = parser.parse_known_args()
+    experiment, data = EXPERIMENTS[arguments.experiment], arguments.data
+    run = arguments.runs / (arguments.name or f"stage2_{arguments.experiment}")
+    scratch = arguments.runs / f"stage2_{arguments.experiment}_data"
+    if experiment.real:
+        noisy, clean = split(experiment, data, scratch), [data / "clean_free"]
+        measured = ["--clean", scratch / "clean", "--noisy", scratch / "noisy"]
+    else:
+        noisy, clean = halves(experiment, data, scratch)
+        measured = ["--clean", data / experiment.clean, "--noise", experiment.noise]
+    if (run / "config.json").exists():
+        dbsn("train", "-o", run, "--resume", threads=arguments.threads)
+    else:
+        budget = ("--minutes", experiment.minutes, "--student.minutes", experiment.minutes)
+        dbsn("train", *noisy, "-o", run, *budget, *flags, "--clean", *clean, threads=arguments.threads)
+    for method in ("student", "posterior"):
+        shown = dbsn(
+            "evaluate", "-m", run / "model.safetensors", *measured, "--method", method,
+            "--protocol", experiment.protocol, "--json", threads=arguments.threads,
+        )  # fmt: skip
+        print(json.dumps(json.loads(shown) | {"experiment": arguments.experiment, "flags": flags}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
