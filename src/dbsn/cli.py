@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from dbsn.evaluate import Pair
     from dbsn.runs import RunConfig
 
-_NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
-_BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have more than other steps
-
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Method = Literal["auto", "student", "posterior"]
@@ -81,7 +78,7 @@ class Train:
     def run(self) -> int:
         """Train; 0 if every input file could be read."""
         from dbsn import runs
-        from dbsn.screen import show_training
+        from dbsn.screen import describe_clean, describe_images, show_training
         from dbsn.train import is_main_process
 
         failures: list[str] = []
@@ -362,29 +359,6 @@ def _key(path: Path, folder: Path) -> str:
 
 def _resolved(files: Sequence[Path]) -> tuple[str, ...]:
     return tuple(str(file.resolve()) for file in files)
-
-
-def describe_images(images: "Sequence[np.ndarray]") -> str:
-    """One line: how many, of which kind, how large."""
-    megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
-    kind = "gray" if images[0].shape[2] == 1 else "colour"
-    return f"{len(images)} {kind} images, {megapixels:.1f} megapixels"
-
-
-def describe_clean(images: "Sequence[np.ndarray]") -> str:
-    """One line: how many clean images, and what is wrong with some, because it caps what a student can learn."""
-    from dbsn.distill import flaws
-
-    found = [flaws(image) for image in images]
-    noisy = [level for level, _ in found if level > _NOISY_FROM]
-    blocky = [blocks for _, blocks in found if blocks > _BLOCKY_FROM]
-    remarks = []
-    if noisy:
-        remarks.append(f"{len(noisy)} are noisy themselves (up to {255 * max(noisy):.1f} of 255)")
-    if blocky:
-        remarks.append(f"{len(blocky)} show JPEG blocks")
-    advice = "; a student cannot become cleaner than these: shrink them or leave them out" if remarks else ""
-    return f"{len(images)} images{''.join(f', {remark}' for remark in remarks)}{advice}"
 
 
 def report_failures(failures: list[str]) -> None:

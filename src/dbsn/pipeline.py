@@ -14,10 +14,11 @@ import numpy as np
 
 from dbsn.checkpoint import MODEL, load_model
 from dbsn.config import DistillConfig, ModelConfig, StudentNetwork, TrainConfig
-from dbsn.distill import RESULTS, distil, some_of, taught, teach
+from dbsn.distill import distil
 from dbsn.evaluate import to_gray
 from dbsn.images import from_pixels, to_pixels
 from dbsn.model import BlindSpotModel
+from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
 from dbsn.selfsupervised import learn
 from dbsn.student import Student

@@ -1,19 +1,27 @@
-"""What a person sees of a training: a live line on a terminal, plain lines elsewhere (tests/e2e/test_resume.py)."""
+"""What a person sees of a training and its images: a live line on a terminal, plain lines elsewhere.
+
+Tested in tests/e2e/test_resume.py and tests/e2e/test_student.py.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 
 from dbsn.checkpoint import MODEL
+from dbsn.pairs import flaws
 from dbsn.pipeline import Stage
 from dbsn.train import Progress
 
 _PLAIN_SECONDS = 10.0
 
+
+_NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
+_BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have more than other steps
 
 TITLES = {
     "blind": "stage 1: learning from the noisy images",
@@ -39,6 +47,27 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
         print(f"nothing left to do in {folder}")
     else:
         print(f"model: {folder / MODEL}")
+
+
+def describe_images(images: Sequence[np.ndarray]) -> str:
+    """One line: how many, of which kind, how large."""
+    megapixels = sum(image.shape[0] * image.shape[1] for image in images) / 1e6
+    kind = "gray" if images[0].shape[2] == 1 else "colour"
+    return f"{len(images)} {kind} images, {megapixels:.1f} megapixels"
+
+
+def describe_clean(images: Sequence[np.ndarray]) -> str:
+    """One line: how many clean images, and what is wrong with some, because it caps what a student can learn."""
+    found = [flaws(image) for image in images]
+    noisy = [level for level, _ in found if level > _NOISY_FROM]
+    blocky = [blocks for _, blocks in found if blocks > _BLOCKY_FROM]
+    remarks = []
+    if noisy:
+        remarks.append(f"{len(noisy)} are noisy themselves (up to {255 * max(noisy):.1f} of 255)")
+    if blocky:
+        remarks.append(f"{len(blocky)} show JPEG blocks")
+    advice = "; a student cannot become cleaner than these: shrink them or leave them out" if remarks else ""
+    return f"{len(images)} images{''.join(f', {remark}' for remark in remarks)}{advice}"
 
 
 def describe(progress: Progress) -> str:

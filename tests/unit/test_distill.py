@@ -11,9 +11,10 @@ from PIL import Image as PillowImage
 from torch import Tensor
 
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.distill import PairedPatches, Pairs, Taught, distillation_loss, flaws, some_of, stein_risk, taught, teach
+from dbsn.distill import distillation_loss, stein_risk
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
+from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, some_of, taught, teach
 from dbsn.pipeline import clean_like
 from dbsn.student import Student
 
