@@ -22,6 +22,7 @@ _NARROWEST_INTENSITY = 0.1  # standard deviations of the noise
 _NARROWEST_SHARE = 0.05  # logarithm
 _FURTHEST = 10.0  # a factor, either way
 _LEAST_LEAK = 1e-3  # noise variance of the mean, of that of a pixel: a mean of 1,000 pixels
+_MOST_SKEWED = 1.2
 _PROBE = 0.5  # disturbance, in standard deviations of the noise
 
 
@@ -33,6 +34,8 @@ class Calibration:
     """Middle of each bin of intensities, ascending: (c, bins)."""
     noise_factors: Tensor
     """Factor on the noise variance there: (c, bins)."""
+    skewness: Tensor
+    """Skewness of the noise there: (c, bins); 0 for Gaussian noise."""
     shares: Tensor
     """Prediction variance over noise variance, logarithm, middle of each bin, ascending: (bins,)."""
     prediction_factors: Tensor
@@ -50,8 +53,15 @@ class Calibration:
 
     def noise(self, image: Image, noise_var: Variance) -> Variance:
         """The corrected noise variance at the intensities `image`."""
-        by_channel = zip(image.unbind(1), self.intensities, self.noise_factors, strict=True)
-        return _scaled(noise_var, torch.stack([_interpolate(*channel) for channel in by_channel], 1))
+        return _scaled(noise_var, self._at(image, self.noise_factors))
+
+    def noise_skewness(self, image: Image) -> Image:
+        """The skewness of the noise at the intensities `image`."""
+        return self._at(image, self.skewness)
+
+    def _at(self, image: Image, curve: Tensor) -> Image:
+        by_channel = zip(image.unbind(1), self.intensities, curve, strict=True)
+        return torch.stack([_interpolate(*channel) for channel in by_channel], 1)
 
 
 @dataclass(frozen=True)
@@ -87,21 +97,21 @@ def calibrate(samples: Sequence[Sample], *, one_level: bool) -> Calibration | No
     if not bins:
         return None
     mean = _columns([part.estimate.mean for part in samples])
-    power = _columns([(part.estimate.noisy - part.estimate.mean).square() for part in samples])
+    residual = _columns([part.estimate.noisy - part.estimate.mean for part in samples])
     leak = _columns([part.leak for part in samples])
     noise = _columns([channel_variance(part.estimate.noise_var) for part in samples])
     roughness = _columns([log_volume(part.estimate.total_var).unsqueeze(1) for part in samples])[0]
     curves = [
         _noise_curve(*channel, roughness, 1 if one_level else bins)
-        for channel in zip(mean, power, noise, leak, strict=True)
+        for channel in zip(mean, residual, noise, leak, strict=True)
     ]
-    intensities, noise_factors = (stacked(kind) for kind in zip(*curves, strict=True))
+    intensities, noise_factors, skewness = (stacked(kind) for kind in zip(*curves, strict=True))
     unit = torch.ones(1, device=mean.device)
-    calibration = Calibration(intensities, noise_factors, 0 * unit, unit)
+    calibration = Calibration(intensities, noise_factors, skewness, 0 * unit, unit)
     corrected = [calibration.apply(part.estimate) for part in samples]
     noise = _columns([channel_variance(estimate.noise_var) for estimate in corrected])
     share = _columns([_share(estimate.mean_var, estimate.noise_var).unsqueeze(1) for estimate in corrected])[0]
-    return replace(calibration, **_prediction_curve(share, (power / noise).mean(0), leak.mean(0), bins))
+    return replace(calibration, **_prediction_curve(share, (residual.square() / noise).mean(0), leak.mean(0), bins))
 
 
 def stacked(curves: Sequence[Tensor]) -> Tensor:
@@ -112,16 +122,20 @@ def stacked(curves: Sequence[Tensor]) -> Tensor:
 
 
 def _noise_curve(
-    mean: Tensor, power: Tensor, noise: Tensor, leak: Tensor, roughness: Tensor, bins: int
-) -> tuple[Tensor, Tensor]:
-    """Intensities and factors of one channel, from its flattest pixels at each intensity; all arguments (n,)."""
+    mean: Tensor, residual: Tensor, noise: Tensor, leak: Tensor, roughness: Tensor, bins: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Intensities, factors and skewness of one channel, from its flattest pixels at each intensity; arguments (n,)."""
     width = _NARROWEST_INTENSITY * float(noise.mean().sqrt())
-    middles, factors = [], []
+    middles, factors, skewness = [], [], []
     for chosen in _bins(mean, bins, width):
         flat = chosen[roughness[chosen] <= torch.quantile(roughness[chosen], _FLAT)]
         middles.append(mean[chosen].mean())
-        factors.append((power[flat] / noise[flat]).mean() / (1 + leak[flat].mean()))
-    return torch.stack(middles), torch.stack(factors).clamp(1 / _FURTHEST, _FURTHEST)
+        white = residual[flat] / noise[flat].sqrt()
+        power = white.square().mean()
+        factors.append(power / (1 + leak[flat].mean()))
+        skewness.append((white - white.mean()).pow(3).mean() / power.clamp_min(_FURTHEST**-2).pow(1.5))
+    limited = torch.stack(factors).clamp(1 / _FURTHEST, _FURTHEST)
+    return torch.stack(middles), limited, torch.stack(skewness).clamp(-_MOST_SKEWED, _MOST_SKEWED)
 
 
 def _prediction_curve(share: Tensor, excess: Tensor, leak: Tensor, bins: int) -> dict[str, Tensor]:

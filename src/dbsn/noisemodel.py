@@ -21,6 +21,7 @@ from dbsn.types import Image, Variance
 
 _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it counts as cut off there
 _FEWEST = 8
+_CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
 _SAMPLES = 4_000_000
 
 
@@ -82,6 +83,16 @@ def _step(values: np.ndarray) -> float:
     return 0.0
 
 
+def skewed(white: Image, skewness: Image) -> Image:
+    """White Gaussian noise bent so that it keeps mean 0 and variance 1 and has a skewness (Cornish and Fisher 1938).
+
+    (w + a (w^2 - 1)) / sqrt(1 + 2 a^2) with a = skewness / 6; what comes out is 3 % less skewed than asked for at 0.8, 7 %
+    at 1.2. Photon noise needs it: a Poisson count of mean m has skewness 1 / sqrt(m).
+    """
+    bend = skewness / 6
+    return (white + bend * (white.square() - 1)) / (1 + 2 * bend.square()).sqrt()
+
+
 @dataclass(frozen=True)
 class ImageNoise:
     """What is known of one image's noise."""
@@ -120,6 +131,11 @@ class NoiseModel:
         corrected = [noise.calibration.noise(i, v) if noise.calibration else v for i, v, noise in parts]
         return self._without_rounding(torch.cat(corrected))
 
+    def _skewness(self, clean: Image, which: Sequence[int]) -> Image:
+        known = [self.images[number].calibration for number in which]
+        images = zip(clean.split(1), known, strict=True)
+        return torch.cat([curve.noise_skewness(image) if curve else 0 * image for image, curve in images])
+
     def _without_rounding(self, variance: Variance) -> Variance:
         size = channel_variance(variance).mean(1, keepdim=True)
         kept = (1 - self.recording.step**2 / 12 / size).clamp_min(0)
@@ -145,6 +161,7 @@ class NoiseModel:
         if which is None:
             which = torch.randint(len(self.images), (len(clean),), generator=generator).tolist()
         white = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean.device)
+        white = skewed(white, self._skewness(clean, which))
         level = 1 + jitter * (2 * torch.rand((len(clean), 1, 1, 1), generator=generator, device=generator.device) - 1)
         noise = coloured(self.variance(clean, which), white) * level.to(clean.device)
         return self.recording.of_signal(clean + noise)
@@ -158,7 +175,7 @@ class NoiseModel:
         }
         found = [calibration for calibration in known if calibration]
         if found:
-            for name in ("intensities", "noise_factors"):
+            for name in _CURVES:
                 tensors[name] = stacked([getattr(calibration, name).cpu() for calibration in found])
         return tensors
 
@@ -166,9 +183,13 @@ class NoiseModel:
     def from_tensors(model: BlindSpotModel, tensors: dict[str, Tensor], recording: Recording) -> "NoiseModel":
         """The inverse of `tensors`."""
         one = torch.ones(1)
-        curves = iter(zip(tensors.get("intensities", ()), tensors.get("noise_factors", ()), strict=True))
+        curves = iter(zip(*(tensors.get(name, ()) for name in _CURVES), strict=True))
+
+        def calibration() -> Calibration:
+            return Calibration(**dict(zip(_CURVES, next(curves), strict=True)), shares=0 * one, prediction_factors=one)
+
         images = [
-            ImageNoise(measurement[None], Calibration(*next(curves), 0 * one, one) if calibrated else None)
+            ImageNoise(measurement[None], calibration() if calibrated else None)
             for measurement, calibrated in zip(tensors["measurement"], tensors["calibrated"].tolist(), strict=True)
         ]
         return NoiseModel(model, images, recording)

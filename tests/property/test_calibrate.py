@@ -1,5 +1,7 @@
 """An image's own pixels put right what a model has wrong about its noise and its predictions (M8)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -78,10 +80,10 @@ def test_a_covariance_keeps_its_correlations() -> None:
         noisy=mean, mean=mean, mean_var=covariance, noise_var=covariance, total_var=covariance, flat_below=mean[:, 0]
     )
     zero, one = torch.zeros(1), torch.ones(1)
-    twice_and_thrice = Calibration(torch.zeros(2, 1), torch.tensor([[4.0], [9.0]]), zero, one)
+    twice_and_thrice = Calibration(torch.zeros(2, 1), torch.tensor([[4.0], [9.0]]), torch.zeros(2, 1), zero, one)
     expected = torch.tensor([[16.0, 6.0], [6.0, 18.0]])
     torch.testing.assert_close(twice_and_thrice.apply(estimate).noise_var[0, :, :, 1, 1], expected)
-    five = Calibration(torch.zeros(2, 1), torch.ones(2, 1), zero, 5 * one)
+    five = Calibration(torch.zeros(2, 1), torch.ones(2, 1), torch.zeros(2, 1), zero, 5 * one)
     torch.testing.assert_close(five.apply(estimate).mean_var[0, :, :, 1, 1], 5 * covariance[0, :, :, 0, 0])
 
 
@@ -127,3 +129,15 @@ def test_a_constant_image_survives(value: float) -> None:
     estimate = predict(model, np.full((70, 80, 1), value, np.float32), extras=("std", "mean", "noise_std"))
     for name in ("denoised", "std", "mean", "noise_std"):
         assert np.isfinite(getattr(estimate, name)).all(), name
+
+
+@pytest.mark.parametrize("skewness", [-0.5, 0.0, 0.8])
+def test_the_skewness_of_the_noise_is_found(skewness: float) -> None:
+    sample, *_ = scene(1)
+    shape = 4 / max(skewness**2, 1e-3)
+    drawn = np.random.default_rng(0).gamma(shape, size=(1, 1, SIDE, SIDE))
+    white = torch.from_numpy((drawn - shape) / shape**0.5).float() * (1 if skewness >= 0 else -1)
+    noisy = sample.estimate.mean + sample.estimate.total_var.sqrt() * white
+    calibration = calibrate([Sample(replace(sample.estimate, noisy=noisy), sample.leak)], one_level=False)
+    assert calibration is not None
+    assert float(calibration.skewness.mean()) == pytest.approx(skewness, abs=0.08)

@@ -14,7 +14,7 @@ GENERATOR = np.random.default_rng(0)
 
 
 def noise_model(
-    channels: int, *, recording: Recording | None = None, factors: tuple[float, ...] = (1.0,)
+    channels: int, *, recording: Recording | None = None, factors: tuple[float, ...] = (1.0,), skewness: float = 0.0
 ) -> NoiseModel:
     """An untrained model's noise for images of two noise levels, 0.05 and 0.1, corrected by a factor each."""
     torch.manual_seed(0)
@@ -24,9 +24,8 @@ def noise_model(
     for level, factor in zip((0.05, 0.1), factors * 2, strict=False):
         noisy = torch.from_numpy(GENERATOR.normal(0.5, level, (1, channels, 256, 256)).astype(np.float32))
         curve = torch.full((channels, 1), factor)
-        images.append(
-            ImageNoise(model.measure(noisy), Calibration(torch.full((channels, 1), 0.5), curve, 0 * one, one))
-        )
+        middle, skewed = torch.full_like(curve, 0.5), torch.full_like(curve, skewness)
+        images.append(ImageNoise(model.measure(noisy), Calibration(middle, curve, skewed, 0 * one, one)))
     return NoiseModel(model, images, recording or Recording())
 
 
@@ -109,3 +108,14 @@ def test_a_noise_model_comes_back_from_its_tensors(channels: int) -> None:
 def test_a_noise_model_needs_an_image() -> None:
     with pytest.raises(ValueError, match="at least one"):
         NoiseModel(BlindSpotModel(ModelConfig()), [], Recording())
+
+
+@pytest.mark.parametrize("skewness", [-0.8, 0.0, 0.4])
+def test_noise_is_as_skewed_as_the_images_say(skewness: float) -> None:
+    noise = noise_model(1, skewness=skewness)
+    clean = torch.full((1, 1, 500, 500), 0.5)
+    drawn = (noise.sample(clean, torch.Generator().manual_seed(0), [0]) - clean).flatten()
+    white = (drawn - drawn.mean()) / drawn.std()
+    assert float(drawn.std()) == pytest.approx(0.05, rel=0.06)
+    assert abs(float(drawn.mean())) < 5e-4
+    assert float(white.pow(3).mean()) == pytest.approx(skewness, abs=0.04)
