@@ -332,7 +332,7 @@ class Info:
         print(f"  blind-spot   {asdict(config.network)}, {facts['parameters']:,} parameters")
         if saved.student:
             print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")
-        print(f"  noise        {config.noise}{f'; {saved.noise.recording}' if saved.noise else ''}")
+        print(f"  noise        {config.noise}{f'; {saved.noise}' if saved.noise else ''}")
         print(f"  intensities  {config.offset - config.scale:.4g} to {config.offset + config.scale:.4g}")
         for name, value in saved.about.items():
             print(f"  {name:<12} {value}")

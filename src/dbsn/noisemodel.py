@@ -17,6 +17,7 @@ from dbsn.calibrate import Calibration, stacked
 from dbsn.images import to_pixels
 from dbsn.likelihood import channel_variance, coloured
 from dbsn.model import BlindSpotModel
+from dbsn.networks.estimator import typical_intensity
 from dbsn.types import Image, Variance
 
 _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it counts as cut off there
@@ -86,8 +87,8 @@ def _step(values: np.ndarray) -> float:
 def skewed(white: Image, skewness: Image) -> Image:
     """White Gaussian noise bent so that it keeps mean 0 and variance 1 and has a skewness (Cornish and Fisher 1938).
 
-    (w + a (w^2 - 1)) / sqrt(1 + 2 a^2) with a = skewness / 6; what comes out is 3 % less skewed than asked for at 0.8, 7 %
-    at 1.2. Photon noise needs it: a Poisson count of mean m has skewness 1 / sqrt(m).
+    (w + a (w^2 - 1)) / sqrt(1 + 2 a^2) with a = skewness / 6; what comes out is 3 % less skewed than asked for at 0.8,
+    7 % at 1.2. Photon noise needs it: a Poisson count of mean m has skewness 1 / sqrt(m).
     """
     bend = skewness / 6
     return (white + bend * (white.square() - 1)) / (1 + 2 * bend.square()).sqrt()
@@ -165,6 +166,23 @@ class NoiseModel:
         level = 1 + jitter * (2 * torch.rand((len(clean), 1, 1, 1), generator=generator, device=generator.device) - 1)
         noise = coloured(self.variance(clean, which), white) * level.to(clean.device)
         return self.recording.of_signal(clean + noise)
+
+    def levels(self) -> list[float]:
+        """Noise level of each image at its mean intensity, mean over channels, intensity."""
+        model = self.model
+        levels = []
+        for number, image in enumerate(self.images):
+            middle = typical_intensity(image.measurement, model.config.channels)
+            intensity = middle * model.config.scale + model.config.offset
+            device = next(model.parameters()).device
+            variance = channel_variance(self.variance(intensity.to(device), [number]))
+            levels.append(float(variance.mean().sqrt()))
+        return levels
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        levels = [255 * level for level in self.levels()]
+        return f"noise {min(levels):.1f} to {max(levels):.1f} of 255 over {len(levels)} images; {self.recording}"
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file; the model is not in it."""

@@ -50,6 +50,8 @@ class Stage:
     name: Literal["blind", "teacher", "student"]
     progress: Iterator[Progress] | Iterator[float]
     """Of training; or, while the teacher goes through the noisy images, the share done."""
+    note: str = ""
+    """What a person should know before."""
 
 
 def stages(
@@ -96,8 +98,9 @@ def stages(
     teacher.eval().to(where)
     yield Stage("teacher", teach(teacher, chosen, folder / RESULTS, bf16=has_fast_bf16(where)))
     (folder / STUDENT).mkdir(exist_ok=True)
+    known = taught(teacher.to("cpu"), chosen, folder / RESULTS)
     progress = distil(
-        taught(teacher.to("cpu"), chosen, folder / RESULTS),
+        known,
         clean_like(second.images, noisy),
         second.network,
         second.config,
@@ -108,7 +111,7 @@ def stages(
         resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
-    yield Stage("student", progress)
+    yield Stage("student", progress, f"learned from the noisy images: {known.noise}")
 
 
 def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list[np.ndarray]:

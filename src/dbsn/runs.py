@@ -220,7 +220,7 @@ def _recorded(stage: Stage, folder: Path, preview: np.ndarray) -> Stage:
     if stage.name == "teacher" or not is_main_process():
         return stage
     where = folder / STUDENT if stage.name == "student" else folder
-    return Stage(stage.name, _record(stage.progress, where, folder, preview))
+    return replace(stage, progress=_record(stage.progress, where, folder, preview))
 
 
 def _record(training: Iterator[Progress | float], where: Path, folder: Path, preview: np.ndarray) -> Iterator[Progress]:

@@ -36,7 +36,7 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
     console, last = Console(), None
     show = _live if console.is_terminal else _plain
     for stage in stages:
-        print(TITLES[stage.name], flush=True)
+        print(*filter(None, (stage.note, TITLES[stage.name])), sep="\n", flush=True)
         last = show(stage.progress, console) or last
         if last and last.share < 1:
             print(f"stopped after step {last.step}; `dbsn train -o {folder} --resume` goes on from here")

@@ -52,7 +52,8 @@ def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
         [sys.executable, "-m", "dbsn", "train", *map(str, arguments)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    for line in ("clean: 3 images", "stage 1:", "the teacher denoises", "stage 2:", "Stein's"):
+    told = ("of 255 over 3 images;", "rounded to steps of 1 of 255")
+    for line in ("clean: 3 images", "stage 1:", "the teacher denoises", *told, "stage 2:", "Stein's"):
         assert line in done.stdout
     return folder
 

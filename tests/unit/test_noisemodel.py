@@ -119,3 +119,9 @@ def test_noise_is_as_skewed_as_the_images_say(skewness: float) -> None:
     assert float(drawn.std()) == pytest.approx(0.05, rel=0.06)
     assert abs(float(drawn.mean())) < 5e-4
     assert float(white.pow(3).mean()) == pytest.approx(skewness, abs=0.04)
+
+
+def test_a_noise_model_says_what_it_is() -> None:
+    noise = noise_model(1, recording=Recording(step=0.1), factors=(1.0, 4.0))
+    assert noise.levels() == pytest.approx([0.05, 0.2], rel=0.2)
+    assert str(noise).endswith("of 255 over 2 images; rounded to steps of 25.5 of 255")

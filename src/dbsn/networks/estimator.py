@@ -126,6 +126,11 @@ def measured_variance(image: Image, measurement: Tensor) -> Image:
     )
 
 
+def typical_intensity(measurement: Tensor, channels: int) -> Tensor:
+    """The mean of the darker and the brighter half's means, network units: (b, c, 1, 1)."""
+    return _by_kind(measurement, channels)[:, :, -2:].mean(2)
+
+
 def _by_kind(measurement: Tensor, channels: int) -> Tensor:
     """The measurements as (b, c, 5, 1, 1)."""
     return measurement.unflatten(1, (channels, MEASURES))
@@ -189,7 +194,7 @@ class NoiseEstimator(nn.Module):
         """
         size = image.shape[-2:]
         if self.per_image and self.measured:
-            image = _by_kind(measurement, self.channels)[:, :, -2:].mean(2)
+            image = typical_intensity(measurement, self.channels)
         raw = self.raw(image, measurement).expand(-1, -1, *size)
         std = noise_std_link(raw[:, : self.levels])
         if self.measured:
