@@ -22,7 +22,7 @@ from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
 from dbsn.selfsupervised import learn
 from dbsn.student import Student
-from dbsn.train import CHECKPOINT, Progress, finished, has_fast_bf16, pick_device
+from dbsn.train import CHECKPOINT, Progress, finished, has_fast_bf16, pick_device, wait_for_all
 
 STUDENT = "student"
 """Name of the sub-folder of a run where stage 2 keeps its checkpoint."""
@@ -87,6 +87,7 @@ def stages(
     if not teacher and not finished(folder / CHECKPOINT, config):
         resume = (folder / CHECKPOINT).exists()
         yield Stage("blind", learn(noisy, model, config, run=folder, about=story, resume=resume, device=device))
+        wait_for_all()
         if not finished(folder / CHECKPOINT, config):
             return
     if second is None:

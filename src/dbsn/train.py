@@ -19,7 +19,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
@@ -242,6 +242,12 @@ def pick_device(device: str) -> str:
 def is_main_process() -> bool:
     """Whether this process is the one of several that writes files and speaks."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def wait_for_all() -> None:
+    """Go on when all processes are here, so that what the main one has written is there for the others."""
+    if "WORLD_SIZE" in os.environ:
+        PartialState().wait_for_everyone()
 
 
 def _accelerator(config: Training, device: str) -> Accelerator:

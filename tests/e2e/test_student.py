@@ -233,3 +233,16 @@ def test_in_python(folders: tuple[Path, Path]) -> None:
     assert float(variance.min()) > 0
     with pytest.raises(ValueError, match="no noise model"):
         _ = Denoiser.fit(noisy, steps=1, network="grid-tiny", batch=2, patch=24, device="cpu").noise_model_
+
+
+def test_two_processes_go_through_both_stages_together(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    asked = [folders[0], "--clean", folders[1], "-o", tmp_path / "run", *TINY, *TINY_STUDENT]
+    asked += ["--steps", 4, "--student.steps", 4]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29618"]
+    done = subprocess.run(
+        [*launcher, "-m", "dbsn", "train", *map(str, asked)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("stage 2:") == 1, "one process speaks"
+    assert load_tensors(tmp_path / "run" / STUDENT / CHECKPOINT)[1]["state"]["step"] == 4
+    assert load_model(tmp_path / "run" / MODEL).student is not None
