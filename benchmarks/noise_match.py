@@ -85,7 +85,7 @@ def main() -> None:
     for number in range(BINS):
         here = which == number
         if here.mean() >= 0.01:
-            a, b = (255 * np.sqrt((noise[here] ** 2).mean()) for noise in (ours, theirs))
+            a, b = (255 * noise[here].std() for noise in (ours, theirs))
             figures = {
                 "intensity": 255 * level[here].mean(),
                 "share": here.mean(),

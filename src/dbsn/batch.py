@@ -18,18 +18,18 @@ from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, write_image
 from dbsn.infer import NO_EXTRAS, STD
-from dbsn.noisemodel import NoiseModel
+from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
 
 
 @dataclass(frozen=True)
 class Job:
-    """One file to denoise."""
+    """One file and what becomes of it."""
 
     source: Path
     output: Path
-    std: Path | None = None
-    """Where the standard deviation goes, if it is wanted."""
+    beside: Path | None = None
+    """Where the second result goes, if there is one: the standard deviation, or a pair's clean half."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,13 +61,29 @@ def plan(inputs: Sequence[Path], output: Path, *, overwrite: bool, save_std: boo
     for source in sources:
         target = output if to_file else output / _below(source, folders)
         jobs.append(Job(source, target, target.with_name(f"{target.stem}_std.tif") if save_std else None))
+    return _safe(jobs, overwrite=overwrite)
+
+
+def plan_pairs(inputs: Sequence[Path], output: Path, *, overwrite: bool, float_tiff: bool) -> list[Job]:
+    """Pair each clean file with outputs below `output`/noisy and `output`/clean; raises as `plan`."""
+    folders = [path for path in inputs if path.is_dir()]
+    jobs = []
+    for source in find_images(inputs):
+        below = _below(source, folders)
+        below = below.with_suffix(".tif") if float_tiff else below
+        jobs.append(Job(source, output / "noisy" / below, output / "clean" / below))
+    return _safe(jobs, overwrite=overwrite)
+
+
+def _safe(jobs: list[Job], *, overwrite: bool) -> list[Job]:
+    """The jobs, if none of their results stands in the way of another file."""
     by_output: dict[Path, Path] = {}
     for job in jobs:
-        for target in filter(None, (job.output, job.std)):
+        for target in filter(None, (job.output, job.beside)):
             if (other := by_output.get(target.resolve())) is not None:
-                raise ValueError(f"{other} and {job.source} would both become {target}; denoise them apart")
+                raise ValueError(f"{other} and {job.source} would both become {target}; do them apart")
             by_output[target.resolve()] = job.source
-    replaced = set(by_output) & {source.resolve() for source in sources}
+    replaced = set(by_output) & {job.source.resolve() for job in jobs}
     if replaced:
         raise FileExistsError(f"{min(replaced)} is an input and would be replaced; choose another --output")
     existing = [target for target in by_output if target.exists()]
@@ -96,28 +112,26 @@ def denoise_files(
             result = denoiser.denoise(picture.pixels, method="student", tile=tile, ensemble=ensemble)
             write_image(job.output, result, picture)
             return None
-        extras = STD if job.std else NO_EXTRAS
+        extras = STD if job.beside else NO_EXTRAS
         estimate = denoiser.estimate(picture.pixels, tile=tile, ensemble=ensemble, extras=extras)
         write_image(job.output, estimate.denoised, picture)
-        if job.std is not None and estimate.std is not None:
-            _write_float_tiff(job.std, estimate.std)
+        if job.beside is not None and estimate.std is not None:
+            _write_float_tiff(job.beside, estimate.std)
         return estimate.noise_level
 
     return _each(jobs, denoise)
 
 
-def synthesize_files(
-    noise: NoiseModel, jobs: Sequence[Job], cleans: Path, *, float_tiff: bool, seed: int
-) -> Iterator[Done]:
-    """Write each clean file with noise into its output, and beside it, below `cleans`, itself.
+def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[Done]:
+    """Write each clean file with noise into its output, and itself beside it.
 
-    Gray noise makes gray pairs of colour files.
+    Gray noise makes gray pairs of colour files. Noise of images in counts is put on the file stretched to their range;
+    what is written in the file's own format is brought back.
 
     Args:
         noise: The learned noise.
         jobs: What goes where.
-        cleans: Folder for the clean halves, under the same names.
-        float_tiff: Write float32 TIFF instead of the input's format.
+        float_tiff: Write float32 TIFF, in the noisy images' range, instead of the input's format.
         seed: Of the noise; a file's realisation depends on it and the file's place in `jobs`.
     """
 
@@ -126,16 +140,19 @@ def synthesize_files(
         pixels = to_gray(picture.pixels) if noise.model.config.channels == 1 else picture.pixels
         if pixels.shape[2] != noise.model.config.channels:
             raise ValueError("the noise was learned in colour, and this image is gray")
-        noisy_image = noise.sample(as_tensor(pixels), torch.Generator().manual_seed(step_seed(seed, number, 0)))
+        low, width = clean_range(noise.model.config.offset, noise.model.config.scale)
+        clean = low + width * pixels
+        noisy_image = noise.sample(as_tensor(clean), torch.Generator().manual_seed(step_seed(seed, number, 0)))
         noisy = noisy_image[0].permute(1, 2, 0).numpy()
-        clean_file = cleans / job.output.relative_to(cleans.parent / "noisy")
-        for file, image in ((job.output, noisy), (clean_file, pixels)):
+        assert job.beside is not None
+        for file, image in ((job.output, noisy), (job.beside, clean)):
             file.parent.mkdir(parents=True, exist_ok=True)
             if float_tiff:
-                _write_float_tiff(file.with_suffix(".tif"), image)
+                _write_float_tiff(file, image)
             else:
-                write_image(file, image, replace(picture, pixels=image))
-        return float(np.sqrt(((noisy - pixels) ** 2).mean()))
+                back = (image - low) / width
+                write_image(file, back, replace(picture, pixels=back))
+        return float(np.sqrt(((noisy - clean) ** 2).mean()))
 
     return _each(jobs, synthesize)
 

@@ -51,6 +51,10 @@ class Calibration:
             mean_var=_scaled(estimate.mean_var, factor.unsqueeze(1).expand_as(estimate.mean)),
         )
 
+    def to(self, device: torch.device) -> "Calibration":
+        """The same on a device."""
+        return Calibration(**{name: curve.to(device) for name, curve in vars(self).items()})
+
     def noise(self, image: Image, noise_var: Variance) -> Variance:
         """The corrected noise variance at the intensities `image`."""
         return _scaled(noise_var, self._at(image, self.noise_factors))

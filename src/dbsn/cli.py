@@ -112,11 +112,16 @@ class Train:
         from dbsn.runs import RunConfig
 
         names = [each.name for each in fields(DistillConfig)]
+        usual = Train(output=self.output)
+        if not self.clean and (self.student, self.teacher) != (usual.student, usual.teacher):
+            raise ValueError("--student... and --teacher are for stage 2: name clean images with --clean")
+        place, colon, factory = self.student.network.rpartition(":")
+        own = str(Path(place).resolve()) if place.endswith(".py") else place
         return RunConfig(
             files=(),
             model=ModelConfig(network=NETWORKS[self.network], noise=self.noise),
             train=TrainConfig(**asdict(self.settings)),
-            student=self.student.network,
+            student=f"{own}{colon}{factory}",
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
             teacher=str(self.teacher.resolve()) if self.teacher else None,
             student_start=str(self.student.start.resolve()) if self.student.start else None,
@@ -291,12 +296,12 @@ class Synthesize:
 
     def run(self) -> int:
         """Write all pairs; 0 if every file went through."""
-        from dbsn.batch import plan, synthesize_files
+        from dbsn.batch import plan_pairs, synthesize_files
 
-        jobs = plan(self.inputs, self.output / "noisy", overwrite=self.overwrite)
+        jobs = plan_pairs(self.inputs, self.output, overwrite=self.overwrite, float_tiff=self.float_tiff)
         noise = _load(self.model, "cpu").noise_model_
         failures = []
-        for done in synthesize_files(noise, jobs, self.output / "clean", float_tiff=self.float_tiff, seed=self.seed):
+        for done in synthesize_files(noise, jobs, float_tiff=self.float_tiff, seed=self.seed):
             if done.error:
                 failures.append(done.error)
                 report_failures([done.error])

@@ -105,7 +105,7 @@ class Denoiser:
         if clean is not None:
             name = student if isinstance(student, str) else f"{student.__module__}:{student.__qualname__}"
             how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
-            second = StageTwo(images=_images(clean), network=student_network(name), config=how)
+            second = StageTwo(images=_images(clean, mixed=True), network=student_network(name), config=how)
         with tempfile.TemporaryDirectory() as folder:
             for stage in stages(images, model, config, second, Path(folder), device=device):
                 for progress in stage.progress:
@@ -207,11 +207,11 @@ def _pixels(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.float32 else to_pixels(image)
 
 
-def _images(given: Sequence[np.ndarray] | str | Path) -> list[np.ndarray]:
+def _images(given: Sequence[np.ndarray] | str | Path, *, mixed: bool = False) -> list[np.ndarray]:
     """Images (h, w, c) from arrays or from a folder; a file that cannot be read is a warning."""
     if not isinstance(given, str | Path):
         return [_with_channels(image) for image in given]
-    _, images, failures = load_folder([Path(given)])
+    _, images, failures = load_folder([Path(given)], mixed=mixed)
     for failure in failures:
         warnings.warn(failure, stacklevel=3)
     return images

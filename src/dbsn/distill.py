@@ -1,7 +1,7 @@
 """Stage 2: an ordinary denoiser learns from two paired sets (Wu et al. 2020, sec. 3.3; docs/math.md, S1-S4).
 
 `distil` hands the pairs of `dbsn.pairs` to the one training loop, with what is minimised and what picks the best
-student. Reading files does not belong here. Tested in tests/unit/test_distill.py and tests/e2e/test_student.py.
+student. Reading files does not belong here. Tested in tests/unit/test_distill.py and tests/e2e/test_stages.py.
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,6 @@ from torch import nn
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
 from dbsn.likelihood import coloured
-from dbsn.model import BlindSpotModel
 from dbsn.noise import parse_noise
 from dbsn.pairs import PairedPatches, Pairs, Taught, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
@@ -61,7 +60,10 @@ def distil(
         ValueError: There is no clean image, its channels differ, or `begin_from` is another kind of network.
     """
     teacher = known.noise.model
-    student = _new_student(teacher, network, config.seed, begin_from)
+    shape = StudentConfig(
+        network=network, channels=teacher.config.channels, offset=teacher.config.offset, scale=teacher.config.scale
+    )
+    student = new_student(shape, config.seed, begin_from)
     learned, held = hold_out(clean)
     pairs = PairedPatches(
         known, [image for _, image in learned], config, multiple=student.multiple, fill=teacher.config.offset
@@ -86,10 +88,12 @@ def distil(
     )
 
 
-def _new_student(teacher: BlindSpotModel, network: StudentNetwork, seed: int, begin_from: Student | None) -> Student:
-    config = StudentConfig(
-        network=network, channels=teacher.config.channels, offset=teacher.config.offset, scale=teacher.config.scale
-    )
+def new_student(config: StudentConfig, seed: int, begin_from: Student | None = None) -> Student:
+    """A student to be trained.
+
+    Raises:
+        ValueError: `begin_from`, whose weights to start from, is another kind of network.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = Student(config)

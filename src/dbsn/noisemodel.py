@@ -22,6 +22,8 @@ from dbsn.types import Image, Variance
 
 _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it counts as cut off there
 _FEWEST = 8
+_LEAST_KEPT = 1e-3
+_COUNTS_FROM, _DARK_BELOW = 2.0, 0.5  # largest intensities that are no share of a usual range
 _CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
 _SAMPLES = 4_000_000
 
@@ -43,12 +45,13 @@ class Recording:
 
         An end of the range counts as cut off if more than one pixel in 10,000 lies exactly there, and half as many
         again as at the next intensity. Integers are evenly spaced; floats count as rounded if all of them are multiples
-        of 1/255 or 1/65535.
+        of 1/255 or 1/65535, or, if they are counts, of 1.
         """
         stride = max(1, round((sum(image.size for image in images) / _SAMPLES) ** 0.5))
-        values, counts = np.unique(
-            np.concatenate([image[::stride, ::stride].ravel() for image in images]), return_counts=True
-        )
+        samples = [image[::stride, ::stride].ravel() for image in images]
+        if len({part.dtype for part in samples}) > 1:
+            samples = [to_pixels(part) for part in samples]
+        values, counts = np.unique(np.concatenate(samples), return_counts=True)
         least = max(_PILED_UP * counts.sum(), _FEWEST)
         ends = [
             float(to_pixels(values)[end]) if len(counts) > 1 and counts[end] > max(least, 1.5 * counts[inner]) else None
@@ -78,7 +81,7 @@ def _step(values: np.ndarray) -> float:
     if np.issubdtype(values.dtype, np.integer):
         apart = int(np.gcd.reduce(np.diff(values.astype(np.int64)))) if len(values) > 1 else 1
         return apart / float(np.iinfo(values.dtype).max)
-    for levels in (255, 65535):
+    for levels in (255, 65535) if abs(values).max() <= _COUNTS_FROM else (1,):
         if np.allclose(values * levels, np.rint(values * levels), atol=1e-3, rtol=0):
             return 1 / levels
     return 0.0
@@ -92,6 +95,19 @@ def skewed(white: Image, skewness: Image) -> Image:
     """
     bend = skewness / 6
     return (white + bend * (white.square() - 1)) / (1 + 2 * bend.square()).sqrt()
+
+
+def clean_range(offset: float, scale: float) -> tuple[float, float]:
+    """Where the intensities 0 to 1 of a clean image are put among noisy ones of offset - scale to offset + scale.
+
+    They stay, unless the noisy images are in counts or fill a small part of their range only, as 12 bits do in files of
+    16: then they are stretched to the noisy images' range.
+
+    Returns:
+        The intensity of black, and the distance of white from it.
+    """
+    usual = _DARK_BELOW <= offset + scale <= _COUNTS_FROM
+    return (0.0, 1.0) if usual else (offset - scale, 2 * scale)
 
 
 @dataclass(frozen=True)
@@ -121,25 +137,36 @@ class NoiseModel:
             which: For each of b, the number of the noisy image whose noise is meant; by default the average one's.
 
         Returns:
-            (b, c, h, w) or (b, c, c, h, w), intensities squared; rounding is not in it.
+            (b, c, h, w) or (b, c, c, h, w), intensities squared; that of rounding is in it.
         """
         if which is None:
             every = [self.variance(intensity, [k] * len(intensity)) for k in range(len(self.images))]
             return torch.stack(every).mean(0)
+        where = self._device
         noises = [self.images[number] for number in which]
-        measurement = torch.cat([noise.measurement for noise in noises]).to(intensity.device)
-        parts = zip(intensity.split(1), self.model.noise_variance(intensity, measurement).split(1), noises, strict=True)
-        corrected = [noise.calibration.noise(i, v) if noise.calibration else v for i, v, noise in parts]
-        return self._without_rounding(torch.cat(corrected))
+        measurement = torch.cat([noise.measurement for noise in noises]).to(where)
+        told = self.model.noise_variance(intensity.to(where), measurement).to(intensity.device)
+        parts = zip(intensity.split(1), told.split(1), noises, strict=True)
+        corrected = [
+            noise.calibration.to(image.device).noise(image, variance) if noise.calibration else variance
+            for image, variance, noise in parts
+        ]
+        return torch.cat(corrected)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def _skewness(self, clean: Image, which: Sequence[int]) -> Image:
         known = [self.images[number].calibration for number in which]
         images = zip(clean.split(1), known, strict=True)
-        return torch.cat([curve.noise_skewness(image) if curve else 0 * image for image, curve in images])
+        parts = [curve.to(image.device).noise_skewness(image) if curve else 0 * image for image, curve in images]
+        return torch.cat(parts)
 
     def _without_rounding(self, variance: Variance) -> Variance:
+        """What is left of a variance before rounding adds its own, which may be nearly all of it."""
         size = channel_variance(variance).mean(1, keepdim=True)
-        kept = (1 - self.recording.step**2 / 12 / size).clamp_min(0)
+        kept = (1 - self.recording.step**2 / 12 / size).clamp_min(_LEAST_KEPT)
         return variance * (kept if variance.ndim == 4 else kept.unsqueeze(1))
 
     @torch.no_grad()
@@ -160,11 +187,12 @@ class NoiseModel:
             jitter: Each image's noise level is multiplied by a number in 1 - jitter to 1 + jitter (the paper's is 0.1).
         """
         if which is None:
-            which = torch.randint(len(self.images), (len(clean),), generator=generator).tolist()
+            drawn = torch.randint(len(self.images), (len(clean),), generator=generator, device=generator.device)
+            which = drawn.tolist()
         white = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean.device)
         white = skewed(white, self._skewness(clean, which))
         level = 1 + jitter * (2 * torch.rand((len(clean), 1, 1, 1), generator=generator, device=generator.device) - 1)
-        noise = coloured(self.variance(clean, which), white) * level.to(clean.device)
+        noise = coloured(self._without_rounding(self.variance(clean, which)), white) * level.to(clean.device)
         return self.recording.of_signal(clean + noise)
 
     def levels(self) -> list[float]:
@@ -174,8 +202,7 @@ class NoiseModel:
         for number, image in enumerate(self.images):
             middle = typical_intensity(image.measurement, model.config.channels)
             intensity = middle * model.config.scale + model.config.offset
-            device = next(model.parameters()).device
-            variance = channel_variance(self.variance(intensity.to(device), [number]))
+            variance = channel_variance(self.variance(intensity, [number]))
             levels.append(float(variance.mean().sqrt()))
         return levels
 

@@ -38,7 +38,7 @@ class Taught:
     noisy: Sequence[np.ndarray]
     """The images it has gone through, (h, w, c), as they were."""
     results: Sequence[np.ndarray]
-    """Its posterior means, (h, w, c) float16."""
+    """Its posterior means, (h, w, c) float32 intensities."""
     noise: NoiseModel
     """The images' noise, in the same order."""
 
@@ -67,10 +67,10 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
     """
     if cache.exists():
         return
-    results, noises = [], []
+    results, noises, config = [], [], model.config
     for number, image in enumerate(images):
         estimate = predict(model, image, bf16=bf16)
-        results.append(torch.from_numpy(estimate.denoised.astype(np.float16)))
+        results.append(torch.from_numpy((estimate.denoised - config.offset) / config.scale).half())
         noises.append(estimate.noise)
         yield (number + 1) / len(images)
     recording = Recording.of(images)
@@ -83,9 +83,10 @@ def taught(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> 
     """What `teach` has left about these images."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
+    names, config = [f"result/{number}" for number in range(len(images))], model.config
     return Taught(
         noisy=images,
-        results=[tensors[f"result/{number}"].numpy() for number in range(len(images))],
+        results=[(tensors[name].float() * config.scale + config.offset).numpy() for name in names],
         noise=NoiseModel.from_tensors(model, noise, Recording(**header["recording"])),
     )
 
@@ -125,7 +126,7 @@ class PairedPatches:
     ) -> None:
         self.known, self.clean, self.config, self.fill = known, clean, config, fill
         self.known_noise = parse_noise(config.noise) if config.noise else None
-        self.first = 0 if config.baseline else round(config.batch * config.noisy_share)
+        self.first = 0 if config.baseline else _first(config)
         self.noisy = known.hold_out()[0]
         noisy = [image for _, image, _ in self.noisy]
         used = [*(noisy if self.first else ()), *(clean if self.first < config.batch else ())]
@@ -152,7 +153,7 @@ class PairedPatches:
         noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
         valid = torch.stack([inside for _, inside in patches])
         variance = self.known.noise.variance(target, [number for number, _, _ in chosen])
-        return Pairs(noisy=noisy, target=target, noise_var=_power(variance), valid=valid, first=count)
+        return Pairs(noisy=noisy, target=target, noise_var=_power(variance, valid), valid=valid, first=count)
 
     def _clean(self, count: int, generator: torch.Generator) -> Pairs:
         """Set 2: clean patches with noise."""
@@ -176,17 +177,26 @@ def synthetic_pairs(
 
     def noisy() -> Image:
         if known:
-            return known.sample(clean, generator)
-        return learned.sample(clean, generator, which, jitter=config.jitter)
+            drawn = known.sample(clean, generator)
+        else:
+            drawn = learned.sample(clean, generator, which, jitter=config.jitter)
+        return torch.where(valid > 0, drawn, clean)
 
     variance = known.variance(clean) if known else learned.variance(clean, which)
     return Pairs(
         noisy=noisy(),
         target=noisy() if config.baseline == "n2n" else clean,
-        noise_var=_power(variance),
+        noise_var=_power(variance, valid),
         valid=valid,
         first=0,
     )
+
+
+def _first(config: DistillConfig) -> int:
+    """Patches of set 1 in a batch: at least one of each set, unless one is to be left out."""
+    if config.noisy_share in (0, 1):
+        return int(config.batch * config.noisy_share)
+    return min(max(round(config.batch * config.noisy_share), 1), max(config.batch - 1, 1))
 
 
 def _draw(images: Sequence[np.ndarray], size: int, count: int, generator: torch.Generator) -> list[int]:
@@ -194,8 +204,10 @@ def _draw(images: Sequence[np.ndarray], size: int, count: int, generator: torch.
     return chosen
 
 
-def _power(variance: Variance) -> Tensor:
-    return channel_variance(variance).mean((1, 2, 3), keepdim=True).clamp_min(_LEAST_VAR)
+def _power(variance: Variance, valid: Mask) -> Tensor:
+    """Mean noise variance of each patch inside the image."""
+    inside = (channel_variance(variance) * valid).mean((1, 2, 3), keepdim=True)
+    return (inside / valid.mean((1, 2, 3), keepdim=True)).clamp_min(_LEAST_VAR)
 
 
 def flaws(image: np.ndarray) -> tuple[float, float]:
@@ -205,6 +217,8 @@ def flaws(image: np.ndarray) -> tuple[float, float]:
         Noise level of its flat areas, and how much larger the mean step across the borders of 8 x 8 blocks is than that
         between other neighbours; both intensities, near 0 in a clean image.
     """
+    if min(image.shape[:2]) < 8:
+        return 0.0, 0.0  # too small to tell
     levels = measure([as_tensor(image)]).unflatten(1, (-1, MEASURES))[:, :, 0].exp()
     pixels, excess = to_pixels(image).mean(2), list[float]()
     for axis in (0, 1):

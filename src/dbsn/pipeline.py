@@ -1,7 +1,7 @@
 """The whole paper as a sequence of stages: learn from noisy images, let the teacher speak, distil a student.
 
 `stages` yields them one after the other, each with its progress to be consumed; a folder where some are done goes on
-with the next, so that resuming and starting are the same call (tests/e2e/test_student.py). What a person sees and
+with the next, so that resuming and starting are the same call (tests/e2e/test_stages.py). What a person sees and
 which files were named do not belong here.
 """
 
@@ -11,22 +11,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
 from dbsn.checkpoint import MODEL, load_model
-from dbsn.config import DistillConfig, ModelConfig, StudentNetwork, TrainConfig
-from dbsn.distill import distil
+from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig
+from dbsn.distill import distil, new_student
 from dbsn.evaluate import to_gray
 from dbsn.images import from_pixels, to_pixels
 from dbsn.model import BlindSpotModel
+from dbsn.noise import parse_noise
+from dbsn.noisemodel import clean_range
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
 from dbsn.selfsupervised import learn
 from dbsn.student import Student
-from dbsn.train import CHECKPOINT, Progress, finished, has_fast_bf16, pick_device, wait_for_all
+from dbsn.train import (
+    CHECKPOINT,
+    Progress,
+    convolves_in_bf16,
+    finished,
+    is_main_process,
+    pick_device,
+    wait_for_all,
+)
 
 STUDENT = "student"
 """Name of the sub-folder of a run where stage 2 keeps its checkpoint."""
-_COUNTS_FROM = 2.0  # float images with intensities beyond this are counts, not shares of a range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +94,13 @@ def stages(
         ValueError: No image to learn from, no clean image of the noisy ones' channels, or an impossible student.
     """
     story = about or {}
+    clean: list[np.ndarray] = []
+    if second:
+        clean = clean_like(second.images, noisy)
+        _check(second, noisy[0].shape[2])
     if not teacher and not finished(folder / CHECKPOINT, config):
+        if (folder / RESULTS).exists():
+            raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended; start a new run")
         resume = (folder / CHECKPOINT).exists()
         yield Stage("blind", learn(noisy, model, config, run=folder, about=story, resume=resume, device=device))
         wait_for_all()
@@ -93,16 +109,19 @@ def stages(
     if second is None:
         return
     if not teacher:
-        teacher, story = (saved := load_model(folder / MODEL)).model, {**story, "teacher": saved.about}
+        saved = load_model(folder / MODEL)
+        teacher, story = saved.model, {**story, "teacher": saved.about.get("teacher", saved.about)}
     chosen = some_of(noisy)
     where = pick_device(device)
     teacher.eval().to(where)
-    yield Stage("teacher", teach(teacher, chosen, folder / RESULTS, bf16=has_fast_bf16(where)))
+    bf16 = convolves_in_bf16(config.precision, where)
+    yield Stage("teacher", teach(teacher, chosen, folder / RESULTS, bf16=bf16) if is_main_process() else iter(()))
+    wait_for_all()
     (folder / STUDENT).mkdir(exist_ok=True)
     known = taught(teacher.to("cpu"), chosen, folder / RESULTS)
     progress = distil(
         known,
-        clean_like(second.images, noisy),
+        clean,
         second.network,
         second.config,
         run=folder / STUDENT,
@@ -115,20 +134,24 @@ def stages(
     yield Stage("student", progress, f"learned from the noisy images: {known.noise}")
 
 
+def _check(second: StageTwo, channels: int) -> None:
+    """Find what is wrong with stage 2 before stage 1 has taken its time."""
+    new_student(StudentConfig(network=second.network, channels=channels), second.config.seed, second.begin_from)
+    if second.config.noise:
+        parse_noise(second.config.noise).variance(torch.zeros(1, channels, 1, 1))
+
+
 def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Clean images in the kind of the noisy ones: gray for gray, and in their range if that is of counts.
+    """Clean images in the kind of the noisy ones: gray for gray, and where they stretch to (`clean_range`).
 
     Raises:
         ValueError: There is no clean image that can serve.
     """
     channels = noisy[0].shape[2]
-    fitting = [image for image in clean if image.shape[2] >= channels]
+    fitting = [image for image in clean if image.shape[2] in (channels, 3)]
     if not fitting:
-        raise ValueError("no clean image to learn from" if not clean else "colour images need clean ones in colour")
+        raise ValueError("colour images need clean ones in colour" if clean else "no clean image to learn from")
     if channels == 1:
         fitting = [from_pixels(to_gray(to_pixels(image)), image.dtype) for image in fitting]
-    offset, scale = intensity_range(noisy)
-    if np.issubdtype(noisy[0].dtype, np.floating) and offset + scale > _COUNTS_FROM:
-        low, width = offset - scale, 2 * scale
-        fitting = [low + width * to_pixels(image) for image in fitting]
-    return fitting
+    low, width = clean_range(*intensity_range(noisy))
+    return fitting if (low, width) == (0, 1) else [low + width * to_pixels(image) for image in fitting]

@@ -20,6 +20,7 @@ from dbsn.checkpoint import MODEL, load_model, load_tensors, write_atomically
 from dbsn.config import DistillConfig, ModelConfig, TrainConfig, Training, student_network
 from dbsn.images import ImageError, find_images, from_pixels, read_image, to_pixels
 from dbsn.infer import apply_student, predict
+from dbsn.pairs import RESULTS
 from dbsn.pipeline import STUDENT, Stage, StageTwo, stages
 from dbsn.train import CHECKPOINT, Progress, is_main_process
 
@@ -107,7 +108,7 @@ def check_free(folder: Path) -> None:
     Raises:
         FileExistsError: `folder` holds a run.
     """
-    if any((folder / name).exists() for name in (CHECKPOINT, MODEL)):
+    if any((folder / name).exists() for name in (CHECKPOINT, MODEL, RESULTS)):
         raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
 
 
@@ -197,7 +198,8 @@ def _stages(
     asked: RunConfig, noisy: Sequence[np.ndarray], clean: Sequence[np.ndarray], folder: Path, device: str
 ) -> Iterator[Stage]:
     """The stages of a run, with metrics and preview kept on the way."""
-    teacher = load_model(Path(asked.teacher)).model if asked.teacher else None
+    taught_by = load_model(Path(asked.teacher)) if asked.teacher else None
+    teacher = taught_by.model if taught_by else None
     if teacher and teacher.config.channels != noisy[0].shape[2]:
         raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
     second = None
@@ -210,6 +212,8 @@ def _stages(
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
     if clean:
         about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
+    if taught_by:
+        about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
     preview = np.ascontiguousarray(noisy[0][:_PREVIEW_SIDE, :_PREVIEW_SIDE])
     todo = stages(noisy, asked.model, asked.train, second, folder, teacher=teacher, about=about, device=device)
     return (_recorded(stage, folder, preview) for stage in todo)

@@ -1,6 +1,6 @@
 """What a person sees of a training and its images: a live line on a terminal, plain lines elsewhere.
 
-Tested in tests/e2e/test_resume.py and tests/e2e/test_student.py.
+Tested in tests/e2e/test_resume.py and tests/e2e/test_stages.py.
 """
 
 import time
@@ -37,12 +37,17 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
     show = _live if console.is_terminal else _plain
     for stage in stages:
         print(*filter(None, (stage.note, TITLES[stage.name])), sep="\n", flush=True)
-        last = show(stage.progress, console) or last
-        if last and last.share < 1:
-            print(f"stopped after step {last.step}; `dbsn train -o {folder} --resume` goes on from here")
-        elif last and stage.name != "teacher":
+        try:
+            step = show(stage.progress, console)
+        except KeyboardInterrupt:
+            print(f"stopped; `dbsn train -o {folder} --resume` goes on from the last checkpoint")
+            raise
+        if step and step.share < 1:
+            print(f"stopped after step {step.step}; `dbsn train -o {folder} --resume` goes on from here")
+        elif step:
             figure = "error, in noise variances" if stage.name == "student" else "negative log-likelihood"
-            print(f"best held-out figure {last.best:.4f} ({figure}; lower is better)")
+            print(f"best held-out figure {step.best:.4f} ({figure}; lower is better)")
+        last = step or last
     if last is None:
         print(f"nothing left to do in {folder}")
     else:

@@ -6,6 +6,7 @@ here. Tested in tests/unit/test_student.py.
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +22,7 @@ from dbsn.networks.mwcnn import MWCNN
 from dbsn.networks.unet import DenseUNet, zero_residuals
 from dbsn.types import Image
 
+_ODD_SIDE = 37
 _UNKNOWN_RADIUS = 64  # taken for a network that does not say how far it sees
 
 
@@ -81,17 +83,27 @@ def _users_own(factory: str, channels: int) -> nn.Module:
     place, name = factory.rsplit(":", 1)
     try:
         module = getattr(_module(place), name)(channels)
-    except (ImportError, AttributeError, OSError) as error:
-        raise ValueError(f"student {factory}: cannot be loaded ({error}); is it on the Python path?") from None
+    except Exception as error:  # it is the user's code, which may raise anything
+        raise ValueError(f"student {factory}: cannot be loaded ({_told(error)}); is it on the Python path?") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"student {factory}: gave a {type(module).__name__}, expected a torch.nn.Module")
-    side = 2 * int(getattr(module, "multiple", 32))
+    multiple = int(getattr(module, "multiple", 1))
+    side = -(-_ODD_SIDE // multiple) * multiple
     image = torch.zeros(1, channels, side, side)
-    with torch.inference_mode():
-        shape = tuple(module(image).shape)
+    try:
+        with torch.inference_mode():
+            shape = tuple(module.eval()(image).shape)
+    except Exception as error:
+        advice = "if it needs sizes that are multiples of something, give it an attribute `multiple`"
+        raise ValueError(f"student {factory}: fails on {side} x {side} pixels ({_told(error)}); {advice}") from error
     if shape != tuple(image.shape):
         raise ValueError(f"student {factory}: maps {tuple(image.shape)} to {shape}, expected the same shape")
-    return module
+    return module.train()
+
+
+def _told(error: Exception) -> str:
+    """What an error says, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _module(place: str) -> ModuleType:
@@ -102,5 +114,6 @@ def _module(place: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

@@ -252,11 +252,15 @@ def wait_for_all() -> None:
 
 def _accelerator(config: Training, device: str) -> Accelerator:
     device = pick_device(device)
-    fast = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(device))
-    if "WORLD_SIZE" not in os.environ:
-        AcceleratorState._reset_state(reset_partial_state=True)  # or a second training could not choose anew
+    bf16 = convolves_in_bf16(config.precision, device)
+    AcceleratorState._reset_state(reset_partial_state="WORLD_SIZE" not in os.environ)  # or stages could not differ
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
-    return Accelerator(mixed_precision="bf16" if fast else "no", cpu=device == "cpu", kwargs_handlers=[unused])
+    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=device == "cpu", kwargs_handlers=[unused])
+
+
+def convolves_in_bf16(precision: str, device: str) -> bool:
+    """Whether convolutions run in bfloat16 under a `Training.precision`."""
+    return precision == "bf16" or (precision == "auto" and has_fast_bf16(device))
 
 
 def has_fast_bf16(device: str) -> bool:

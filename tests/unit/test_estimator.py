@@ -107,3 +107,11 @@ def test_an_image_measures_the_same_in_strips(rows: int, generator: torch.Genera
     image = torch.randn(1, 3, 90, 70, generator=generator)
     strips = [image[..., top : top + rows, :] for top in range(0, 90, rows)]
     torch.testing.assert_close(measure(strips), measure([image]))
+
+
+def test_a_channel_without_any_noise_is_measured_as_such() -> None:
+    noisy = torch.zeros(1, 2, 64, 64)
+    noisy[:, 0] = 0.1 * torch.randn((64, 64), generator=torch.Generator().manual_seed(0))
+    variance = measured_variance(noisy, measure([noisy]))
+    assert float(variance[:, 0].mean().sqrt()) == pytest.approx(0.1, rel=0.1)
+    assert float(variance[:, 1].max().sqrt()) < 0.005

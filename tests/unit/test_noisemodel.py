@@ -8,7 +8,7 @@ from dbsn.calibrate import Calibration
 from dbsn.config import ModelConfig
 from dbsn.likelihood import as_covariance
 from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
+from dbsn.noisemodel import ImageNoise, NoiseModel, Recording, clean_range
 
 GENERATOR = np.random.default_rng(0)
 
@@ -38,6 +38,8 @@ def test_a_cut_off_range_and_its_steps_are_measured() -> None:
     assert Recording.of([(cut // 4).astype(np.uint16) * 16]).step == pytest.approx(16 / 65535)
     assert Recording.of([cut.astype(np.float32) / 255]).step == pytest.approx(1 / 255)
     assert Recording.of([signal.clip(-1, 0.95)]).white == pytest.approx(0.95)
+    assert Recording.of([np.rint(1000 * signal).astype(np.float32)]).step == 1.0
+    assert Recording.of([cut, cut.astype(np.float32) / 255]).white == 1.0
 
 
 def test_what_is_recorded_of_a_signal() -> None:
@@ -125,3 +127,18 @@ def test_a_noise_model_says_what_it_is() -> None:
     noise = noise_model(1, recording=Recording(step=0.1), factors=(1.0, 4.0))
     assert noise.levels() == pytest.approx([0.05, 0.2], rel=0.2)
     assert str(noise).endswith("of 255 over 2 images; rounded to steps of 25.5 of 255")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_noise_below_the_rounding_step_stays_a_number(channels: int) -> None:
+    noise = noise_model(channels, recording=Recording(step=0.5), factors=(0.1,))
+    clean = torch.full((2, channels, 32, 32), 0.5)
+    assert noise.sample(clean, torch.Generator().manual_seed(0)).isfinite().all()
+    assert float(as_covariance(noise.variance(clean)).diagonal(dim1=1, dim2=2).min()) > 0
+
+
+def test_clean_images_are_stretched_only_to_an_unusual_range() -> None:
+    assert clean_range(0.5, 0.5) == (0.0, 1.0)
+    assert clean_range(0.5, 0.7) == (0.0, 1.0)
+    assert clean_range(2000.0, 1900.0) == (100.0, 3800.0)
+    assert clean_range(0.03, 0.03) == (0.0, 0.06)

@@ -39,6 +39,12 @@ class Blur(torch.nn.Module):
 def wrong_shape(channels):
     return torch.nn.Conv2d(channels, channels, 3)
 
+def fours_only(channels):
+    return torch.nn.Sequential(torch.nn.PixelUnshuffle(4), torch.nn.PixelShuffle(4))
+
+def broken(channels):
+    raise TypeError("two lines\\nof trouble")
+
 def no_module(channels):
     return channels
 """
@@ -159,6 +165,8 @@ def test_a_module_of_the_users_own_from_a_file_outside_the_package(
         ("own_networks:missing", "cannot be loaded"),
         ("own_networks:no_module", "gave a int, expected a torch.nn.Module"),
         ("own_networks:wrong_shape", "expected the same shape"),
+        ("own_networks:fours_only", "give it an attribute `multiple`"),
+        ("own_networks:broken", r"cannot be loaded \(two lines of trouble\)"),
     ],
 )
 def test_an_unusable_module_is_refused_in_a_sentence(

@@ -80,7 +80,8 @@ def _line(power: Tensor, mean: Tensor, at: Tensor) -> Tensor:
     variance = torch.cat([_flat_level(part) for part in power.tensor_split(bins, -1)], -1).mul(2).exp()
     middle = torch.cat([part.mean(-1, keepdim=True) for part in mean.tensor_split(bins, -1)], -1)
     noisy = variance > _SMALLEST_STD**2 * 1.01
-    least = variance.where(noisy, torch.inf).amin(-1, keepdim=True).clamp(max=1) / _MOST_RISE
+    smallest = variance.where(noisy, torch.inf).amin(-1, keepdim=True)
+    least = smallest.where(smallest.isfinite(), _SMALLEST_STD**2).clamp(max=1) / _MOST_RISE
     fitted = variance.mean(-1, keepdim=True).expand_as(variance)
     for _ in range(_LINE_FITS):
         off = (variance - fitted).abs()

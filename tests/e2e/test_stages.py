@@ -132,6 +132,54 @@ def test_synthesize_writes_pairs_in_the_inputs_format_or_as_floats(
     assert not np.array_equal(drawn, tifffile.imread(tmp_path / "c" / "noisy" / "1.tif"))
 
 
+def test_synthesize_never_writes_over_an_input_or_an_earlier_result(
+    run: Path, tmp_path: Path, dbsn_command: Command
+) -> None:
+    (tmp_path / "clean").mkdir()
+    PillowImage.fromarray(skimage.data.astronaut()[:40, :40]).save(tmp_path / "clean" / "a.png")
+    before = (tmp_path / "clean" / "a.png").read_bytes()
+    asked = ("synthesize", tmp_path / "clean", "-m", run / MODEL, "-o")
+    refused = dbsn_command(*asked, tmp_path)
+    assert refused.returncode == 2
+    assert "is an input and would be replaced" in refused.stderr
+    assert (tmp_path / "clean" / "a.png").read_bytes() == before
+    assert dbsn_command(*asked, tmp_path / "pairs", "--float-tiff").returncode == 0
+    again = dbsn_command(*asked, tmp_path / "pairs", "--float-tiff")
+    assert again.returncode == 2
+    assert "a.tif exists already (2 in all); --overwrite" in again.stderr
+    assert dbsn_command(*asked, tmp_path / "pairs", "--float-tiff", "--overwrite").returncode == 0
+
+
+def test_a_finished_run_keeps_its_student(run: Path, dbsn_command: Command) -> None:
+    refused = dbsn_command("train", "--resume", "-o", run, "--steps", 20)
+    assert refused.returncode == 2
+    assert "stage 2 has begun" in refused.stderr
+    assert load_model(run / MODEL).student is not None
+    config = (run / "config.json").read_text()
+    (run / "config.json").write_text(config.replace('"steps": 20', '"steps": 8'))
+    longer = dbsn_command("train", "--resume", "-o", run, "--student.steps", 10)
+    assert longer.returncode == 0, longer.stderr
+    assert load_tensors(run / STUDENT / CHECKPOINT)[1]["state"]["step"] == 10
+
+
+def test_what_is_wrong_with_stage_two_is_said_before_stage_one(
+    folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    asked = ("train", folders[0], "--clean", folders[1], "-o", tmp_path / "x", *TINY, "--minutes", 60)
+    for flags, message in (
+        (("--student.network", "no_such.place:net"), "cannot be loaded"),
+        (("--student.noise", "awgn:x"), "expected awgn:25"),
+        (("--student.noise", "mg:30"), "3 channels"),
+    ):
+        refused = dbsn_command(*asked, *flags)
+        assert refused.returncode == 2, flags
+        assert message in refused.stderr, flags
+    for flags in (("--student.batch", 4), ("--teacher", "m.safetensors")):
+        refused = dbsn_command("train", folders[0], "-o", tmp_path / "y", *TINY, *flags)
+        assert refused.returncode == 2, flags
+        assert "name clean images with --clean" in refused.stderr
+
+
 def test_killed_in_stage_two_and_resumed_it_ends_with_identical_weights(
     run: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -151,6 +199,9 @@ def test_killed_in_stage_two_and_resumed_it_ends_with_identical_weights(
     killed.wait()
     assert load_tensors(tmp_path / "killed" / STUDENT / CHECKPOINT)[1]["state"]["step"] < 120
     assert start(tmp_path / "killed", "--resume").wait(300) == 0
+    stories = [load_model(tmp_path / which / MODEL).about for which in ("killed", "whole")]
+    assert stories[0] == stories[1]
+    assert stories[0]["teacher"]["train"]["steps"] == 8
     for name in (MODEL, f"{STUDENT}/{CHECKPOINT}"):
         ours, theirs = (load_tensors(tmp_path / which / name)[0] for which in ("killed", "whole"))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
