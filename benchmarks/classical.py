@@ -1,7 +1,7 @@
 """scikit-image's non-local means and wavelet denoising on the same images, calibrated without truth.
 
 Each image's strength is chosen by `skimage.restoration.calibrate_denoiser` from the noisy image alone.
-Usage: python benchmarks/classical.py --noisy DIR --clean DIR [--protocol float|affine] [--save DIR]
+Usage: python benchmarks/classical.py --noisy DIR --clean DIR [--protocol float|affine] [--save DIR] [--every N]
 """
 
 import argparse
@@ -44,11 +44,12 @@ def main() -> None:
     parser.add_argument("--clean", type=Path, required=True)
     parser.add_argument("--protocol", default="float")
     parser.add_argument("--save", type=Path)
+    parser.add_argument("--every", type=int, default=1, help="measure every so many images only")
     arguments = parser.parse_args()
     cleans = {path.stem: path for path in find_images([arguments.clean])}
     for method in ("nl_means", "wavelet"):
         began, scores = time.perf_counter(), []
-        for path in find_images([arguments.noisy]):
+        for path in find_images([arguments.noisy])[:: arguments.every]:
             picture = read_image(path)
             clean = read_image(cleans[path.stem]).pixels
             result = denoised(method, picture.pixels)
