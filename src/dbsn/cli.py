@@ -333,7 +333,8 @@ class Info:
             print(json.dumps(facts | {"about": saved.about}))
             return 0
         config = saved.model.config
-        print(f"{self.model}: {'gray' if config.channels == 1 else f'{config.channels}-channel'} denoiser")
+        kind = "gray" if config.channels == 1 else f"{config.channels}-channel"
+        print(f"{self.model}: {kind} blind-spot denoiser{' and its student' if saved.student else ''}")
         print(f"  blind-spot   {asdict(config.network)}, {facts['parameters']:,} parameters")
         if saved.student:
             print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")

@@ -67,7 +67,7 @@ def test_one_file_holds_student_teacher_and_noise_model(run: Path, dbsn_command:
     assert saved.about["teacher"]["train"]["steps"] == 8
     assert saved.about["distill"]["steps"] == 8
     said = dbsn_command("info", run / MODEL).stdout
-    assert "student" in said
+    assert "gray blind-spot denoiser and its student" in said
     assert "rounded to steps of 1 of 255" in said
     facts = json.loads(dbsn_command("info", run / MODEL, "--json").stdout)
     assert facts["student"]["network"]["kind"] == "unet"
