@@ -156,22 +156,11 @@ def student_network(name: str) -> StudentNetwork:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """What a model is: everything that inference needs besides the weights."""
+class _OfImages:
+    """The images that a network is for."""
 
-    network: NetworkConfig = field(default_factory=GridConfig)
-    """The blind-spot network."""
     channels: int = 1
     """Colour channels of the images: 1 (gray) or 3."""
-    noise: NoiseFamily = "any"
-    """Form of the noise: awgn (one level an image), hg (a level for each intensity, channels independent),
-    mg (one channel covariance an image), any (a channel covariance for each intensity)."""
-    prediction_covariance: Literal["full", "diagonal"] = "full"
-    """Whether the prediction's channels may err together (no difference in gray)."""
-    estimator_width: int = 32
-    """Channels of the noise estimator's 1x1 convolutions."""
-    head_width: int = 32
-    """Channels of the variance heads' 1x1 convolutions."""
     offset: float = 0.5
     """Intensity that the network sees as 0."""
     scale: float = 0.5
@@ -185,6 +174,23 @@ class ModelConfig:
         """As plain numbers, strings and lists, for a file's header."""
         return dataclasses.asdict(self)
 
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(_OfImages):
+    """What a model is: everything that inference needs besides the weights."""
+
+    network: NetworkConfig = field(default_factory=GridConfig)
+    """The blind-spot network."""
+    noise: NoiseFamily = "any"
+    """Form of the noise: awgn (one level an image), hg (a level for each intensity, channels independent),
+    mg (one channel covariance an image), any (a channel covariance for each intensity)."""
+    prediction_covariance: Literal["full", "diagonal"] = "full"
+    """Whether the prediction's channels may err together (no difference in gray)."""
+    estimator_width: int = 32
+    """Channels of the noise estimator's 1x1 convolutions."""
+    head_width: int = 32
+    """Channels of the variance heads' 1x1 convolutions."""
+
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "ModelConfig":
         """The inverse of `to_dict`; ValueError names what is unknown or missing."""
@@ -192,25 +198,11 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudentConfig:
+class StudentConfig(_OfImages):
     """What a student is: everything that inference needs besides the weights."""
 
     network: StudentNetwork = field(default_factory=UNetConfig)
     """The network."""
-    channels: int = 1
-    """Colour channels of the images: 1 (gray) or 3."""
-    offset: float = 0.5
-    """Intensity that the network sees as 0."""
-    scale: float = 0.5
-    """Intensity range that the network sees as 1."""
-
-    def __post_init__(self) -> None:
-        _require(self.channels >= 1, "channels", self.channels, "1 or more")
-        _require(self.scale > 0, "scale", self.scale, "a positive number")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain numbers, strings and lists, for a file's header."""
-        return dataclasses.asdict(self)
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "StudentConfig":
