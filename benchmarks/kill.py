@@ -19,7 +19,7 @@ from PIL import Image
 
 from dbsn.checkpoint import load_tensors
 
-SETTINGS = ("--network", "grid-tiny", "--batch", "2", "--patch", "24", "--validations", "60", "--device", "cpu")
+SETTINGS = ("--network", "grid-small", "--batch", "2", "--patch", "24", "--validations", "60", "--device", "cpu")
 
 
 def train(*arguments: object) -> subprocess.Popen[bytes]:

@@ -1,7 +1,9 @@
 """Stage 1 against its bars: train on noisy images alone, then measure with the truth. One command an experiment.
 
-Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [dbsn train's flags]
+Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [--brief]
+           [dbsn train's flags]
 Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.
+--brief measures every 4th image, without the eightfold average and without the curve of the noise.
 """
 
 import argparse
@@ -59,6 +61,15 @@ def dbsn(*arguments: object, threads: int) -> str:
     return done.stdout or ""
 
 
+def every_fourth(folder: Path, chosen: Path) -> Path:
+    """A folder `chosen` of links to every fourth image of `folder`."""
+    chosen.mkdir(parents=True, exist_ok=True)
+    for path in find_images([folder])[::4]:
+        if not (chosen / path.name).exists():
+            (chosen / path.name).symlink_to(path.resolve())
+    return chosen
+
+
 def noise_curve(model: Path, clean: Path, noise: Noise) -> list[dict[str, float]]:
     """Estimated over true noise level in 16 bins of the clean intensity, over all images."""
     from dbsn.denoiser import Denoiser
@@ -94,6 +105,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--name", help="of the run's folder; by default the experiment's")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--brief", action="store_true")
     arguments, flags = parser.parse_known_args()
     experiment = EXPERIMENTS[arguments.experiment]
     data, run = arguments.data, arguments.runs / (arguments.name or arguments.experiment)
@@ -106,15 +118,19 @@ def main() -> None:
     else:
         dbsn("train", noisy, "-o", run, "--minutes", experiment.minutes, *flags, threads=arguments.threads)
     model = run / "model.safetensors"
+    clean = data / experiment.clean
+    if arguments.brief:
+        brief = arguments.runs / f"{arguments.experiment}_brief"
+        clean, noisy = every_fourth(clean, brief / "clean"), every_fourth(noisy, brief / "noisy")
     pairs = [("--noise", noise) for noise in experiment.noises] or [("--noisy", noisy)]
-    for pair, ensemble in itertools.product(pairs, ((), ("--ensemble",))):
+    for pair, ensemble in itertools.product(pairs, ((),) if arguments.brief else ((), ("--ensemble",))):
         shown = dbsn(
-            "evaluate", "-m", model, "--clean", data / experiment.clean, *pair, *ensemble,
+            "evaluate", "-m", model, "--clean", clean, *pair, *ensemble,
             "--protocol", experiment.protocol, "--json", threads=arguments.threads,
         )  # fmt: skip
         figures = json.loads(shown) | {"experiment": arguments.experiment, "threads": arguments.threads, "flags": flags}
-        if pair[0] == "--noise" and not ensemble:
-            figures["noise_curve"] = noise_curve(model, data / experiment.clean, parse_noise(pair[1]))
+        if pair[0] == "--noise" and not ensemble and not arguments.brief:
+            figures["noise_curve"] = noise_curve(model, clean, parse_noise(pair[1]))
         print(json.dumps(figures), flush=True)
 
 
