@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from dbsn.likelihood import channel_variance, log_volume
+from dbsn.likelihood import channel_variance, log_volume, scaled
 from dbsn.model import Estimate
 from dbsn.types import Image, PixelMap, Variance
 
@@ -44,11 +44,11 @@ class Calibration:
     def apply(self, estimate: Estimate) -> Estimate:
         """The estimate with corrected variances; a covariance keeps its correlations."""
         noise_var = self.noise(estimate.mean, estimate.noise_var)
-        factor = _interpolate(_share(estimate.mean_var, noise_var), self.shares, self.prediction_factors)
+        factor = interpolate(_share(estimate.mean_var, noise_var), self.shares, self.prediction_factors)
         return replace(
             estimate,
             noise_var=noise_var,
-            mean_var=_scaled(estimate.mean_var, factor.unsqueeze(1).expand_as(estimate.mean)),
+            mean_var=scaled(estimate.mean_var, factor.unsqueeze(1).expand_as(estimate.mean)),
         )
 
     def to(self, device: torch.device) -> "Calibration":
@@ -57,7 +57,7 @@ class Calibration:
 
     def noise(self, image: Image, noise_var: Variance) -> Variance:
         """The corrected noise variance at the intensities `image`."""
-        return _scaled(noise_var, self._at(image, self.noise_factors))
+        return scaled(noise_var, self._at(image, self.noise_factors))
 
     def noise_skewness(self, image: Image) -> Image:
         """The skewness of the noise at the intensities `image`."""
@@ -65,7 +65,7 @@ class Calibration:
 
     def _at(self, image: Image, curve: Tensor) -> Image:
         by_channel = zip(image.unbind(1), self.intensities, curve, strict=True)
-        return torch.stack([_interpolate(*channel) for channel in by_channel], 1)
+        return torch.stack([interpolate(*channel) for channel in by_channel], 1)
 
 
 @dataclass(frozen=True)
@@ -169,20 +169,12 @@ def _share(mean_var: Variance, noise_var: Variance) -> PixelMap:
     return ratio.mean(1).clamp_min(_LEAST_LEAK**2).log()
 
 
-def _scaled(variance: Variance, factor: Image) -> Variance:
-    """Variance times factor (b, c, h, w); a covariance D^1/2 Sigma D^1/2, which stays one."""
-    if variance.ndim == 4:
-        return variance * factor
-    root = factor.sqrt()
-    return variance * root.unsqueeze(1) * root.unsqueeze(2)
-
-
 def _columns(parts: Sequence[Tensor]) -> Tensor:
     """Maps (b, c, h, w) of several parts as one list of pixels a channel: (c, n)."""
     return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1).float()
 
 
-def _interpolate(at: Tensor, known: Tensor, values: Tensor) -> Tensor:
+def interpolate(at: Tensor, known: Tensor, values: Tensor) -> Tensor:
     """Straight lines between (known, values), ascending (n,), and the end values beyond; any shape of `at`."""
     if len(known) == 1:
         return values.expand(at.shape)

@@ -167,6 +167,14 @@ def fusion_share(residual: Image, mean_var: Variance, noise_var: Variance) -> Im
     return _multiply(as_covariance(noise_var), _solve(_cholesky(variance), list(residual.unbind(1))))
 
 
+def scaled(variance: Variance, factor: Image) -> Variance:
+    """Variance times factor (b, c, h, w); a covariance D^1/2 Sigma D^1/2, which stays one."""
+    if variance.ndim == 4:
+        return variance * factor
+    root = factor.sqrt()
+    return variance * root.unsqueeze(1) * root.unsqueeze(2)
+
+
 def coloured(variance: Variance, white: Image) -> Image:
     """White noise of variance 1, (b, c, h, w), turned into noise of this variance or channel covariance: L w."""
     if variance.ndim == 4:

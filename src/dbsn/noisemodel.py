@@ -3,7 +3,7 @@
 CNN_est says how noise depends on intensity in an image that has been measured; `NoiseModel` keeps the measurements of
 the folder's images, so that noise drawn from it varies from image to image as theirs does, is cut off at black and
 white and rounded as theirs is (docs/math.md, S2). Tested in tests/unit/test_noisemodel.py and
-tests/property/test_synthesis.py. Files, networks that denoise and losses do not belong here.
+tests/e2e/test_stages.py. Files, networks that denoise and losses do not belong here.
 """
 
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbsn.calibrate import Calibration, stacked
+from dbsn.calibrate import Calibration, interpolate, stacked
 from dbsn.images import to_pixels
-from dbsn.likelihood import channel_variance, coloured
+from dbsn.likelihood import channel_variance, coloured, scaled
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import typical_intensity
 from dbsn.types import Image, Variance
@@ -26,6 +26,7 @@ _LEAST_KEPT = 1e-3
 _COUNTS_FROM, _DARK_BELOW = 2.0, 0.5  # largest intensities that are no share of a usual range
 _CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
 _SAMPLES = 4_000_000
+_REACH, _KNOTS = 4.0, 129  # standard deviations up to which a cut-off is felt
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,17 @@ class Recording:
             signal = (signal / self.step).round() * self.step
         return signal.clamp(self.black, self.white) if self.black is not None or self.white is not None else signal
 
+    def from_ends(self, clean: Image, std: Image) -> Image:
+        """Distance of clean intensities from the nearest end that is cut off, in standard deviations; at least 0.
+
+        Args:
+            clean: (b, c, h, w) intensities.
+            std: Standard deviation of the noise that is left after the cut-off, the same shape.
+        """
+        ends = ((self.white, 1), (self.black, -1))
+        distances = [(sign * (end - clean) / std).clamp_min(0) for end, sign in ends if end is not None]
+        return torch.stack(distances).amin(0) if distances else torch.full_like(clean, torch.inf)
+
     def __str__(self) -> str:
         """One line for a person."""
         ends = [
@@ -85,6 +97,22 @@ def _step(values: np.ndarray) -> float:
         if np.allclose(values * levels, np.rint(values * levels), atol=1e-3, rtol=0):
             return 1 / levels
     return 0.0
+
+
+def before_cut_off(distance: Tensor) -> Tensor:
+    """What Gaussian noise loses by being cut off: its standard deviation before over that after; any shape.
+
+    Args:
+        distance: Of the mean from where it is cut off, in standard deviations of what is *left*, at least 0.
+
+    Returns:
+        1 far from the end, rising to 1.71 at the end itself, where half of the noise is cut off.
+    """
+    at = torch.linspace(0, _REACH, _KNOTS, dtype=torch.float64)  # the distance in standard deviations before
+    density, above = (-at.square() / 2).exp() / (2 * torch.pi) ** 0.5, torch.special.ndtr(-at)
+    mean = at * above - density
+    left = (1 - above - at * density + at.square() * above - mean.square()).sqrt()
+    return interpolate(distance, (at / left).to(distance), (1 / left).to(distance))
 
 
 def skewed(white: Image, skewness: Image) -> Image:
@@ -165,9 +193,11 @@ class NoiseModel:
 
     def _without_rounding(self, variance: Variance) -> Variance:
         """What is left of a variance before rounding adds its own, which may be nearly all of it."""
-        size = channel_variance(variance).mean(1, keepdim=True)
-        kept = (1 - self.recording.step**2 / 12 / size).clamp_min(_LEAST_KEPT)
-        return variance * (kept if variance.ndim == 4 else kept.unsqueeze(1))
+        size = channel_variance(variance)
+        return scaled(
+            variance,
+            (1 - self.recording.step**2 / 12 / size.mean(1, keepdim=True)).clamp_min(_LEAST_KEPT).expand_as(size),
+        )
 
     @torch.no_grad()
     def sample(
@@ -190,9 +220,12 @@ class NoiseModel:
             drawn = torch.randint(len(self.images), (len(clean),), generator=generator, device=generator.device)
             which = drawn.tolist()
         white = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean.device)
-        white = skewed(white, self._skewness(clean, which))
+        variance = self._without_rounding(self.variance(clean, which))
+        distance = self.recording.from_ends(clean, channel_variance(variance).sqrt())
+        white = skewed(white, self._skewness(clean, which) * (distance / _REACH).clamp(0, 1))
+        variance = scaled(variance, before_cut_off(distance).square())
         level = 1 + jitter * (2 * torch.rand((len(clean), 1, 1, 1), generator=generator, device=generator.device) - 1)
-        noise = coloured(self._without_rounding(self.variance(clean, which)), white) * level.to(clean.device)
+        noise = coloured(variance, white) * level.to(clean.device)
         return self.recording.of_signal(clean + noise)
 
     def levels(self) -> list[float]:

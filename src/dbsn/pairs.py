@@ -5,6 +5,7 @@ the learned noise on them, drawn afresh in every step. What is minimised does no
 tests/unit/test_distill.py.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from dbsn.types import Image, Mask, Variance
 
 RESULTS = "teacher.safetensors"
 _MOST_PIXELS = 24_000_000  # of the noisy images that the teacher goes through
+_SAVED_EVERY = 60.0  # seconds
 _LEAST_VAR = 1e-12
 Known = tuple[int, np.ndarray, np.ndarray]
 
@@ -60,32 +62,49 @@ def some_of(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, bf16: bool = False) -> Iterator[float]:
-    """Let the teacher denoise noisy images (h, w, c) and keep its results in the file `cache`, unless it is there.
+    """Let the teacher denoise noisy images (h, w, c) and keep its results in the file `cache`.
+
+    Those that are there already are not asked for again; what is done is written every minute and when interrupted.
 
     Yields:
         Share of the images done.
     """
-    if cache.exists():
-        return
-    results, noises, config = [], [], model.config
-    for number, image in enumerate(images):
-        estimate = predict(model, image, bf16=bf16)
-        results.append(torch.from_numpy((estimate.denoised - config.offset) / config.scale).half())
-        noises.append(estimate.noise)
-        yield (number + 1) / len(images)
-    recording = Recording.of(images)
-    tensors = {f"result/{number}": result for number, result in enumerate(results)}
-    tensors |= {f"noise/{name}": tensor for name, tensor in NoiseModel(model, noises, recording).tensors().items()}
-    save_tensors(cache, tensors, {"recording": asdict(recording)})
+    known = taught(model, images, cache) if cache.exists() else None
+    results = [_in_network_units(result, model) for result in known.results] if known else []
+    noises = list(known.noise.images) if known else []
+    recording, written, saved = Recording.of(images), len(results), time.monotonic()
+
+    def write() -> None:
+        tensors = {f"result/{number}": result for number, result in enumerate(results)}
+        tensors |= {f"noise/{name}": part for name, part in NoiseModel(model, noises, recording).tensors().items()}
+        save_tensors(cache, tensors, {"recording": asdict(recording)})
+
+    try:
+        for image in images[len(results) :]:
+            estimate = predict(model, image, bf16=bf16)
+            noises.append(estimate.noise)
+            results.append(_in_network_units(estimate.denoised, model))
+            if time.monotonic() - saved > _SAVED_EVERY:
+                write()
+                written, saved = len(results), time.monotonic()
+            yield len(results) / len(images)
+    finally:
+        if len(results) > written:
+            write()
+
+
+def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
+    """Half the memory of intensities, which may be counts in the thousands."""
+    return torch.from_numpy((result - model.config.offset) / model.config.scale).half()
 
 
 def taught(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
-    """What `teach` has left about these images."""
+    """What `teach` has left about these images, or the first of them."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
-    names, config = [f"result/{number}" for number in range(len(images))], model.config
+    names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config
     return Taught(
-        noisy=images,
+        noisy=images[: len(names)],
         results=[(tensors[name].float() * config.scale + config.offset).numpy() for name in names],
         noise=NoiseModel.from_tensors(model, noise, Recording(**header["recording"])),
     )

@@ -10,6 +10,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 
+import dbsn.pairs
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, UNetConfig
 from dbsn.distill import distillation_loss, stein_risk
 from dbsn.infer import predict
@@ -155,6 +156,20 @@ def test_what_the_teacher_said_is_kept_and_not_asked_again(tmp_path: Path) -> No
     assert [result.shape for result in known.results] == [image.shape for image in images]
     assert np.abs(known.results[1] - predict(MODEL, images[1]).denoised).max() < 1e-3
     assert len(known.noise.images) == 2
+
+
+def test_a_teacher_that_is_interrupted_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [np.random.default_rng(i).random((70, 65, 1), np.float32) for i in range(3)]
+    list(teach(MODEL, images, tmp_path / "whole"))
+    begun = teach(MODEL, images, tmp_path / "t")
+    assert next(begun) == pytest.approx(1 / 3)
+    begun.close()
+    assert list(teach(MODEL, images, tmp_path / "t")) == pytest.approx([2 / 3, 1.0])
+    assert (tmp_path / "t").read_bytes() == (tmp_path / "whole").read_bytes()
+    monkeypatch.setattr(dbsn.pairs, "_SAVED_EVERY", 0.0)
+    next(killed := teach(MODEL, images, tmp_path / "k"))
+    assert len(taught(MODEL, images, tmp_path / "k").results) == 1, "written while the teacher is still at work"
+    killed.close()
 
 
 def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:

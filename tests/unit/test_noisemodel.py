@@ -99,6 +99,17 @@ def test_samples_are_cut_off_and_rounded_and_rounding_is_not_counted_twice() -> 
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("from_white", [0.0, 0.02, 0.05, 0.3])
+def test_what_was_measured_after_a_cut_off_is_not_cut_off_twice(channels: int, from_white: float) -> None:
+    for recording, intensity in ((Recording(white=1.0), 1 - from_white), (Recording(black=0.0), from_white)):
+        noise = noise_model(channels, recording=recording)
+        clean = torch.full((1, channels, 256, 256), intensity)
+        told = as_covariance(noise.variance(clean, [0])).diagonal(dim1=1, dim2=2).mean().sqrt()
+        drawn = noise.sample(clean, torch.Generator().manual_seed(0), [0]) - clean
+        assert float(drawn.std((2, 3)).mean()) == pytest.approx(float(told), rel=0.03)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 def test_a_noise_model_comes_back_from_its_tensors(channels: int) -> None:
     noise = noise_model(channels, recording=Recording(step=1 / 255), factors=(1.0, 2.0))
     without = NoiseModel(noise.model, [*noise.images, ImageNoise(noise.images[0].measurement)], noise.recording)
