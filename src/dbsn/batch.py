@@ -3,6 +3,7 @@
 Promise: an output file is whole or absent, and no input is ever written over (tests/e2e/test_shell.py).
 """
 
+import hashlib
 import io
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +17,9 @@ import torch
 from dbsn.checkpoint import write_atomically
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
-from dbsn.images import SUFFIXES, check_fits, find_images, read_image, write_image
-from dbsn.infer import NO_EXTRAS, STD
+from dbsn.images import SUFFIXES, Picture, check_fits, find_images, read_image, write_image
+from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD
+from dbsn.ledger import Ledger
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
 
@@ -30,6 +32,11 @@ class Job:
     output: Path
     beside: Path | None = None
     """Where the second result goes, if there is one: the standard deviation, or a pair's clean half."""
+
+    @property
+    def targets(self) -> tuple[Path, ...]:
+        """Every file that is to be written."""
+        return (self.output, self.beside) if self.beside else (self.output,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +51,21 @@ class Done:
     """One line that names the file, if it failed."""
 
 
-def plan(inputs: Sequence[Path], output: Path, *, overwrite: bool, save_std: bool = False) -> list[Job]:
+def goes_to_file(output: Path) -> bool:
+    """Whether --output names a file, not a folder."""
+    return output.suffix.lower() in SUFFIXES and not output.is_dir()
+
+
+def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> list[Job]:
     """Pair each input file with its output: sub-folders of an input folder are mirrored below `output`.
 
     Raises:
         FileNotFoundError: An input does not exist.
-        FileExistsError: A result exists and `overwrite` is off, or a result would replace an input.
+        FileExistsError: A result would replace an input.
         ValueError: Two inputs would have the same output, or several inputs are to go into one file.
     """
     sources = find_images(inputs)
-    to_file = output.suffix.lower() in SUFFIXES and not output.is_dir()
+    to_file = goes_to_file(output)
     if to_file and len(sources) > 1:
         raise ValueError(f"--output {output}: one file cannot take {len(sources)} images; name a folder")
     folders = [path for path in inputs if path.is_dir()]
@@ -61,10 +73,10 @@ def plan(inputs: Sequence[Path], output: Path, *, overwrite: bool, save_std: boo
     for source in sources:
         target = output if to_file else output / _below(source, folders)
         jobs.append(Job(source, target, target.with_name(f"{target.stem}_std.tif") if save_std else None))
-    return _safe(jobs, overwrite=overwrite)
+    return _safe(jobs)
 
 
-def plan_pairs(inputs: Sequence[Path], output: Path, *, overwrite: bool, float_tiff: bool) -> list[Job]:
+def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> list[Job]:
     """Pair each clean file with outputs below `output`/noisy and `output`/clean; raises as `plan`."""
     folders = [path for path in inputs if path.is_dir()]
     jobs = []
@@ -72,23 +84,43 @@ def plan_pairs(inputs: Sequence[Path], output: Path, *, overwrite: bool, float_t
         below = _below(source, folders)
         below = below.with_suffix(".tif") if float_tiff else below
         jobs.append(Job(source, output / "noisy" / below, output / "clean" / below))
-    return _safe(jobs, overwrite=overwrite)
+    return _safe(jobs)
 
 
-def _safe(jobs: list[Job], *, overwrite: bool) -> list[Job]:
+def left(jobs: Sequence[Job], ledger: Ledger | None, made_with: str = "") -> list[Job]:
+    """The jobs whose results are not there yet.
+
+    Args:
+        jobs: Everything that is wanted.
+        ledger: What is known of results that exist; without it there must be none.
+        made_with: The settings.
+
+    Raises:
+        FileExistsError: A result exists that was not made by this ledger's work, or with other settings.
+    """
+    found = [job for job in jobs if any(target.exists() for target in job.targets)]
+    if found and ledger is None:
+        first = next(target for target in found[0].targets if target.exists())
+        raise FileExistsError(f"{first} exists already ({len(found)} in all); --overwrite replaces")
+    made = {
+        job.output
+        for job in found
+        if ledger and ledger.is_made(job.output, made_with) and all(target.exists() for target in job.targets)
+    }
+    return [job for job in jobs if job.output not in made]
+
+
+def _safe(jobs: list[Job]) -> list[Job]:
     """The jobs, if none of their results stands in the way of another file."""
     by_output: dict[Path, Path] = {}
     for job in jobs:
-        for target in filter(None, (job.output, job.beside)):
+        for target in job.targets:
             if (other := by_output.get(target.resolve())) is not None:
                 raise ValueError(f"{other} and {job.source} would both become {target}; do them apart")
             by_output[target.resolve()] = job.source
     replaced = set(by_output) & {job.source.resolve() for job in jobs}
     if replaced:
         raise FileExistsError(f"{min(replaced)} is an input and would be replaced; choose another --output")
-    existing = [target for target in by_output if target.exists()]
-    if existing and not overwrite:
-        raise FileExistsError(f"{existing[0]} exists already ({len(existing)} in all); --overwrite replaces")
     return jobs
 
 
@@ -99,27 +131,68 @@ def _below(source: Path, folders: Sequence[Path]) -> Path:
     return Path(source.name)
 
 
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """Settings of `denoise_files`."""
+
+    method: Method = "auto"
+    """Student or posterior; see `Denoiser.denoise`."""
+    ensemble: bool = False
+    """Average over the eight orientations."""
+    strength: float = 1.0
+    """How much of what is taken for noise is taken out: 0 nothing, 1 all."""
+    tile: int = DEFAULT_TILE
+    """Side of a tile; the results do not depend on it."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise ValueError(f"--strength {self.strength}: expected a number from 0 (nothing) to 1 (all of the noise)")
+
+    def made_with(self, denoiser: Denoiser, model: Path) -> str:
+        """Everything that a result depends on, in words."""
+        method = "student" if denoiser.picks_student(self.method) else "posterior"
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()[:12]
+        often = " ensemble" if self.ensemble else ""
+        return f"{method} of model {digest} strength {self.strength:g}{often}"
+
+
 def denoise_files(
-    denoiser: Denoiser, jobs: Sequence[Job], *, method: Method = "auto", tile: int, ensemble: bool = False
+    denoiser: Denoiser, jobs: Sequence[Job], how: How, ledger: Ledger | None = None, made_with: str = ""
 ) -> Iterator[Done]:
-    """Denoise each file into its output; yields one `Done` per job, failures included."""
+    """Denoise each file into its output; yields one `Done` per job, failures included.
+
+    Args:
+        denoiser: What denoises.
+        jobs: What goes where.
+        how: Settings.
+        ledger: Where to note what became of each.
+        made_with: What to note of the settings.
+    """
 
     def denoise(number: int, job: Job) -> float | None:
         picture = read_image(job.source)
         check_fits(job.output, picture)
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        if denoiser.picks_student(method):
-            result = denoiser.denoise(picture.pixels, method="student", tile=tile, ensemble=ensemble)
-            write_image(job.output, result, picture)
+        if denoiser.picks_student(how.method):
+            result = denoiser.denoise(picture.pixels, method="student", tile=how.tile, ensemble=how.ensemble)
+            _write_blend(job.output, result, picture, how.strength)
             return None
         extras = STD if job.beside else NO_EXTRAS
-        estimate = denoiser.estimate(picture.pixels, tile=tile, ensemble=ensemble, extras=extras)
-        write_image(job.output, estimate.denoised, picture)
+        estimate = denoiser.estimate(picture.pixels, tile=how.tile, ensemble=how.ensemble, extras=extras)
         if job.beside is not None and estimate.std is not None:
             _write_float_tiff(job.beside, estimate.std)
+        _write_blend(job.output, estimate.denoised, picture, how.strength)
         return estimate.noise_level
 
-    return _each(jobs, denoise)
+    for done in _each(jobs, denoise, before=ledger.begin if ledger else None):
+        if ledger:
+            ledger.end(seconds=done.seconds, noise_std=done.noise_std, made_with=made_with, error=done.error)
+        yield done
+
+
+def _write_blend(path: Path, result: np.ndarray, picture: Picture, strength: float) -> None:
+    blend = result if strength == 1 else picture.pixels + strength * (result - picture.pixels)
+    write_image(path, blend, picture)
 
 
 def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[Done]:
@@ -157,9 +230,13 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
     return _each(jobs, synthesize)
 
 
-def _each(jobs: Sequence[Job], work: Callable[[int, Job], float | None]) -> Iterator[Done]:
-    """Do each job; one that fails is told by a line that names its file."""
+def _each(
+    jobs: Sequence[Job], work: Callable[[int, Job], float | None], before: Callable[[Path], None] | None = None
+) -> Iterator[Done]:
+    """Do each job; one that fails is told by a line that names its file. `before` is told the output first."""
     for number, job in enumerate(jobs):
+        if before:
+            before(job.output)
         began = time.perf_counter()
         try:
             level = work(number, job)

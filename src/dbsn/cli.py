@@ -165,28 +165,31 @@ class Denoise:
     """Average over each image's eight flips and rotations: better (by 0.1 to 1 dB), and eight times as slow."""
     save_std: bool = False
     """Also write each pixel's posterior standard deviation, as NAME_std.tif (float32, in intensities)."""
+    strength: float = 1.0
+    """How much of the noise to take out: 0 none, 1 all."""
     overwrite: bool = False
-    """Replace results that exist."""
+    """Replace results that exist. Without it, files whose results `denoise.csv` in the output folder knows are skipped,
+    so that what was interrupted goes on."""
     device: Device = "auto"
     """Where to compute."""
 
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""
-        from dbsn.batch import denoise_files, plan
+        from dbsn.batch import How, denoise_files, goes_to_file, left, plan
+        from dbsn.ledger import Ledger
+        from dbsn.screen import show_files
 
-        jobs = plan(self.inputs, self.output, overwrite=self.overwrite, save_std=self.save_std)
+        jobs = plan(self.inputs, self.output, save_std=self.save_std)
+        how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, tile=self.tile)
         denoiser = _load(self.model, self.device)
         if denoiser.picks_student(self.method) and self.save_std:
             raise ValueError("--save-std: the student does not know its uncertainty; add --method posterior")
-        failures = []
-        for done in denoise_files(denoiser, jobs, method=self.method, tile=self.tile, ensemble=self.ensemble):
-            if done.error:
-                failures.append(done.error)
-                report_failures([done.error])
-            else:
-                noise = "" if done.noise_std is None else f"noise {255 * done.noise_std:.1f} of 255  "
-                print(f"{done.output}  {noise}{done.seconds:.1f} s")
-        return 1 if failures else 0
+        ledger = None if goes_to_file(self.output) else Ledger(self.output)
+        made_with = how.made_with(denoiser, self.model)
+        missing = jobs if self.overwrite else left(jobs, ledger, made_with)
+        if len(missing) < len(jobs):
+            print(f"{len(jobs) - len(missing)} of {len(jobs)} results are there already; --overwrite makes them again")
+        return show_files(denoise_files(denoiser, missing, how, ledger, made_with), [job.source for job in missing])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,18 +299,14 @@ class Synthesize:
 
     def run(self) -> int:
         """Write all pairs; 0 if every file went through."""
-        from dbsn.batch import plan_pairs, synthesize_files
+        from dbsn.batch import left, plan_pairs, synthesize_files
+        from dbsn.screen import show_files
 
-        jobs = plan_pairs(self.inputs, self.output, overwrite=self.overwrite, float_tiff=self.float_tiff)
+        jobs = plan_pairs(self.inputs, self.output, float_tiff=self.float_tiff)
+        jobs = jobs if self.overwrite else left(jobs, None)
         noise = _load(self.model, "cpu").noise_model_
-        failures = []
-        for done in synthesize_files(noise, jobs, float_tiff=self.float_tiff, seed=self.seed):
-            if done.error:
-                failures.append(done.error)
-                report_failures([done.error])
-            else:
-                print(f"{done.output}  noise {255 * (done.noise_std or 0):.1f} of 255")
-        return 1 if failures else 0
+        done = synthesize_files(noise, jobs, float_tiff=self.float_tiff, seed=self.seed)
+        return show_files(done, [job.source for job in jobs])
 
 
 @dataclass(frozen=True, kw_only=True)

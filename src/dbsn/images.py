@@ -22,6 +22,7 @@ import secrets
 import struct
 import sys
 import threading
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -205,6 +206,17 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
         raise ImageError(f"{path}: cannot be written ({_one_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def megapixels(path: Path) -> float:
+    """Size of an image file by its header, for a forecast; 0 where the header says nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a large picture is none of an attacker's here
+            with Image.open(path) as image:
+                return image.width * image.height / 1e6
+    except Exception:  # a file that cannot be read is told of when it is read
+        return 0.0
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:

@@ -1,18 +1,21 @@
-"""What a person sees of a training and its images: a live line on a terminal, plain lines elsewhere.
+"""What a person sees of a training, its images and work on many files: live on a terminal, plain lines elsewhere.
 
 Tested in tests/e2e/test_resume.py and tests/e2e/test_stages.py.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from dbsn.batch import Done
 from dbsn.checkpoint import MODEL
+from dbsn.images import megapixels
 from dbsn.pairs import flaws
 from dbsn.pipeline import Stage
 from dbsn.train import Progress
@@ -52,6 +55,34 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
         print(f"nothing left to do in {folder}")
     else:
         print(f"model: {folder / MODEL}")
+
+
+def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
+    """Consume the work on many files: a line each, on a terminal with a bar over their megapixels.
+
+    Args:
+        work: What becomes of each file, in their order.
+        files: The files.
+
+    Returns:
+        Exit status: 0 if every file went through, else 1.
+    """
+    console, failed = Console(soft_wrap=True, highlight=False), 0
+    columns = (BarColumn(bar_width=16), TextColumn("{task.completed:.1f} of {task.total:.1f} megapixels"))
+    with Bar(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        sizes = [megapixels(file) for file in files] if console.is_terminal else [0.0] * len(files)
+        task = bar.add_task("", total=sum(sizes))
+        for done, size in zip(work, sizes, strict=True):
+            bar.advance(task, size)
+            if done.error:
+                failed += 1
+                print(f"dbsn: {done.error}", file=sys.stderr, flush=True)
+                continue
+            noise = "" if done.noise_std is None else f"noise {255 * done.noise_std:.1f} of 255  "
+            print(f"{done.output}  {noise}{done.seconds:.1f} s", flush=True)
+    if failed and len(files) > 1:
+        print(f"{failed} of {len(files)} files failed")
+    return 1 if failed else 0
 
 
 def describe_images(images: Sequence[np.ndarray]) -> str:

@@ -50,6 +50,7 @@ def test_a_folder_is_denoised_with_its_subfolders_and_nothing_is_overwritten(
     assert ((denoised - clean) ** 2).mean() < 0.5 * ((noisy - clean) ** 2).mean()
     assert denoised.shape == (200, 200, 1)
 
+    (out / "denoise.csv").unlink()
     again = dbsn_command(*arguments)
     assert again.returncode == 2
     assert again.stderr.startswith("dbsn: ")
@@ -59,6 +60,48 @@ def test_a_folder_is_denoised_with_its_subfolders_and_nothing_is_overwritten(
     assert std.shape == (200, 200)
     assert std.dtype == np.float32
     assert 0 < std.mean() < 25 / 255
+
+
+def test_what_was_interrupted_goes_on_and_nothing_is_done_twice(
+    folder: Path, tmp_path: Path, dbsn_command: Command
+) -> None:
+    for number in range(3):
+        Image.fromarray(np.full((20, 20), 40 * number, np.uint8)).save(tmp_path / f"{number}.png")
+    out = tmp_path / "out"
+    arguments = ("denoise", tmp_path / "*.png", "-m", folder / "model.safetensors", "-o", out)
+    assert dbsn_command(*arguments).returncode == 0
+    lines = (out / "denoise.csv").read_text().splitlines()
+    assert lines[0] == "file,status,seconds,noise of 255,made with,error"
+    assert [line.split(",")[:2] for line in lines[1:]] == [[f"{number}.png", "done"] for number in range(3)]
+
+    (out / "1.png").unlink()
+    (out / "denoise.csv").write_text("\n".join(lines[:3]) + "\n2.png,")  # killed while at work on the third
+    before = (out / "0.png").stat().st_mtime_ns, (out / "2.png").stat().st_mtime_ns
+    again = dbsn_command(*arguments)
+    assert again.returncode == 0
+    assert "1 of 3 results are there already" in again.stdout
+    after = (out / "0.png").stat().st_mtime_ns, (out / "2.png").stat().st_mtime_ns
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+    statuses = [line.split(",")[:2] for line in (out / "denoise.csv").read_text().splitlines()[3:]]
+    assert statuses == [["2.png", "interrupted"], ["1.png", "done"], ["2.png", "done"]]
+
+    other = dbsn_command(*arguments, "--strength", "0.5")
+    assert other.returncode == 2
+    assert "0.png was made with posterior of model" in other.stderr
+
+
+def test_strength_is_how_much_of_the_noise_is_taken_out(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    source = folder / "noisy" / "one.png"
+    arguments = ("denoise", source, "-m", folder / "model.safetensors", "-o")
+    for strength in ("0", "0.5", "1"):
+        assert dbsn_command(*arguments, tmp_path / f"{strength}.png", "--strength", strength).returncode == 0
+    noisy, *results = (
+        read_image(path).pixels for path in (source, *(tmp_path / f"{s}.png" for s in ("0", "0.5", "1")))
+    )
+    assert np.array_equal(noisy, results[0])
+    inside = (results[2] > 0) & (results[2] < 1)
+    assert np.abs(results[1] - (noisy + results[2]) / 2)[inside].max() < 1.01 / 255
+    assert "--strength 1.5: expected" in dbsn_command(*arguments, tmp_path / "x.png", "--strength", "1.5").stderr
 
 
 def test_one_damaged_file_is_named_and_the_rest_is_finished(
@@ -77,7 +120,9 @@ def test_one_damaged_file_is_named_and_the_rest_is_finished(
     for line, name in zip(lines, ("a_damaged.png", "b_empty.tif", "d_colour.png"), strict=True):
         assert line.startswith("dbsn: ")
         assert name in line
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["c_fine.png"]
+    assert [path.name for path in (tmp_path / "out").glob("*.*") if path.suffix != ".csv"] == ["c_fine.png"]
+    assert (tmp_path / "out" / "denoise.csv").read_text().count(",failed,") == 3
+    assert "3 of 4 files failed" in result.stdout
 
 
 def test_a_format_that_cannot_hold_the_picture_is_refused_with_the_one_that_can(
