@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dbsn.evaluate import Pair
     from dbsn.runs import RunConfig
 
+_INSPECTED = 30  # images that `train` looks at before it begins
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Method = Literal["auto", "student", "posterior"]
@@ -61,9 +62,9 @@ class Train:
     """Folder of the run: model.safetensors, checkpoint, configuration, metrics, preview."""
     network: NetworkName = "grid"
     """Blind-spot network."""
-    noise: NoiseFamily = "any"
+    noise: NoiseFamily | Literal["auto"] = "any"
     """Form of the noise: awgn (one level an image), hg (a level for each intensity, Poisson-Gaussian included), mg (a
-    channel covariance an image), any (a channel covariance for each intensity)."""
+    channel covariance an image), any (a channel covariance for each intensity), or auto: what `dbsn inspect` finds."""
     resume: bool = False
     """Go on with the run in --output as it was started; only budget, learning rate and precision may change."""
     device: Device = "auto"
@@ -78,6 +79,7 @@ class Train:
     def run(self) -> int:
         """Train; 0 if every input file could be read."""
         from dbsn import runs
+        from dbsn.inspection import inspect_noise
         from dbsn.screen import describe_clean, describe_images, show_training
         from dbsn.train import is_main_process
 
@@ -92,9 +94,17 @@ class Train:
             files, noisy, failures = runs.load_folder(self.noisy)
             cleans, clean, clean_failures = runs.load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
             failures += clean_failures
+            family: NoiseFamily = "any"
+            try:
+                inspection = inspect_noise(noisy[:: -(-len(noisy) // _INSPECTED)])
+                family, told = inspection.family, inspection.verdict
+            except ValueError as error:  # images too small to tell can be learned from all the same
+                told = str(error)
+            if self.noise == "auto":
+                asked = replace(asked, model=replace(asked.model, noise=family))
             if is_main_process():
                 report_failures(failures)
-                print(describe_images(noisy), flush=True)
+                print(describe_images(noisy), told, sep="\n", flush=True)
                 if clean:
                     print("clean:", describe_clean(clean), flush=True)
             asked = replace(asked, files=_resolved(files), clean=_resolved(cleans))
@@ -119,7 +129,7 @@ class Train:
         own = str(Path(place).resolve()) if place.endswith(".py") else place
         return RunConfig(
             files=(),
-            model=ModelConfig(network=NETWORKS[self.network], noise=self.noise),
+            model=ModelConfig(network=NETWORKS[self.network], noise="any" if self.noise == "auto" else self.noise),
             train=TrainConfig(**asdict(self.settings)),
             student=f"{own}{colon}{factory}",
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
@@ -310,6 +320,42 @@ class Synthesize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Say what noise images have, from the noisy images alone, and whether this method suits it."""
+
+    inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    """Noisy image files, folders (searched with their sub-folders) or patterns."""
+    json: bool = False
+    """Print one JSON object."""
+    picture: Path | None = None
+    """Also draw the noise level at each intensity and the correlation with the neighbours (.png, .pdf, .svg)."""
+
+    def run(self) -> int:
+        """Inspect; 0 if every file could be read."""
+        from dbsn.inspection import inspect_noise
+        from dbsn.runs import load_folder
+        from dbsn.screen import describe_images, draw_noise
+
+        _, images, failures = load_folder(self.inputs)
+        report_failures(failures)
+        found = inspect_noise(images)
+        if self.picture:
+            draw_noise(found, self.picture)
+        if self.json:
+            facts = {
+                "images": len(images), "verdict": found.verdict, "suits": found.suits, "family": found.family,
+                "levels_255": [255 * level for level in found.levels], "jpeg": found.is_compressed,
+                "reach": found.reach, "autocorrelation": found.autocorrelation.tolist(),
+                "channel_correlation": found.channel_correlation.tolist(), "recording": asdict(found.recording),
+                "curves_255": [(255 * image.curve).tolist() for image in found.images],
+            }  # fmt: skip
+            print(json.dumps(facts))
+        else:
+            print(describe_images(images), found.verdict, sep="\n")
+        return 1 if failures else 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Info:
     """Say what a model file is."""
 
@@ -353,6 +399,7 @@ Command = (
     | Annotated[Denoise, tyro.conf.subcommand("denoise")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Synthesize, tyro.conf.subcommand("synthesize")]
+    | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Info, tyro.conf.subcommand("info")]
 )
 

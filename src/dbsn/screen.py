@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 from dbsn.batch import Done
 from dbsn.checkpoint import MODEL
 from dbsn.images import megapixels
+from dbsn.inspection import Inspection
 from dbsn.pairs import flaws
 from dbsn.pipeline import Stage
 from dbsn.train import Progress
@@ -83,6 +84,29 @@ def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
     if failed and len(files) > 1:
         print(f"{failed} of {len(files)} files failed")
     return 1 if failed else 0
+
+
+def draw_noise(inspection: Inspection, path: Path) -> None:
+    """Write a picture of the noise: its level at each intensity of each image, and its correlation with its neighbours.
+
+    Raises:
+        ValueError: matplotlib is not installed, or does not know the format.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ValueError("--picture needs matplotlib: pip install 'dbsn[plot]'") from error
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    levels, neighbours = figure.subplots(1, 2, width_ratios=(3, 2))
+    colours = ("tab:red", "tab:green", "tab:blue") if len(inspection.channel_correlation) == 3 else ("black",)
+    for image in inspection.images:
+        for curve, colour in zip(image.curve, colours * len(image.curve), strict=False):
+            levels.plot(*(255 * curve.T), color=colour, alpha=max(0.15, 1 / len(inspection.images)), linewidth=1)
+    levels.set(xlabel="intensity (of 255)", ylabel="noise level (of 255)", ylim=(0, None))
+    shown = neighbours.imshow(inspection.autocorrelation, vmin=-1, vmax=1, cmap="RdBu_r")
+    neighbours.set(xlabel="pixels across", ylabel="pixels down", title="correlation of the noise")
+    figure.colorbar(shown, ax=neighbours, shrink=0.8)
+    figure.savefig(path, dpi=120)
 
 
 def describe_images(images: Sequence[np.ndarray]) -> str:

@@ -173,6 +173,32 @@ def test_info_says_what_a_model_is(folder: Path, dbsn_command: Command) -> None:
     assert facts["parameters"] > 10_000
 
 
+def test_inspect_says_whether_the_method_suits(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    said = dbsn_command("inspect", folder / "noisy")
+    assert said.returncode == 0, said.stderr
+    assert "independent from pixel to pixel" in said.stdout
+    facts = json.loads(dbsn_command("inspect", folder / "noisy", "--json").stdout)
+    assert facts["suits"]
+    assert facts["images"] == 2
+    assert facts["levels_255"] == pytest.approx([25, 25], rel=0.15)
+    small = (
+        "train",
+        folder / "noisy",
+        "-o",
+        tmp_path / "run",
+        "--network",
+        "grid-tiny",
+        "--steps",
+        "1",
+        "--patch",
+        "16",
+    )
+    trained = dbsn_command(*small, "--noise", "auto")
+    assert trained.returncode == 0, trained.stderr
+    assert facts["verdict"] in trained.stdout
+    assert f"noise        {facts['family']}" in dbsn_command("info", tmp_path / "run" / "model.safetensors").stdout
+
+
 def test_tiles_change_the_memory_and_not_the_result(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
     source = folder / "noisy" / "one.png"
     for tile in ("0", "60"):

@@ -1,0 +1,263 @@
+"""Does this method suit my noise? What noisy images alone say of their noise, without a network.
+
+Noise is looked at in the flat blocks of each image, a plane taken out of each. Blocks are chosen by their coarse
+structure, so that what is measured in them, mostly fine, is hardly biased by the choice. Tested in
+tests/unit/test_inspection.py. Not here: files, pictures, networks.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import dctn
+from scipy.special import gammainc
+
+from dbsn.images import to_pixels
+from dbsn.noisemodel import Recording
+
+Family = Literal["awgn", "hg", "mg", "any"]
+Array = NDArray[np.floating]
+
+LAGS = 6
+_BLOCK, _COARSE = 8, 2
+_BINS, _LEAST_BLOCKS = 8, 4
+_LEAST, _TEXTURE, _FLAT = 0.02, 1.35, 0.5
+_MOST_BLOCKS = 60_000  # of one image
+_CORRELATED, _CHANNELS_CORRELATED, _LEVEL_DEPENDS = 0.15, 0.08, 1.25
+_COMPRESSED, _VANISHES = 0.1, 0.6  # the latter of 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageInspection:
+    """What is known of the noise of one image (h, w, c)."""
+
+    curve: Array
+    """Intensity and noise standard deviation there, for each channel and bin, dark to bright: (c, bins, 2)."""
+    channel_correlation: Array
+    """Of the noise between channels: (c, c)."""
+    autocorrelation: Array
+    """Of the noise, at distances of 0 to 5 pixels down and across, both diagonals averaged: (6, 6); [0, 0] is 1."""
+    jpeg: float
+    """How much more often fine frequencies vanish in the 8 x 8 blocks of JPEG than in shifted ones: 0 to 1."""
+
+    @property
+    def level(self) -> float:
+        """Noise standard deviation, root mean square over intensities and channels, intensity."""
+        return float(np.sqrt((self.curve[..., 1] ** 2).mean()))
+
+    @property
+    def dependence(self) -> float:
+        """Largest over smallest noise level, mean over channels; neighbouring intensities averaged against chance."""
+        smooth = (self.curve[:, 1:, 1] + self.curve[:, :-1, 1]) / 2
+        return float((smooth.max(1) / np.maximum(smooth.min(1), 1e-12)).mean())
+
+    @property
+    def sharing(self) -> float:
+        """Largest correlation between two channels, without its sign; 0 in gray."""
+        return float(abs(self.channel_correlation - np.eye(len(self.channel_correlation))).max())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspection:
+    """What is known of the noise of a folder; figures are medians over its images."""
+
+    images: Sequence[ImageInspection]
+    """Those that are large enough and have a flat part, in their order; at least one."""
+    recording: Recording
+    """Where they are cut off and how they are rounded."""
+
+    @property
+    def levels(self) -> list[float]:
+        """Noise level of each image, intensity."""
+        return [each.level for each in self.images]
+
+    @property
+    def autocorrelation(self) -> Array:
+        """As of an image."""
+        return np.asarray(np.median([each.autocorrelation for each in self.images], 0))
+
+    @property
+    def channel_correlation(self) -> Array:
+        """As of an image."""
+        return np.asarray(np.median([each.channel_correlation for each in self.images], 0))
+
+    @property
+    def neighbours(self) -> float:
+        """Correlation of a pixel's noise with that of the pixel beside or below it, whichever is larger."""
+        return float(max(self.autocorrelation[0, 1], self.autocorrelation[1, 0], key=abs))
+
+    @property
+    def reach(self) -> int:
+        """Over how many pixels noise is correlated; 1 if every pixel is independent."""
+        along = np.maximum(abs(self.autocorrelation[0]), abs(self.autocorrelation[:, 0]))
+        apart = np.flatnonzero(along < _CORRELATED)
+        return int(apart[0]) if len(apart) else LAGS
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether JPEG's blocks are in the noise."""
+        return float(np.median([each.jpeg for each in self.images])) > _COMPRESSED
+
+    @property
+    def suits(self) -> bool:
+        """Whether noise is independent from pixel to pixel, which learning from noisy images alone needs."""
+        return self.reach == 1 and not self.is_compressed
+
+    @property
+    def family(self) -> Family:
+        """The narrowest form of noise that holds most images' (`ModelConfig.noise`)."""
+        depends = float(np.median([each.dependence for each in self.images])) > _LEVEL_DEPENDS
+        # a quarter has less: left-over texture is shared between channels, too, but not in every image
+        if float(np.quantile([each.sharing for each in self.images], 0.25)) > _CHANNELS_CORRELATED:
+            return "any" if depends else "mg"
+        return "hg" if depends else "awgn"
+
+    @property
+    def verdict(self) -> str:
+        """What noise this is and whether it can be learned from, in two or three sentences."""
+        low, high = (255 * level for level in (min(self.levels), max(self.levels)))
+        said = f"noise of {low:.1f}" + (f" to {high:.1f}" if len(self.images) > 1 else "")
+        said += f" of 255, {_FORMS[self.family]} (--noise {self.family}); {self.recording}. "
+        if self.suits:
+            return said + "It is independent from pixel to pixel, as learning from noisy images alone needs it."
+        if self.is_compressed:
+            said += "JPEG compression has spread it over blocks of 8 x 8 pixels"
+        else:
+            said += f"It is correlated over about {self.reach} pixels"
+        return said + (
+            f" ({self.neighbours:.2f} between neighbours), and a blind-spot network would take it for structure and "
+            "keep it: use RAW or uncompressed files, or shrink the images."
+        )
+
+
+_FORMS: dict[Family, str] = {
+    "awgn": "the same at every intensity",
+    "hg": "different from intensity to intensity",
+    "mg": "the same at every intensity, shared between channels",
+    "any": "different from intensity to intensity, shared between channels",
+}
+
+
+def inspect_noise(images: Sequence[NDArray[np.generic]]) -> Inspection:
+    """Look at noisy images (h, w, c) of any integer or float kind, all with the same channels.
+
+    Raises:
+        ValueError: None of them is at least 64 x 64 pixels with a part that is not cut off.
+    """
+    recording = Recording.of(images)
+    found = [each for each in (inspect_image(image, recording) for image in images) if each]
+    if not found:
+        raise ValueError("no image is large enough to see its noise; at least 64 x 64 pixels are needed")
+    return Inspection(images=found, recording=recording)
+
+
+def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInspection | None:
+    """Look at one image (h, w, c); None if it is too small or nearly everything is cut off."""
+    pixels = to_pixels(image)
+    blocks = _blocks(pixels)
+    ends = np.array([end for end in (recording.black, recording.white) if end is not None], np.float32)
+    cut = np.isin(blocks, ends).mean((1, 2, 3)) > 0.01
+    residual = _without_plane(blocks)
+    power = (residual**2).mean((1, 2, 3))
+    usable = np.flatnonzero(~cut & (power > 0))
+    if len(usable) < _LEAST_BLOCKS * _BINS:
+        return None
+    halves = residual.reshape(-1, _COARSE, _BLOCK // _COARSE, _COARSE, _BLOCK // _COARSE, pixels.shape[2])
+    structure = (halves.mean((2, 4)) ** 2).mean((1, 2, 3))
+    by_intensity = usable[np.argsort(blocks[usable].mean((1, 2, 3)))]
+    freedom = _BLOCK**2 - 3  # a plane was taken out
+    chosen, bins = [], []
+    for some in np.array_split(by_intensity, _BINS):
+        part, missing = _flat(some, power, structure, freedom * pixels.shape[2])
+        chosen.append(part)
+        variance = missing * _BLOCK**2 / freedom * (residual[part] ** 2).mean((0, 1, 2))
+        bins.append(np.stack([blocks[part].mean((0, 1, 2)), np.sqrt(variance)]))
+    flat = residual[np.concatenate(chosen)]
+    return ImageInspection(
+        curve=np.stack(bins).transpose(2, 0, 1),
+        channel_correlation=_channel_correlation(flat),
+        autocorrelation=_autocorrelation(flat),
+        jpeg=_jpeg(pixels),
+    )
+
+
+def _blocks(pixels: Array) -> Array:
+    """Blocks (n, 8, 8, c) that do not overlap, evenly chosen if there are many."""
+    rows, columns = (side // _BLOCK for side in pixels.shape[:2])
+    whole = pixels[: rows * _BLOCK, : columns * _BLOCK]
+    tiled = whole.reshape(rows, _BLOCK, columns, _BLOCK, -1).swapaxes(1, 2)
+    every = -(-rows * columns // _MOST_BLOCKS)
+    return np.asarray(tiled.reshape(-1, *tiled.shape[2:])[::every], np.float32)
+
+
+def _without_plane(blocks: Array) -> Array:
+    """Blocks without their mean and slopes."""
+    ramp = (np.arange(_BLOCK) - (_BLOCK - 1) / 2) / math.sqrt(_BLOCK * (_BLOCK**2 - 1) / 12)
+    flat = blocks - blocks.mean((1, 2), keepdims=True)
+    for shape in ((-1, 1, 1), (1, -1, 1)):
+        slope = np.broadcast_to((ramp / math.sqrt(_BLOCK)).reshape(shape), (_BLOCK, _BLOCK, 1)).astype(np.float32)
+        flat = flat - (flat * slope).sum((1, 2), keepdims=True) * slope
+    return flat
+
+
+def _flat(part: NDArray[np.intp], power: Array, structure: Array, freedom: int) -> tuple[NDArray[np.intp], float]:
+    """Of some blocks, those without texture (by their power) that have the least coarse structure.
+
+    Returns:
+        Which, and what to multiply their power by, because those of pure noise whose power chanced to be large are
+        missing: noise of variance s^2 has the mean power m below a limit L, where m / L is known and so s^2 / L.
+    """
+    limit = _TEXTURE * np.quantile(power[part], _LEAST)
+    smooth = part[power[part] <= limit]
+    at = np.linspace(0.5, 3, 251)  # limits in units of s^2, of which block powers are Gamma distributed
+    shape = freedom / 2
+    mean = gammainc(shape + 1, shape * at) / gammainc(shape, shape * at)
+    noise_power = limit / np.interp(-power[smooth].mean() / limit, -mean / at, at)
+    keep = max(_LEAST_BLOCKS, int(_FLAT * len(smooth)))
+    return smooth[np.argsort(structure[smooth])][:keep], float(noise_power / power[smooth].mean())
+
+
+def _channel_correlation(residual: Array) -> Array:
+    flat = residual.reshape(-1, residual.shape[-1]).astype(np.float64)
+    covariance = np.atleast_2d(flat.T @ flat)
+    scale = np.sqrt(np.maximum(covariance.diagonal(), 1e-30))
+    return covariance / np.outer(scale, scale)
+
+
+def _autocorrelation(residual: Array) -> Array:
+    """Mean over channels, each block in units of its own power, (6, 6); what taking the plane out did is undone."""
+    unit = residual / np.sqrt((residual**2).mean((1, 2), keepdims=True) + 1e-30)
+    every = unit.transpose(0, 3, 1, 2).reshape(-1, _BLOCK**2).astype(np.float64)
+    found = _by_distance(every.T @ every / len(every))
+    identity = np.identity(_BLOCK**2, np.float32).reshape(-1, _BLOCK, _BLOCK, 1)
+    independent = _by_distance(_without_plane(identity).reshape(_BLOCK**2, -1))
+    autocorrelation = found / found[0, 0] - independent / independent[0, 0]
+    autocorrelation[0, 0] = 1
+    return autocorrelation
+
+
+def _by_distance(covariance: Array) -> Array:
+    """Mean covariance of the pixels of a block at each distance down and across: (6, 6)."""
+    row, column = np.divmod(np.arange(_BLOCK**2), _BLOCK)
+    down, across = abs(row[:, None] - row), abs(column[:, None] - column)
+    near = (down < LAGS) & (across < LAGS)
+    place = (down * LAGS + across)[near]
+    sums = np.bincount(place, np.asarray(covariance)[near], LAGS**2)
+    return (sums / np.bincount(place, minlength=LAGS**2)).reshape(LAGS, LAGS)
+
+
+def _jpeg(pixels: Array) -> float:
+    """Share of fine frequencies near zero in blocks of 8 x 8 as JPEG lays them, less that in shifted ones."""
+    gray = 255 * pixels.mean(2)
+
+    def share(image: Array) -> float:
+        rows, columns = (side // 8 for side in image.shape)
+        tiled = image[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).swapaxes(1, 2).reshape(-1, 8, 8)
+        tiled = tiled[:: -(-len(tiled) // _MOST_BLOCKS)]
+        fine = abs(dctn(tiled, axes=(1, 2), norm="ortho")[:, 4:, 4:])
+        return float((fine < _VANISHES).mean())
+
+    return max(0.0, share(gray) - share(gray[4:, 4:]))

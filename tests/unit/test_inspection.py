@@ -1,0 +1,95 @@
+"""What is said of noise is true of the noise that was put on; photographs' structure is not taken for it."""
+
+import io
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from dbsn.images import from_pixels
+from dbsn.inspection import Inspection, inspect_noise
+
+ASTRONAUT = skimage.data.astronaut().astype(np.float32) / 255
+CAMERA = skimage.data.camera()[..., None].astype(np.float32) / 255
+WHITE = np.random.default_rng(0).normal(size=ASTRONAUT.shape).astype(np.float32)
+
+
+def inspected(clean: np.ndarray, noise: np.ndarray) -> Inspection:
+    return inspect_noise([clean + noise])
+
+
+@pytest.mark.parametrize("level", [10, 25, 50])
+def test_independent_noise_of_one_level(level: int) -> None:
+    for clean in (ASTRONAUT, CAMERA):
+        found = inspected(clean, WHITE[..., : clean.shape[2]] * level / 255)
+        assert found.suits
+        assert found.family == "awgn"
+        assert 255 * found.levels[0] == pytest.approx(level, rel=0.07)
+        assert abs(found.neighbours) < 0.04
+
+
+def test_noise_that_grows_with_intensity_and_its_curve() -> None:
+    found = inspected(CAMERA, WHITE[..., :1] * (10 + 40 * CAMERA) / 255)
+    assert found.suits
+    assert found.family == "hg"
+    intensity, level = found.images[0].curve[0].T
+    assert np.abs(255 * level / (10 + 40 * intensity) - 1).max() < 0.15
+
+
+def test_noise_that_channels_share() -> None:
+    shared = (0.5**0.5 * (WHITE + WHITE[..., :1])) * 20 / 255
+    found = inspected(ASTRONAUT, shared)
+    assert found.suits
+    assert found.family == "mg"
+    correlation = np.corrcoef(shared.reshape(-1, 3).T)
+    assert np.abs(found.channel_correlation - correlation).max() < 0.05
+    assert inspected(ASTRONAUT, shared * (0.3 + ASTRONAUT)).family == "any"
+
+
+@pytest.mark.parametrize("across", [(1.0, 1.0, 0), (0.0, 1.0, 0)])
+def test_noise_that_neighbours_share_does_not_suit(across: tuple[float, float, int]) -> None:
+    noise = gaussian_filter(WHITE, across)
+    found = inspected(ASTRONAUT, noise / noise.std() * 20 / 255)
+    assert not found.suits
+    assert found.reach in (2, 3)
+    assert 0.55 < found.neighbours < np.exp(-1 / 4)  # of a Gaussian filter; a plane of 8 x 8 pixels takes some of it
+    assert f"correlated over about {found.reach} pixels" in found.verdict
+
+
+@pytest.mark.parametrize("quality", [75, 90, 95])
+def test_jpeg_is_seen(quality: int) -> None:
+    noisy = from_pixels((ASTRONAUT + WHITE * 15 / 255).clip(0, 1), np.dtype(np.uint8))
+    file = io.BytesIO()
+    Image.fromarray(noisy).save(file, "jpeg", quality=quality)
+    assert inspect_noise([noisy]).suits
+    found = inspect_noise([np.asarray(Image.open(file))])
+    assert not found.suits
+    assert "JPEG" in found.verdict
+
+
+def test_figures_of_a_folder_are_those_of_most_images() -> None:
+    blurred = gaussian_filter(WHITE[..., :1], (1, 1, 0))
+    independent = [CAMERA + WHITE[..., k : k + 1] * level / 255 for k, level in ((0, 10), (1, 30))]
+    found = inspect_noise(
+        [*independent, CAMERA + blurred / blurred.std() * 20 / 255, np.zeros((20, 20, 1), np.float32)]
+    )
+    assert len(found.images) == 3
+    assert found.suits
+    assert 255 * min(found.levels) == pytest.approx(10, rel=0.1)
+    assert 255 * max(found.levels) == pytest.approx(30, rel=0.1)
+
+
+def test_what_is_cut_off_is_left_out() -> None:
+    noisy = (0.2 + ASTRONAUT + WHITE * 20 / 255).clip(0, 1)
+    found = inspect_noise([from_pixels(noisy, np.dtype(np.uint8))])
+    assert found.recording.white == 1
+    assert 255 * found.levels[0] == pytest.approx(20, rel=0.1)
+    assert "white cut off at 255 of 255" in found.verdict
+
+
+def test_nothing_to_see_is_said() -> None:
+    for image in (np.zeros((40, 40, 1), np.float32), np.full((300, 300, 1), 7, np.uint8)):
+        with pytest.raises(ValueError, match="at least 64 x 64"):
+            inspect_noise([image])
