@@ -16,8 +16,9 @@ import tifffile
 from PIL import Image, ImageDraw
 
 from dbsn.evaluate import synthetic_noise
-from dbsn.images import from_pixels, read_image
+from dbsn.images import read_image
 from dbsn.noise import parse_noise
+from dbsn.picture import from_pixels
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 NOISE = "hg:40,15"

@@ -12,9 +12,10 @@ import numpy as np
 from PIL import Image
 
 from dbsn.evaluate import synthetic_noise
-from dbsn.images import find_images, from_pixels, read_image
+from dbsn.images import find_images, read_image
 from dbsn.inspection import inspect_noise
 from dbsn.noise import parse_noise
+from dbsn.picture import from_pixels
 
 REAL = (
     "real_sidd_small/noisy",

@@ -17,10 +17,11 @@ from scipy.stats import kurtosis, skew
 
 from dbsn.denoiser import Denoiser
 from dbsn.evaluate import synthetic_noise, to_gray
-from dbsn.images import find_images, from_pixels, read_image
+from dbsn.images import find_images, read_image
 from dbsn.noise import parse_noise
 from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.patches import as_tensor
+from dbsn.picture import from_pixels
 
 BINS = 16
 

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from dbsn.denoiser import Denoiser
-from dbsn.images import find_images, from_pixels, read_image
+from dbsn.images import find_images, read_image
 from dbsn.metrics import prepare, psnr
+from dbsn.picture import from_pixels
 
 SIDE = 256
 

@@ -17,11 +17,12 @@ import torch
 from dbsn.checkpoint import write_atomically
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
-from dbsn.images import SUFFIXES, Picture, check_fits, find_images, read_image, write_image
+from dbsn.images import SUFFIXES, check_fits, find_images, read_image, write_image
 from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD
 from dbsn.ledger import Ledger
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
+from dbsn.picture import Picture
 
 
 @dataclass(frozen=True)

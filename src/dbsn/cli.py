@@ -263,8 +263,9 @@ class Evaluate:
     def _pairs(self, failures: list[str]) -> "Iterator[Pair]":
         """Noisy and clean images; a line for each file that cannot be used is added to `failures`."""
         from dbsn.evaluate import Pair, synthetic_noise, to_gray
-        from dbsn.images import ImageError, find_images, read_image
+        from dbsn.images import find_images, read_image
         from dbsn.noise import parse_noise
+        from dbsn.picture import ImageError
 
         def pixels(path: Path) -> "np.ndarray":
             read = read_image(path).pixels

@@ -12,9 +12,9 @@ from torch import nn
 
 from dbsn.checkpoint import MODEL, Saved, load_model, save_model
 from dbsn.config import NETWORKS, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig, student_network
-from dbsn.images import from_pixels, to_pixels
 from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD, Extra, Prediction, apply_student, predict
 from dbsn.noisemodel import NoiseModel
+from dbsn.picture import from_pixels, to_pixels
 from dbsn.pipeline import StageTwo, stages
 from dbsn.runs import load_folder
 from dbsn.train import Progress, has_fast_bf16, pick_device

@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from dbsn.images import to_pixels
 from dbsn.infer import DEFAULT_TILE, MEAN, apply_student, predict
 from dbsn.likelihood import channel_variance
 from dbsn.metrics import Protocol, prepare, psnr, ssim
 from dbsn.model import BlindSpotModel
 from dbsn.noise import Noise
 from dbsn.patches import as_tensor
+from dbsn.picture import to_pixels
 from dbsn.student import Student
 
 

@@ -10,42 +10,33 @@ without a word; JPEG and BMP by Pillow. Four things become their nearest equal k
 TIFF of 1 bit) become 8 bits, and white-is-zero TIFF black-is-zero. EXIF orientation is carried along, not
 applied.
 
-Tested in tests/unit/test_images.py. Not here: tensors, patches, stacks of pages, and metadata beyond ICC
-profile, resolution, EXIF (not in TIFF) and the PNG colour chunks. This module must not import torch.
+Tested in tests/unit/test_images.py. Not here: tensors, patches, and metadata beyond ICC profile, resolution, EXIF (not in
+TIFF) and the PNG colour chunks. This module must not import torch.
 """
 
 import glob
-import logging
 import math
 import os
 import secrets
 import struct
-import sys
-import threading
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import imagecodecs
 import numpy as np
-import tifffile
-from numpy.typing import NDArray
 from PIL import BmpImagePlugin, Image, JpegImagePlugin
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, RESUNIT, SAMPLEFORMAT
+from tifffile import EXTRASAMPLE, RESUNIT
 
-Array = NDArray[Any]
+from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
+from dbsn.tiff import read_tiff, write_tiff
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 
-DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "float16", "float32", "float64"))
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 LARGEST_JPEG_EXIF = 65527
-CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a header that promises more would fill the memory
 JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 WEBP_QUALITY = 95
@@ -54,97 +45,6 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 PNG_COLOUR_CHUNKS = frozenset({b"cICP", b"cHRM", b"gAMA", b"sRGB"})
 UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETER: 100}
-TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
-TIFF_COMPRESSIONS: dict[int, int] = {
-    kind: kind for kind in (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.PACKBITS)
-}
-
-
-class ImageError(ValueError):
-    """A file that cannot be read or written as asked; one line with what is wrong and what to do."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Picture:
-    """An image file as arrays: what the denoiser sees, and what is needed to write the same kind back."""
-
-    path: Path
-    """The file it was read from."""
-    pixels: Array
-    """(h, w, c) float32, c = 1 gray or 3 RGB; integer files in [0, 1], float files as they are; finite."""
-    alpha: Array | None
-    """(h, w) in the file's own dtype, untouched; None without transparency."""
-    dtype: np.dtype[Any]
-    """Of the file's samples: uint8, uint16, float16, float32 or float64."""
-    exif: bytes = b""
-    """EXIF block as it stands in a TIFF header, without the JPEG prefix; empty if there is none."""
-    icc: bytes = b""
-    """ICC colour profile; empty if there is none."""
-    resolution: tuple[float, float, int] | None = None
-    """Pixels per unit in x and y, and the unit as a tifffile.RESUNIT."""
-    lossless: bool = True
-    """Whether the file's coding kept every sample; a WebP is written the same way."""
-    compression: int = COMPRESSION.ADOBE_DEFLATE
-    """tifffile.COMPRESSION a TIFF is written with."""
-    alpha_kind: int = EXTRASAMPLE.UNASSALPHA
-    """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or of unstated meaning."""
-    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
-    """PNG chunks that say how the numbers become colours, as (kind, body)."""
-
-
-def to_pixels(array: Array) -> NDArray[np.float32]:
-    """Convert samples of any integer or float kind to the numbers the denoiser sees.
-
-    Args:
-        array: Any shape. Integers, signed or not, are divided by their dtype's maximum; floats are kept.
-
-    Returns:
-        float32, same shape; a new array.
-
-    Raises:
-        ImageError: if the samples are neither, such as bool or complex.
-    """
-    if np.issubdtype(array.dtype, np.integer):
-        return np.asarray(np.divide(array, np.float32(np.iinfo(array.dtype).max), dtype=np.float32))
-    if np.issubdtype(array.dtype, np.floating):
-        with np.errstate(over="ignore"):
-            return array.astype(np.float32)
-    raise ImageError(f"{array.dtype} samples are not supported; convert them to integers or floats first")
-
-
-def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
-    """Convert the denoiser's numbers to samples of an integer or float kind: `to_pixels` undone.
-
-    Args:
-        pixels: Float, any shape; nominally in [0, 1], values outside are clipped to what `dtype` holds.
-        dtype: Integers are multiplied by their maximum and rounded to the nearest; floats are kept.
-
-    Returns:
-        Array of `dtype`, same shape.
-
-    Raises:
-        ValueError: if any value is NaN or infinite.
-    """
-    flat, samples = pixels.reshape(-1), np.empty(pixels.size, dtype)
-    parts = [slice(start, start + CONVERTED_AT_ONCE) for start in range(0, flat.size, CONVERTED_AT_ONCE)]
-    if bad := sum(np.count_nonzero(~np.isfinite(flat[part])) for part in parts):
-        raise ValueError(f"{bad} of {pixels.size} values are NaN or infinite, which no picture can show")
-    for part in parts:
-        samples[part] = _samples(flat[part], dtype)
-    return samples.reshape(pixels.shape)
-
-
-def _samples(pixels: Array, dtype: np.dtype[Any]) -> Array:
-    if np.issubdtype(dtype, np.floating):
-        return np.clip(pixels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
-    limits = np.iinfo(dtype)
-    # float32 is exact enough for 16 bits and half the memory; 64 bits lack a float64 equal to their maximum
-    work = np.dtype(np.float32 if limits.bits <= 16 else np.float64)
-    largest = float(limits.max) if limits.bits < 64 else float(np.nextafter(float(limits.max), 0))
-    with np.errstate(over="ignore"):
-        samples = np.asarray(np.multiply(pixels, work.type(limits.max), dtype=work))
-    np.rint(samples, out=samples)
-    return np.clip(samples, limits.min, largest, out=samples).astype(dtype)
 
 
 def read_image(path: Path) -> Picture:
@@ -172,7 +72,7 @@ def read_image(path: Path) -> Picture:
     except MemoryError as error:
         raise ImageError(f"{path}: too large for this computer's memory, or damaged; crop it") from error
     except Exception as error:  # decoders answer damage with any kind: IndexError, SyntaxError, RuntimeError
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
 
 
 def write_image(path: Path, pixels: Array, like: Picture) -> None:
@@ -203,7 +103,7 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
             _encode(file, path.suffix.lower(), samples[..., 0] if samples.shape[2] == 1 else samples, like)
         temporary.replace(path)
     except ValueError as error:
-        raise ImageError(f"{path}: cannot be written ({_one_line(error)})") from error
+        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -267,22 +167,10 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
     if head.startswith((b"\xff\xd8\xff", b"BM")):
         return _read_jpeg_or_bmp
     if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
-        return _read_tiff
+        return read_tiff
     if not head:
         raise ImageError(f"{path}: the file is empty; copy it again from its source")
     raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP or BMP; convert it to one of these")
-
-
-def _picture(path: Path, array: Array, **kept: Any) -> Picture:
-    """Split decoded samples, (h, w) or (h, w, 1..4), into colour and alpha."""
-    if array.dtype not in DEPTHS:
-        raise ImageError(f"{path}: {array.dtype} samples are not supported; convert it to uint16 or float32")
-    array = array[..., np.newaxis] if array.ndim == 2 else array
-    alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
-    pixels = to_pixels(array[..., : 1 if array.shape[2] < 3 else 3])
-    if bad := np.count_nonzero(~np.isfinite(pixels).all(axis=2)):
-        raise ImageError(f"{path}: {bad} pixels are NaN or infinite; replace them with numbers first")
-    return Picture(path=path, pixels=pixels, alpha=alpha, dtype=array.dtype, **kept)
 
 
 def _read_png(path: Path) -> Picture:
@@ -301,7 +189,7 @@ def _read_png(path: Path) -> Picture:
     icc = zlib.decompress(extras[b"iCCP"].split(b"\0", 1)[1][1:]) if b"iCCP" in extras else b""
     colour = tuple((kind, body) for kind, body in extras.items() if kind in PNG_COLOUR_CHUNKS)
     exif = extras.get(b"eXIf", b"")
-    return _picture(path, array, exif=exif, icc=icc, resolution=resolution, png_chunks=colour)
+    return picture_of(path, array, exif=exif, icc=icc, resolution=resolution, png_chunks=colour)
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -328,7 +216,7 @@ def _read_webp(path: Path) -> Picture:
     extras = dict(chunks)
     exif = extras.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
     array = imagecodecs.webp_decode(data)
-    return _picture(path, array, exif=exif, icc=extras.get(b"ICCP", b""), lossless=b"VP8L" in extras)
+    return picture_of(path, array, exif=exif, icc=extras.get(b"ICCP", b""), lossless=b"VP8L" in extras)
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -357,84 +245,7 @@ def _read_jpeg_or_bmp(path: Path) -> Picture:
     icc = image.info.get("icc_profile") or b""
     dpi = image.info.get("dpi")
     resolution = (float(dpi[0]), float(dpi[1]), RESUNIT.INCH) if dpi else None
-    return _picture(path, array, exif=exif, icc=icc, resolution=resolution, lossless=is_bmp)
-
-
-def _read_tiff(path: Path) -> Picture:
-    with _complaints() as complaints, tifffile.TiffFile(path, is_ome=False) as tif:
-        series = [one for one in tif.series if not one.keyframe.is_reduced]  # a preview is no page
-        planes = sum(one.size // one.keyframe.size for one in series)
-        if complaints:
-            raise _damaged(path, complaints[0].getMessage())
-        page = series[0].keyframe if series else tif.pages.first
-        if planes != 1 or page.axes not in ("YX", "YXS", "SYX"):
-            stack = f"a stack of {planes} pages, each {page.axes}"
-            raise ImageError(f"{path}: {stack}; stacks come in a later version, split it into single pages")
-        alpha_kind = _check_tiff_kind(path, page)
-        _check_tiff_whole(path, page, tif.filehandle.size)
-        array = page.asarray()
-        icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
-        stated = "XResolution" in page.tags and min(page.resolution) > 0
-        resolution = (*page.resolution, page.resolutionunit) if stated else None
-    array = np.moveaxis(array, 0, 2) if page.axes == "SYX" else array
-    array = array * np.uint8(255) if array.dtype == bool else array
-    if page.photometric == PHOTOMETRIC.MINISWHITE:
-        array = np.iinfo(array.dtype).max - array
-    compression = TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE)
-    kept = {"icc": icc, "resolution": resolution, "compression": compression}
-    return _picture(path, array, alpha_kind=alpha_kind, **kept)
-
-
-def _check_tiff_kind(path: Path, page: tifffile.TiffPage) -> int:
-    """Refuse colours and depths that could not be written back; return the kind of the alpha channel."""
-    colours = TIFF_COLOURS.get(page.photometric, 0)
-    if page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG:
-        colours = 3  # decoded to RGB
-    if page.photometric == PHOTOMETRIC.MINISWHITE and page.sampleformat == SAMPLEFORMAT.IEEEFP:
-        colours = 0  # no number is white
-    if colours == 0:
-        name = getattr(page.photometric, "name", page.photometric)
-        raise ImageError(f"{path}: {name} colours are not supported; convert it to gray or RGB first")
-    bits = page.bitspersample
-    if page.dtype is None or bits not in (1, 8 * page.dtype.itemsize):
-        raise ImageError(f"{path}: {bits} bits a sample are not supported; convert it to 8 or 16 bits first")
-    extra = page.samplesperpixel - colours
-    alpha_kind = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNSPECIFIED
-    if extra not in (0, 1) or (extra == colours == 1 and alpha_kind == EXTRASAMPLE.UNSPECIFIED):
-        channels = f"{page.samplesperpixel} channels, expected gray or RGB, with alpha or without"
-        raise ImageError(f"{path}: {channels}; split it first")
-    return alpha_kind if extra else EXTRASAMPLE.UNASSALPHA
-
-
-def _check_tiff_whole(path: Path, page: tifffile.TiffPage, size: int) -> None:
-    """Refuse lost strips or tiles: tifffile makes up zeros for them, and LZW cut short passes unseen."""
-    segments = zip(page.dataoffsets, page.databytecounts, strict=True)
-    whole = sum(offset > 0 and 0 < count <= size - offset for offset, count in segments)
-    if whole != (expected := math.prod(page.chunked)):
-        raise _damaged(path, f"only {whole} of {expected} strips or tiles are whole")
-
-
-@contextmanager
-def _complaints() -> Iterator[list[logging.LogRecord]]:
-    """Collect the errors tifffile only logs: it drops a tag or page it cannot read, and the rest is wrong."""
-    thread = threading.get_ident()
-    listener = BufferingHandler(capacity=sys.maxsize)
-    listener.setLevel(logging.ERROR)
-    listener.addFilter(lambda record: record.thread == thread)
-    tifffile.logger().addHandler(listener)
-    try:
-        yield listener.buffer
-    finally:
-        tifffile.logger().removeHandler(listener)
-
-
-def _damaged(path: Path, reason: object) -> ImageError:
-    cause = f"truncated or damaged, cannot be read ({_one_line(reason)})"
-    return ImageError(f"{path}: {cause}; copy it again from its source")
-
-
-def _one_line(reason: object) -> str:
-    return " ".join(str(reason).split())[:120] or type(reason).__name__
+    return picture_of(path, array, exif=exif, icc=icc, resolution=resolution, lossless=is_bmp)
 
 
 def check_fits(path: Path, like: Picture) -> None:
@@ -470,7 +281,7 @@ def _encode(file: BinaryIO, suffix: str, samples: Array, like: Picture) -> None:
     if suffix == ".png":
         file.write(_png(samples, like))
     elif suffix in (".tif", ".tiff"):
-        _write_tiff(file, samples, like)
+        write_tiff(file, samples, like)
     else:
         kind, options = {
             ".bmp": ("BMP", {}),
@@ -490,24 +301,6 @@ def _png(samples: Array, like: Picture) -> bytes:
         chunks.append((b"eXIf", like.exif))
     header_end = len(PNG_SIGNATURE) + 25
     return data[:header_end] + b"".join(_png_chunk(*chunk) for chunk in chunks) + data[header_end:]
-
-
-def _write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
-    packed = like.compression not in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
-    tifffile.imwrite(
-        file,
-        samples,
-        photometric="rgb" if like.pixels.shape[2] == 3 else "minisblack",
-        planarconfig="contig" if samples.ndim == 3 else None,
-        extrasamples=None if like.alpha is None else [like.alpha_kind],
-        compression=like.compression,
-        predictor=packed and samples.dtype.kind == "u",  # few programs read the predictor for floats
-        resolution=like.resolution[:2] if like.resolution else None,
-        resolutionunit=like.resolution[2] if like.resolution else None,
-        iccprofile=like.icc or None,
-        metadata=None,
-        software=False,
-    )
 
 
 def _write_pillow(file: BinaryIO, samples: Array, like: Picture, kind: str, options: dict[str, Any]) -> None:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.fft import dctn
 from scipy.special import gammainc
 
-from dbsn.images import to_pixels
 from dbsn.noisemodel import Recording
+from dbsn.picture import to_pixels
 
 Family = Literal["awgn", "hg", "mg", "any"]
 Array = NDArray[np.floating]

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from dbsn.calibrate import Calibration, interpolate, stacked
-from dbsn.images import to_pixels
 from dbsn.likelihood import channel_variance, coloured, scaled
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import typical_intensity
+from dbsn.picture import to_pixels
 from dbsn.types import Image, Variance
 
 _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it counts as cut off there

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from dbsn.checkpoint import load_tensors, save_tensors
 from dbsn.config import DistillConfig
-from dbsn.images import to_pixels
 from dbsn.infer import predict
 from dbsn.likelihood import channel_variance
 from dbsn.model import BlindSpotModel
@@ -24,6 +23,7 @@ from dbsn.networks.estimator import MEASURES, measure
 from dbsn.noise import Noise, parse_noise
 from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
+from dbsn.picture import to_pixels
 from dbsn.types import Image, Mask, Variance
 
 RESULTS = "teacher.safetensors"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dbsn.images import to_pixels
+from dbsn.picture import to_pixels
 from dbsn.types import Image, Mask
 
 _HELD_OUT_EVERY = 20

@@ -17,12 +17,12 @@ from dbsn.checkpoint import MODEL, load_model
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig
 from dbsn.distill import distil, new_student
 from dbsn.evaluate import to_gray
-from dbsn.images import from_pixels, to_pixels
 from dbsn.model import BlindSpotModel
 from dbsn.noise import parse_noise
 from dbsn.noisemodel import clean_range
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
+from dbsn.picture import from_pixels, to_pixels
 from dbsn.selfsupervised import learn
 from dbsn.student import Student
 from dbsn.train import (

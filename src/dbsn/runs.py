@@ -18,9 +18,10 @@ from PIL import Image as PillowImage
 from dbsn import __version__
 from dbsn.checkpoint import MODEL, load_model, load_tensors, write_atomically
 from dbsn.config import DistillConfig, ModelConfig, TrainConfig, Training, student_network
-from dbsn.images import ImageError, find_images, from_pixels, read_image, to_pixels
+from dbsn.images import find_images, read_image
 from dbsn.infer import apply_student, predict
 from dbsn.pairs import RESULTS
+from dbsn.picture import ImageError, from_pixels, to_pixels
 from dbsn.pipeline import STUDENT, Stage, StageTwo, stages
 from dbsn.train import CHECKPOINT, Progress, is_main_process
 

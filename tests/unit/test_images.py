@@ -20,7 +20,8 @@ import tifffile
 from PIL import Image, JpegImagePlugin
 from tifffile import COMPRESSION
 
-from dbsn.images import ImageError, Picture, find_images, from_pixels, read_image, to_pixels, write_image
+from dbsn.images import find_images, read_image, write_image
+from dbsn.picture import ImageError, Picture, from_pixels, to_pixels
 
 Array = np.ndarray[Any, Any]
 SIZES = [(1, 1), (1, 7), (29, 18)]

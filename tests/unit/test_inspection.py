@@ -8,8 +8,8 @@ import skimage.data
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dbsn.images import from_pixels
 from dbsn.inspection import Inspection, inspect_noise
+from dbsn.picture import from_pixels
 
 ASTRONAUT = skimage.data.astronaut().astype(np.float32) / 255
 CAMERA = skimage.data.camera()[..., None].astype(np.float32) / 255

@@ -1,0 +1,128 @@
+"""A picture in memory: what the denoiser sees of an image file, and what is needed to write the same kind back.
+
+Tested in tests/unit/test_images.py. Not here: files and their formats. This module must not import torch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import COMPRESSION, EXTRASAMPLE
+
+Array = NDArray[Any]
+
+
+DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "float16", "float32", "float64"))
+CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
+
+
+class ImageError(ValueError):
+    """A file that cannot be read or written as asked; one line with what is wrong and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """An image file as arrays: what the denoiser sees, and what is needed to write the same kind back."""
+
+    path: Path
+    """The file it was read from."""
+    pixels: Array
+    """(h, w, c) float32, c = 1 gray or 3 RGB; integer files in [0, 1], float files as they are; finite."""
+    alpha: Array | None
+    """(h, w) in the file's own dtype, untouched; None without transparency."""
+    dtype: np.dtype[Any]
+    """Of the file's samples: uint8, uint16, float16, float32 or float64."""
+    exif: bytes = b""
+    """EXIF block as it stands in a TIFF header, without the JPEG prefix; empty if there is none."""
+    icc: bytes = b""
+    """ICC colour profile; empty if there is none."""
+    resolution: tuple[float, float, int] | None = None
+    """Pixels per unit in x and y, and the unit as a tifffile.RESUNIT."""
+    lossless: bool = True
+    """Whether the file's coding kept every sample; a WebP is written the same way."""
+    compression: int = COMPRESSION.ADOBE_DEFLATE
+    """tifffile.COMPRESSION a TIFF is written with."""
+    alpha_kind: int = EXTRASAMPLE.UNASSALPHA
+    """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or of unstated meaning."""
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    """PNG chunks that say how the numbers become colours, as (kind, body)."""
+
+
+def to_pixels(array: Array) -> NDArray[np.float32]:
+    """Convert samples of any integer or float kind to the numbers the denoiser sees.
+
+    Args:
+        array: Any shape. Integers, signed or not, are divided by their dtype's maximum; floats are kept.
+
+    Returns:
+        float32, same shape; a new array.
+
+    Raises:
+        ImageError: if the samples are neither, such as bool or complex.
+    """
+    if np.issubdtype(array.dtype, np.integer):
+        return np.asarray(np.divide(array, np.float32(np.iinfo(array.dtype).max), dtype=np.float32))
+    if np.issubdtype(array.dtype, np.floating):
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32)
+    raise ImageError(f"{array.dtype} samples are not supported; convert them to integers or floats first")
+
+
+def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
+    """Convert the denoiser's numbers to samples of an integer or float kind: `to_pixels` undone.
+
+    Args:
+        pixels: Float, any shape; nominally in [0, 1], values outside are clipped to what `dtype` holds.
+        dtype: Integers are multiplied by their maximum and rounded to the nearest; floats are kept.
+
+    Returns:
+        Array of `dtype`, same shape.
+
+    Raises:
+        ValueError: if any value is NaN or infinite.
+    """
+    flat, samples = pixels.reshape(-1), np.empty(pixels.size, dtype)
+    parts = [slice(start, start + CONVERTED_AT_ONCE) for start in range(0, flat.size, CONVERTED_AT_ONCE)]
+    if bad := sum(np.count_nonzero(~np.isfinite(flat[part])) for part in parts):
+        raise ValueError(f"{bad} of {pixels.size} values are NaN or infinite, which no picture can show")
+    for part in parts:
+        samples[part] = _samples(flat[part], dtype)
+    return samples.reshape(pixels.shape)
+
+
+def _samples(pixels: Array, dtype: np.dtype[Any]) -> Array:
+    if np.issubdtype(dtype, np.floating):
+        return np.clip(pixels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
+    limits = np.iinfo(dtype)
+    # float32 is exact enough for 16 bits and half the memory; 64 bits lack a float64 equal to their maximum
+    work = np.dtype(np.float32 if limits.bits <= 16 else np.float64)
+    largest = float(limits.max) if limits.bits < 64 else float(np.nextafter(float(limits.max), 0))
+    with np.errstate(over="ignore"):
+        samples = np.asarray(np.multiply(pixels, work.type(limits.max), dtype=work))
+    np.rint(samples, out=samples)
+    return np.clip(samples, limits.min, largest, out=samples).astype(dtype)
+
+
+def picture_of(path: Path, array: Array, **kept: Any) -> Picture:
+    """Split decoded samples, (h, w) or (h, w, 1..4), into colour and alpha."""
+    if array.dtype not in DEPTHS:
+        raise ImageError(f"{path}: {array.dtype} samples are not supported; convert it to uint16 or float32")
+    array = array[..., np.newaxis] if array.ndim == 2 else array
+    alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
+    pixels = to_pixels(array[..., : 1 if array.shape[2] < 3 else 3])
+    if bad := np.count_nonzero(~np.isfinite(pixels).all(axis=2)):
+        raise ImageError(f"{path}: {bad} pixels are NaN or infinite; replace them with numbers first")
+    return Picture(path=path, pixels=pixels, alpha=alpha, dtype=array.dtype, **kept)
+
+
+def damaged(path: Path, reason: object) -> ImageError:
+    """What a file that is not whole is refused with."""
+    cause = f"truncated or damaged, cannot be read ({one_line(reason)})"
+    return ImageError(f"{path}: {cause}; copy it again from its source")
+
+
+def one_line(reason: object) -> str:
+    """A reason in at most 120 characters of one line."""
+    return " ".join(str(reason).split())[:120] or type(reason).__name__
