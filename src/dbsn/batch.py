@@ -4,9 +4,10 @@ Promise: an output file is whole or absent, and no input is ever written over (t
 """
 
 import hashlib
-import io
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,15 +15,13 @@ import numpy as np
 import tifffile
 import torch
 
-from dbsn.checkpoint import write_atomically
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
-from dbsn.images import SUFFIXES, check_fits, find_images, read_image, write_image
+from dbsn.images import SUFFIXES, check_fits, find_images, read_image, read_planes, write_image, writing_planes
 from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD
 from dbsn.ledger import Ledger
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
-from dbsn.picture import Picture
 
 
 @dataclass(frozen=True)
@@ -171,29 +170,32 @@ def denoise_files(
     """
 
     def denoise(number: int, job: Job) -> float | None:
-        picture = read_image(job.source)
-        check_fits(job.output, picture)
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        if denoiser.picks_student(how.method):
-            result = denoiser.denoise(picture.pixels, method="student", tile=how.tile, ensemble=how.ensemble)
-            _write_blend(job.output, result, picture, how.strength)
-            return None
-        extras = STD if job.beside else NO_EXTRAS
-        estimate = denoiser.estimate(picture.pixels, tile=how.tile, ensemble=how.ensemble, extras=extras)
-        if job.beside is not None and estimate.std is not None:
-            _write_float_tiff(job.beside, estimate.std)
-        _write_blend(job.output, estimate.denoised, picture, how.strength)
-        return estimate.noise_level
+        powers = list[float]()
+        with ExitStack() as files:
+            write, write_std = None, None
+            for picture in read_planes(job.source):
+                check_fits(job.output, picture)
+                write = write or files.enter_context(writing_planes(job.output, job.source))
+                if denoiser.picks_student(how.method):
+                    result = denoiser.denoise(picture.pixels, method="student", tile=how.tile, ensemble=how.ensemble)
+                else:
+                    extras = STD if job.beside else NO_EXTRAS
+                    estimate = denoiser.estimate(picture.pixels, tile=how.tile, ensemble=how.ensemble, extras=extras)
+                    result = estimate.denoised
+                    powers.append(estimate.noise_level**2)
+                    if job.beside and estimate.std is not None:
+                        write_std = write_std or files.enter_context(_writing_float_tiff(job.beside))
+                        write_std(estimate.std)
+                if how.strength < 1:
+                    result = picture.pixels + how.strength * (result - picture.pixels)
+                write(result, picture)
+        return float(np.mean(powers)) ** 0.5 if powers else None
 
     for done in _each(jobs, denoise, before=ledger.begin if ledger else None):
         if ledger:
             ledger.end(seconds=done.seconds, noise_std=done.noise_std, made_with=made_with, error=done.error)
         yield done
-
-
-def _write_blend(path: Path, result: np.ndarray, picture: Picture, strength: float) -> None:
-    blend = result if strength == 1 else picture.pixels + strength * (result - picture.pixels)
-    write_image(path, blend, picture)
 
 
 def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[Done]:
@@ -222,7 +224,8 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
         for file, image in ((job.output, noisy), (job.beside, clean)):
             file.parent.mkdir(parents=True, exist_ok=True)
             if float_tiff:
-                _write_float_tiff(file, image)
+                with _writing_float_tiff(file) as write:
+                    write(image)
             else:
                 back = (image - low) / width
                 write_image(file, back, replace(picture, pixels=back))
@@ -249,7 +252,17 @@ def _each(
             yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=level)
 
 
-def _write_float_tiff(path: Path, image: np.ndarray) -> None:
-    content = io.BytesIO()
-    tifffile.imwrite(content, image[..., 0] if image.shape[2] == 1 else image)
-    write_atomically(path, content.getvalue())
+@contextmanager
+def _writing_float_tiff(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a float32 TIFF of one or more pages (h, w, c), whole or not at all."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with tifffile.TiffWriter(partial, bigtiff=True) as writer:
+
+            def write(image: np.ndarray) -> None:
+                writer.write(image[..., 0] if image.shape[2] == 1 else image, metadata=None)
+
+            yield write
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

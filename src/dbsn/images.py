@@ -10,8 +10,9 @@ without a word; JPEG and BMP by Pillow. Four things become their nearest equal k
 TIFF of 1 bit) become 8 bits, and white-is-zero TIFF black-is-zero. EXIF orientation is carried along, not
 applied.
 
-Tested in tests/unit/test_images.py. Not here: tensors, patches, and metadata beyond ICC profile, resolution, EXIF (not in
-TIFF) and the PNG colour chunks. This module must not import torch.
+Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: tensors, patches, and metadata beyond ICC
+profile, resolution, EXIF (not in TIFF), the PNG colour chunks and a stack's description. This module must not import
+torch.
 """
 
 import glob
@@ -22,6 +23,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,7 +33,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import EXTRASAMPLE, RESUNIT
 
 from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
-from dbsn.tiff import read_tiff, write_tiff
+from dbsn.tiff import TIFF_MAGIC, read_stack, read_tiff, stack_size, write_tiff, writing_stack
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 
@@ -70,9 +72,13 @@ def read_image(path: Path) -> Picture:
     except ImageError:
         raise
     except MemoryError as error:
-        raise ImageError(f"{path}: too large for this computer's memory, or damaged; crop it") from error
+        raise _too_large(path) from error
     except Exception as error:  # decoders answer damage with any kind: IndexError, SyntaxError, RuntimeError
         raise damaged(path, error) from error
+
+
+def _too_large(path: Path) -> ImageError:
+    return ImageError(f"{path}: too large for this computer's memory, or damaged; crop it")
 
 
 def write_image(path: Path, pixels: Array, like: Picture) -> None:
@@ -90,22 +96,31 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
         OSError: if the folder is missing, or the file cannot be written.
     """
     check_fits(path, like)
-    if pixels.shape != like.pixels.shape:
-        raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.pixels.shape}")
+    samples = _samples_of(path, pixels, like)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} in; create it first")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        samples = from_pixels(pixels, like.dtype)
-        if like.alpha is not None:
-            samples = np.dstack([samples, like.alpha])
         with temporary.open("xb") as file:
-            _encode(file, path.suffix.lower(), samples[..., 0] if samples.shape[2] == 1 else samples, like)
+            _encode(file, path.suffix.lower(), samples, like)
         temporary.replace(path)
     except ValueError as error:
         raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
+    """Samples, (h, w) or (h, w, 2..4), of the picture's kind, its alpha channel with them."""
+    if pixels.shape != like.pixels.shape:
+        raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.pixels.shape}")
+    try:
+        samples = from_pixels(pixels, like.dtype)
+    except ValueError as error:
+        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
+    if like.alpha is not None:
+        samples = np.dstack([samples, like.alpha])
+    return samples[..., 0] if samples.shape[2] == 1 else samples
 
 
 def megapixels(path: Path) -> float:
@@ -117,6 +132,57 @@ def megapixels(path: Path) -> float:
                 return image.width * image.height / 1e6
     except Exception:  # a file that cannot be read is told of when it is read
         return 0.0
+
+
+def read_planes(path: Path, most: int | None = None) -> Iterator[Picture]:
+    """The pages of a TIFF stack one after the other, or the one picture of any other file.
+
+    Args:
+        path: The file.
+        most: Read so many, evenly chosen, if there are more.
+
+    Raises:
+        ImageError, OSError: as `read_image`.
+    """
+    try:
+        if stack_size(path) == 1:
+            yield read_image(path)
+        else:
+            yield from read_stack(path, most)
+    except (ImageError, OSError, GeneratorExit):
+        raise
+    except MemoryError as error:
+        raise _too_large(path) from error
+    except Exception as error:
+        raise damaged(path, error) from error
+
+
+@contextmanager
+def writing_planes(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
+    """Write the planes of a file like `source`, one after the other; the file appears whole or not at all.
+
+    Args:
+        path: File to write or replace, in a folder that exists.
+        source: What `read_planes` read.
+
+    Yields:
+        A function that writes the next plane: pixels, and the picture they were made from (see `write_image`).
+
+    Raises:
+        ImageError, OSError: as `write_image`; or a stack is to become something else than a TIFF.
+    """
+    if stack_size(source) == 1:
+        yield lambda pixels, like: write_image(path, pixels, like)
+        return
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages; write .tif instead")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        with writing_stack(temporary, source) as write:
+            yield lambda pixels, like: write(_samples_of(path, pixels, like), like)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
@@ -166,7 +232,7 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
         return _read_webp
     if head.startswith((b"\xff\xd8\xff", b"BM")):
         return _read_jpeg_or_bmp
-    if head.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+    if head.startswith(TIFF_MAGIC):
         return read_tiff
     if not head:
         raise ImageError(f"{path}: the file is empty; copy it again from its source")
@@ -261,6 +327,8 @@ def check_fits(path: Path, like: Picture) -> None:
         return
     if like.dtype.kind == "f":
         problem, remedy = f"{like.dtype} samples", ".tif"
+    elif like.dtype == np.int16:
+        problem, remedy = "signed samples", ".tif"
     elif like.dtype == np.uint16 and suffix != ".png":
         problem, remedy = "16 bits a sample", ".png or .tif"
     elif like.alpha is not None and like.alpha_kind != EXTRASAMPLE.UNASSALPHA:

@@ -14,7 +14,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE
 Array = NDArray[Any]
 
 
-DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "float16", "float32", "float64"))
+DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "int16", "float16", "float32", "float64"))
 CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
 
 
@@ -29,11 +29,11 @@ class Picture:
     path: Path
     """The file it was read from."""
     pixels: Array
-    """(h, w, c) float32, c = 1 gray or 3 RGB; integer files in [0, 1], float files as they are; finite."""
+    """(h, w, c) float32, c = 1 gray or 3 RGB; integers in [0, 1] (signed ones from -1), floats as they are; finite."""
     alpha: Array | None
     """(h, w) in the file's own dtype, untouched; None without transparency."""
     dtype: np.dtype[Any]
-    """Of the file's samples: uint8, uint16, float16, float32 or float64."""
+    """Of the file's samples: uint8, uint16, int16, float16, float32 or float64."""
     exif: bytes = b""
     """EXIF block as it stands in a TIFF header, without the JPEG prefix; empty if there is none."""
     icc: bytes = b""

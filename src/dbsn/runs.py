@@ -18,7 +18,7 @@ from PIL import Image as PillowImage
 from dbsn import __version__
 from dbsn.checkpoint import MODEL, load_model, load_tensors, write_atomically
 from dbsn.config import DistillConfig, ModelConfig, TrainConfig, Training, student_network
-from dbsn.images import find_images, read_image
+from dbsn.images import find_images, read_planes
 from dbsn.infer import apply_student, predict
 from dbsn.pairs import RESULTS
 from dbsn.picture import ImageError, from_pixels, to_pixels
@@ -30,6 +30,8 @@ METRICS = "metrics.csv"
 PREVIEW = "preview.png"
 RESUMABLE = frozenset({"minutes", "steps", "learning_rate", "precision"})
 """Settings that may change when a run is resumed."""
+MOST_PLANES = 256  # of a stack, to learn from
+
 _Settings = TypeVar("_Settings", bound=Training)
 _PREVIEW_SIDE = 320
 _ROW_SECONDS = 10.0
@@ -78,26 +80,26 @@ class RunConfig:
 
 
 def load_folder(inputs: Sequence[Path], *, mixed: bool = False) -> tuple[list[Path], list[np.ndarray], list[str]]:
-    """Read every image below `inputs`.
+    """Read every image below `inputs`; of a stack up to 256 pages, evenly chosen.
 
     Returns:
-        The files read; their pixels (h, w, c) in the file's own kind; a line for each file that could not be read.
+        The files read; their images' pixels (h, w, c) in the file's own kind; a line for each file that cannot be read.
 
     Raises:
         ValueError: No file can be read, or gray and colour are mixed and may not be.
     """
-    files, images, failures = [], [], []
+    files, images, failures, by_channels = [], list[np.ndarray](), [], dict[int, Path]()
     for path in find_images(inputs):
         try:
-            picture = read_image(path)
+            planes = [from_pixels(plane.pixels, plane.dtype) for plane in read_planes(path, MOST_PLANES)]
         except ImageError as error:
             failures.append(str(error))
             continue
         files.append(path)
-        images.append(from_pixels(picture.pixels, picture.dtype))
+        images += planes
+        by_channels[planes[0].shape[2]] = path
     if not images:
         raise ValueError("no image could be read: " + "; ".join(failures))
-    by_channels = {image.shape[2]: file for file, image in zip(files, images, strict=True)}
     if len(by_channels) > 1 and not mixed:
         raise ValueError(f"gray and colour images are mixed ({by_channels[1]}, {by_channels[3]}); train on one kind")
     return files, images, failures

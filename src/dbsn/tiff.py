@@ -1,4 +1,4 @@
-"""TIFF files to pictures and back, by tifffile.
+"""TIFF files, of one page or a stack of them, to pictures and back, by tifffile.
 
 Tested in tests/unit/test_images.py. Not here: other formats. This module must not import torch.
 """
@@ -7,11 +7,11 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -23,31 +23,157 @@ TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLAC
 TIFF_COMPRESSIONS: dict[int, int] = {
     kind: kind for kind in (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.PACKBITS)
 }
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+LARGEST_TIFF = 4_000_000_000  # bytes of samples, beyond which 32-bit offsets may not do
+DESCRIPTION, IMAGEJ_COUNTS = 270, 50838
+KEPT_TAGS = frozenset(
+    {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
+)  # none of them numbers
 
 
 def read_tiff(path: Path) -> Picture:
+    """Read a TIFF of one page; arguments and errors as of `dbsn.images.read_image`."""
+    with _opened(path) as (tif, series):
+        planes = _planes(path, series)
+        if planes != 1:
+            stack = f"a stack of {planes} pages, each {series[0].keyframe.axes}"
+            raise ImageError(f"{path}: {stack}; for this, split it into single pages")
+        return next(_pictures(path, tif, series, range(1)))
+
+
+def stack_size(path: Path) -> int:
+    """Number of pages of a TIFF, previews aside; 1 for other files."""
+    with path.open("rb") as file:
+        if not file.read(4).startswith(TIFF_MAGIC):
+            return 1
+    with _opened(path) as (_, series):
+        return _planes(path, series)
+
+
+def read_stack(path: Path, most: int | None = None) -> Iterator[Picture]:
+    """The pages of a TIFF, one after the other; one at a time is in memory.
+
+    Args:
+        path: The file.
+        most: Read so many, evenly chosen, if there are more.
+
+    Raises:
+        ImageError: It is damaged, or its pages are not pictures of one kind.
+    """
+    with _opened(path) as (tif, series):
+        planes = _planes(path, series)
+        count = min(planes, most or planes)
+        yield from _pictures(path, tif, series, [number * planes // count for number in range(count)])
+
+
+@contextmanager
+def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
+    """Write a stack like `source`, page by page, with its description: axes, pixel sizes, names and acquisition.
+
+    Args:
+        path: What to write; an error leaves what is written so far to the caller.
+        source: The TIFF it is made from.
+
+    Yields:
+        A function that writes the next page: its samples, and the page it is made from.
+    """
+    with _opened(source) as (tif, series):
+        kept = [_raw_tags(tif, tif.pages.first)]
+        raw = sum(one.size * one.dtype.itemsize for one in series)
+        with tifffile.TiffWriter(path, bigtiff=tif.is_bigtiff or raw > LARGEST_TIFF, byteorder=tif.byteorder) as writer:
+
+            def write(samples: Array, like: Picture) -> None:
+                first = kept.pop() if kept else {}
+                description = first.pop(DESCRIPTION, (0, 0, None))[2]
+                extra = [(code, *tag, True) for code, tag in first.items()]
+                _write_page(writer, samples, like, description=description, extratags=extra)
+
+            yield write
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPageSeries]]]:
+    """A TIFF and what is in it besides previews."""
     with _complaints() as complaints, tifffile.TiffFile(path, is_ome=False) as tif:
         series = [one for one in tif.series if not one.keyframe.is_reduced]  # a preview is no page
-        planes = sum(one.size // one.keyframe.size for one in series)
         if complaints:
             raise damaged(path, complaints[0].getMessage())
-        page = series[0].keyframe if series else tif.pages.first
-        if planes != 1 or page.axes not in ("YX", "YXS", "SYX"):
-            stack = f"a stack of {planes} pages, each {page.axes}"
-            raise ImageError(f"{path}: {stack}; stacks come in a later version, split it into single pages")
+        if not series:
+            raise damaged(path, "it holds no picture")
+        yield tif, series
+        if complaints:
+            raise damaged(path, complaints[0].getMessage())
+
+
+def _planes(path: Path, series: list[tifffile.TiffPageSeries]) -> int:
+    """How many pages; ImageError if they are not pictures of one kind."""
+    first, planes = series[0].keyframe, sum(one.size // one.keyframe.size for one in series)
+    if first.axes not in ("YX", "YXS", "SYX"):
+        raise ImageError(f"{path}: {planes} pages, each {first.axes}; convert it to pages of gray or RGB first")
+    kinds = {(one.keyframe.shape, one.keyframe.dtype, one.keyframe.photometric) for one in series}
+    if len(kinds) > 1:
+        raise ImageError(f"{path}: a stack of {planes} pages of different kinds; split it into single pages")
+    return planes
+
+
+def _pictures(
+    path: Path, tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries], which: Iterable[int]
+) -> Iterator[Picture]:
+    """The pages with these numbers, ascending."""
+    wanted, start = set(which), 0
+    for one in series:
+        page, planes = one.keyframe, one.size // one.keyframe.size
         alpha_kind = _check_kind(path, page)
-        _check_whole(path, page, tif.filehandle.size)
-        array = page.asarray()
         icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
         stated = "XResolution" in page.tags and min(page.resolution) > 0
-        resolution = (*page.resolution, page.resolutionunit) if stated else None
+        kept = {
+            "icc": icc,
+            "resolution": (*page.resolution, page.resolutionunit) if stated else None,
+            "compression": TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE),
+            "alpha_kind": alpha_kind,
+        }
+        for number in range(planes):
+            if start + number in wanted:
+                array = _page(path, tif, one, number)
+                name = path if planes == len(series) == 1 else path.with_name(f"{path.name}, page {start + number + 1}")
+                yield picture_of(name, _as_usual(array, page), **kept)
+        start += planes
+
+
+def _page(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, number: int) -> Array:
+    """The samples of a page; ImageJ writes many behind one header."""
+    keyframe, size = series.keyframe, tif.filehandle.size
+    if series.dataoffset is not None and series.size > keyframe.size:
+        offset, length = series.dataoffset + number * keyframe.nbytes, keyframe.nbytes
+        if offset + length > size:
+            raise damaged(path, f"ends before page {number + 1}")
+        tif.filehandle.seek(offset)
+        dtype = np.dtype(keyframe.dtype).newbyteorder(tif.byteorder)
+        return np.frombuffer(tif.filehandle.read(length), dtype).reshape(keyframe.shape).astype(dtype.newbyteorder("="))
+    page = series.pages[number]
+    if page is None:
+        raise damaged(path, f"page {number + 1} is missing")
+    _check_whole(path, page, size)
+    return np.asarray(page.asarray())
+
+
+def _as_usual(array: Array, page: tifffile.TiffPage) -> Array:
+    """Samples with the channels last, at least 8 bits, and black at zero."""
     array = np.moveaxis(array, 0, 2) if page.axes == "SYX" else array
     array = array * np.uint8(255) if array.dtype == bool else array
-    if page.photometric == PHOTOMETRIC.MINISWHITE:
-        array = np.iinfo(array.dtype).max - array
-    compression = TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE)
-    kept = {"icc": icc, "resolution": resolution, "compression": compression}
-    return picture_of(path, array, alpha_kind=alpha_kind, **kept)
+    return np.iinfo(array.dtype).max - array if page.photometric == PHOTOMETRIC.MINISWHITE else array
+
+
+def _raw_tags(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[int, tuple[int, int, object]]:
+    """Type, count and value of the tags that say what a picture is of, byte for byte as they stand."""
+    found: dict[int, tuple[int, int, object]] = {}
+    for tag in page.tags:
+        if tag.code == IMAGEJ_COUNTS:
+            found[tag.code] = (tag.dtype, tag.count, tag.value)
+        elif tag.code in KEPT_TAGS:
+            tif.filehandle.seek(tag.valueoffset)
+            found[tag.code] = (tag.dtype, tag.count, tif.filehandle.read(tag.valuebytecount))
+    return found
 
 
 def _check_kind(path: Path, page: tifffile.TiffPage) -> int:
@@ -71,7 +197,7 @@ def _check_kind(path: Path, page: tifffile.TiffPage) -> int:
     return alpha_kind if extra else EXTRASAMPLE.UNASSALPHA
 
 
-def _check_whole(path: Path, page: tifffile.TiffPage, size: int) -> None:
+def _check_whole(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
     """Refuse lost strips or tiles: tifffile makes up zeros for them, and LZW cut short passes unseen."""
     segments = zip(page.dataoffsets, page.databytecounts, strict=True)
     whole = sum(offset > 0 and 0 < count <= size - offset for offset, count in segments)
@@ -94,18 +220,25 @@ def _complaints() -> Iterator[list[logging.LogRecord]]:
 
 
 def write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write samples, (h, w) or (h, w, 2..4), as the one page of a TIFF like the one the picture came from."""
+    with tifffile.TiffWriter(file) as writer:
+        _write_page(writer, samples, like)
+
+
+def _write_page(writer: tifffile.TiffWriter, samples: Array, like: Picture, **more: Any) -> None:
     packed = like.compression not in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
-    tifffile.imwrite(
-        file,
+    writer.write(
         samples,
         photometric="rgb" if like.pixels.shape[2] == 3 else "minisblack",
         planarconfig="contig" if samples.ndim == 3 else None,
         extrasamples=None if like.alpha is None else [like.alpha_kind],
         compression=like.compression,
-        predictor=packed and samples.dtype.kind == "u",  # few programs read the predictor for floats
+        predictor=packed and samples.dtype.kind in "iu",  # few programs read the predictor for floats
         resolution=like.resolution[:2] if like.resolution else None,
         resolutionunit=like.resolution[2] if like.resolution else None,
         iccprofile=like.icc or None,
         metadata=None,
         software=False,
+        contiguous=False,
+        **more,
     )

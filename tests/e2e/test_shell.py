@@ -104,6 +104,23 @@ def test_strength_is_how_much_of_the_noise_is_taken_out(folder: Path, tmp_path: 
     assert "--strength 1.5: expected" in dbsn_command(*arguments, tmp_path / "x.png", "--strength", "1.5").stderr
 
 
+def test_a_stack_is_learned_from_and_denoised_page_by_page(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    noisy = np.asarray(Image.open(folder / "noisy" / "one.png"))
+    pages = np.stack([noisy[:100], noisy[100:]])
+    tifffile.imwrite(tmp_path / "s.tif", pages, imagej=True, metadata={"axes": "TYX"})
+    small = ("--network", "grid-tiny", "--steps", "1", "--patch", "16")
+    trained = dbsn_command("train", tmp_path / "s.tif", "-o", tmp_path / "run", *small)
+    assert "2 gray images" in trained.stdout, trained.stderr
+    assert dbsn_command("train", "-o", tmp_path / "run", "--resume", "--steps", "2").returncode == 0
+    model = folder / "model.safetensors"
+    done = dbsn_command("denoise", tmp_path / "s.tif", "-m", model, "-o", tmp_path / "out", "--save-std")
+    assert done.returncode == 0, done.stderr
+    denoised = tifffile.imread(tmp_path / "out" / "s.tif")
+    denoiser = Denoiser.load(model, device="cpu")
+    assert np.array_equal(denoised, np.stack([denoiser.denoise(page) for page in pages]))
+    assert tifffile.imread(tmp_path / "out" / "s_std.tif").shape == pages.shape
+
+
 def test_one_damaged_file_is_named_and_the_rest_is_finished(
     folder: Path, tmp_path: Path, dbsn_command: Command
 ) -> None:

@@ -162,7 +162,7 @@ LOSSLESS = [
     (suffix, dtype, channels)
     for suffix, dtypes, choices in [
         (".png", ["uint8", "uint16"], [1, 2, 3, 4]),
-        (".tif", ["uint8", "uint16", "float16", "float32", "float64"], [1, 2, 3, 4]),
+        (".tif", ["uint8", "uint16", "int16", "float16", "float32", "float64"], [1, 2, 3, 4]),
         (".webp", ["uint8"], [3, 4]),
         (".bmp", ["uint8"], [1, 3]),
     ]
@@ -520,10 +520,10 @@ UNREADABLE = [
     (apng, "an animated PNG; save the frame"),
     (animated_webp, "an animated WebP; save the frame"),
     (cmyk_jpeg, "CMYK colours are not supported; convert it to RGB"),
-    (lambda: tiff(np.ones((3, 8, 9), np.uint8)), "a stack of 3 pages, each YX; stacks"),
-    (truncated_stack, "a stack of 5 pages, each YX; stacks"),
-    (lambda: tiff(np.ones((2, 16, 16), np.uint8), volumetric=True, tile=(2, 16, 16)), "each ZYX; stacks"),
-    (lambda: tiff(np.ones((3, 4), np.int16)), "int16 samples are not supported; convert it to uint16 or float32"),
+    (lambda: tiff(np.ones((3, 8, 9), np.uint8)), "a stack of 3 pages, each YX; for this, split it"),
+    (truncated_stack, "a stack of 5 pages, each YX; for this, split it"),
+    (lambda: tiff(np.ones((2, 16, 16), np.uint8), volumetric=True, tile=(2, 16, 16)), "each ZYX; convert it"),
+    (lambda: tiff(np.ones((3, 4), np.int32)), "int32 samples are not supported; convert it to uint16 or float32"),
     (lambda: tiff(np.ones((3, 4), np.uint32)), "uint32 samples are not supported; convert it to uint16 or float32"),
     (lambda: tiff(np.ones((3, 4), np.complex64)), "complex64 samples are not supported; convert it"),
     (with_bad_pixels, "3 pixels are NaN or infinite; replace them"),
