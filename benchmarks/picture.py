@@ -1,12 +1,15 @@
 """Noisy, blind mean, denoised, noise level and truth side by side, a row for each image, with PSNR.
 
+A model with a student shows its result, too; --nl-means adds scikit-image's (benchmarks/classical.py).
 Usage: python benchmarks/picture.py -m MODEL --noisy DIR --clean DIR -o PICTURE [--names A B ...] [--protocol affine]
+       [--nl-means]
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
+from classical import denoised
 from PIL import Image, ImageDraw
 
 from dbsn.denoiser import Denoiser
@@ -25,6 +28,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--names", nargs="*", help="stems of the images; by default four, evenly spaced")
     parser.add_argument("--protocol", default="float")
+    parser.add_argument("--nl-means", action="store_true")
     arguments = parser.parse_args()
     denoiser = Denoiser.load(arguments.model)
     noisy_files = {path.stem: path for path in find_images([arguments.noisy])}
@@ -36,17 +40,22 @@ def main() -> None:
         estimate = denoiser.estimate(noisy, extras=("mean", "noise_std"))
         assert estimate.mean is not None
         assert estimate.noise_std is not None
-        shown = [prepare(image, clean, arguments.protocol) for image in (noisy, estimate.mean, estimate.denoised)]
+        results = {"noisy": noisy}
+        if arguments.nl_means:
+            results["non-local means"] = denoised("nl_means", noisy)
+        results |= {"mean": estimate.mean, "posterior": estimate.denoised}
+        if denoiser.student:
+            results["student"] = denoiser.denoise(noisy, method="student")
+        shown = {name: prepare(image, clean, arguments.protocol) for name, image in results.items()}
         level = estimate.noise_std / estimate.noise_std.max()
         window = tuple(slice((side - SIDE) // 2, (side + SIDE) // 2) if side > SIDE else slice(None)
                        for side in clean.shape[:2])  # fmt: skip
-        rows.append(np.concatenate([panel[window] for panel in (*shown, level, clean)], 1))
-        captions = ("noisy", "mean", "denoised")
-        labels.append([f"{name} {psnr(image, clean):.2f}" for name, image in zip(captions, shown, strict=True)])
+        rows.append(np.concatenate([panel[window] for panel in (*shown.values(), level, clean)], 1))
+        labels.append([f"{name} {psnr(image, clean):.2f}" for name, image in shown.items()])
         labels[-1] += [f"noise, white = {255 * estimate.noise_std.max():.0f}", "truth"]
     picture = Image.fromarray(from_pixels(np.concatenate(rows), np.dtype(np.uint8)).squeeze()).convert("RGB")
     draw = ImageDraw.Draw(picture)
-    width, height = rows[0].shape[1] // 5, rows[0].shape[0]
+    width, height = rows[0].shape[1] // len(labels[0]), rows[0].shape[0]
     for row, captions_of_row in enumerate(labels):
         for column, text in enumerate(captions_of_row):
             at = (column * width + 4, row * height + 3)
