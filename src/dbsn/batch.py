@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import tifffile
@@ -22,6 +23,9 @@ from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD
 from dbsn.ledger import Ledger
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
+from dbsn.picture import converted
+
+DType = Literal["input", "uint8", "uint16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,8 @@ class How:
     """Average over the eight orientations."""
     strength: float = 1.0
     """How much of what is taken for noise is taken out: 0 nothing, 1 all."""
+    dtype: DType = "input"
+    """Kind of the samples that are written; float32 are the file's own numbers, not rounded."""
     tile: int = DEFAULT_TILE
     """Side of a tile; the results do not depend on it."""
 
@@ -153,7 +159,8 @@ class How:
         method = "student" if denoiser.picks_student(self.method) else "posterior"
         digest = hashlib.sha256(model.read_bytes()).hexdigest()[:12]
         often = " ensemble" if self.ensemble else ""
-        return f"{method} of model {digest} strength {self.strength:g}{often}"
+        kind = "" if self.dtype == "input" else f" as {self.dtype}"
+        return f"{method} of model {digest} strength {self.strength:g}{often}{kind}"
 
 
 def denoise_files(
@@ -175,7 +182,8 @@ def denoise_files(
         with ExitStack() as files:
             write, write_std = None, None
             for picture in read_planes(job.source):
-                check_fits(job.output, picture)
+                dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
+                check_fits(job.output, replace(picture, dtype=dtype))
                 write = write or files.enter_context(writing_planes(job.output, job.source))
                 if denoiser.picks_student(how.method):
                     result = denoiser.denoise(picture.pixels, method="student", tile=how.tile, ensemble=how.ensemble)
@@ -189,7 +197,7 @@ def denoise_files(
                         write_std(estimate.std)
                 if how.strength < 1:
                     result = picture.pixels + how.strength * (result - picture.pixels)
-                write(result, picture)
+                write(*converted(result, picture, dtype))
         return float(np.mean(powers)) ** 0.5 if powers else None
 
     for done in _each(jobs, denoise, before=ledger.begin if ledger else None):

@@ -177,6 +177,8 @@ class Denoise:
     """Also write each pixel's posterior standard deviation, as NAME_std.tif (float32, in intensities)."""
     strength: float = 1.0
     """How much of the noise to take out: 0 none, 1 all."""
+    dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
+    """Kind of the samples that are written: the input's or another; float32 are its own numbers, not rounded (TIFF)."""
     overwrite: bool = False
     """Replace results that exist. Without it, files whose results `denoise.csv` in the output folder knows are skipped,
     so that what was interrupted goes on."""
@@ -190,7 +192,7 @@ class Denoise:
         from dbsn.screen import show_files
 
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
-        how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, tile=self.tile)
+        how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
         denoiser = _load(self.model, self.device)
         if denoiser.picks_student(self.method) and self.save_std:
             raise ValueError("--save-std: the student does not know its uncertainty; add --method posterior")

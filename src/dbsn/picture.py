@@ -3,7 +3,7 @@
 Tested in tests/unit/test_images.py. Not here: files and their formats. This module must not import torch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,26 @@ def _samples(pixels: Array, dtype: np.dtype[Any]) -> Array:
         samples = np.asarray(np.multiply(pixels, work.type(limits.max), dtype=work))
     np.rint(samples, out=samples)
     return np.clip(samples, limits.min, largest, out=samples).astype(dtype)
+
+
+def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array, Picture]:
+    """Pixels made from a picture, and the picture, such that writing them gives samples of another kind.
+
+    Integers become integers of the same share of the range, and floats in the file's own numbers, only not rounded.
+
+    Raises:
+        ImageError: Floats beyond 0 to 1 are to become integers.
+    """
+    if dtype == like.dtype:
+        return pixels, like
+    alpha = None if like.alpha is None else from_pixels(to_pixels(like.alpha), dtype)
+    unit = 1.0
+    if like.dtype.kind == "f" and dtype.kind != "f" and (like.pixels.min() < 0 or like.pixels.max() > 1):
+        raise ImageError(f"{like.path}: its values reach beyond 0 to 1 and do not fit {dtype}; keep its kind")
+    if like.dtype.kind != "f" and dtype.kind == "f":
+        unit = float(np.iinfo(like.dtype).max)
+        alpha = None if like.alpha is None else like.alpha.astype(dtype)
+    return unit * pixels, replace(like, dtype=dtype, alpha=alpha)
 
 
 def picture_of(path: Path, array: Array, **kept: Any) -> Picture:

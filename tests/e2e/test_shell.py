@@ -104,6 +104,25 @@ def test_strength_is_how_much_of_the_noise_is_taken_out(folder: Path, tmp_path: 
     assert "--strength 1.5: expected" in dbsn_command(*arguments, tmp_path / "x.png", "--strength", "1.5").stderr
 
 
+def test_results_can_be_of_another_kind(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    noisy = np.asarray(Image.open(folder / "noisy" / "one.png"))
+    tifffile.imwrite(tmp_path / "a.tif", noisy)
+    kinds = {}
+    for dtype in ("input", "uint16", "float32"):
+        out = tmp_path / f"{dtype}.tif"
+        asked = ("denoise", tmp_path / "a.tif", "-m", folder / "model.safetensors", "-o", out, "--dtype", dtype)
+        assert dbsn_command(*asked).returncode == 0
+        kinds[dtype] = tifffile.imread(out)
+    assert [kind.dtype.name for kind in kinds.values()] == ["uint8", "uint16", "float32"]
+    assert np.array_equal(np.rint(kinds["float32"]).clip(0, 255), kinds["input"])
+    assert np.abs(kinds["uint16"] / 257 - kinds["float32"].clip(0, 255)).max() < 0.003
+    tifffile.imwrite(tmp_path / "counts.tif", 1000 * noisy.astype(np.float32))
+    asked = ("denoise", tmp_path / "counts.tif", "-m", folder / "model.safetensors", "-o", tmp_path / "x.tif")
+    refused = dbsn_command(*asked, "--dtype", "uint8")
+    assert refused.returncode == 1
+    assert "reach beyond 0 to 1 and do not fit uint8" in refused.stderr
+
+
 def test_a_stack_is_learned_from_and_denoised_page_by_page(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
     noisy = np.asarray(Image.open(folder / "noisy" / "one.png"))
     pages = np.stack([noisy[:100], noisy[100:]])
