@@ -20,7 +20,7 @@ from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, read_planes, write_image, writing_planes
 from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD
-from dbsn.ledger import Ledger
+from dbsn.ledger import Ledger, Made
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
 from dbsn.picture import converted
@@ -68,8 +68,10 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
         FileExistsError: A result would replace an input.
         ValueError: Two inputs would have the same output, or several inputs are to go into one file.
     """
-    sources = find_images(inputs)
-    to_file = goes_to_file(output)
+    to_file, place = goes_to_file(output), output.resolve()
+    around = [folder for folder in inputs if folder.is_dir() and place != folder.resolve() in place.parents]
+    earlier = place if around and not to_file else None  # results of an earlier run are no input
+    sources = [path for path in find_images(inputs) if earlier is None or not path.resolve().is_relative_to(earlier)]
     if to_file and len(sources) > 1:
         raise ValueError(f"--output {output}: one file cannot take {len(sources)} images; name a folder")
     folders = [path for path in inputs if path.is_dir()]
@@ -91,27 +93,27 @@ def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> lis
     return _safe(jobs)
 
 
-def left(jobs: Sequence[Job], ledger: Ledger | None, made_with: str = "") -> list[Job]:
+def left(jobs: Sequence[Job], ledger: Ledger | None, settings: str = "") -> list[Job]:
     """The jobs whose results are not there yet.
 
     Args:
         jobs: Everything that is wanted.
         ledger: What is known of results that exist; without it there must be none.
-        made_with: The settings.
+        settings: What they would be made with.
 
     Raises:
-        FileExistsError: A result exists that was not made by this ledger's work, or with other settings.
+        FileExistsError: A result exists that was made in another way, from another file, or not by this ledger's work.
     """
-    found = [job for job in jobs if any(target.exists() for target in job.targets)]
+    found = [target for job in jobs for target in job.targets if target.exists()]
     if found and ledger is None:
-        first = next(target for target in found[0].targets if target.exists())
-        raise FileExistsError(f"{first} exists already ({len(found)} in all); --overwrite replaces")
-    made = {
-        job.output
-        for job in found
-        if ledger and ledger.is_made(job.output, made_with) and all(target.exists() for target in job.targets)
-    }
-    return [job for job in jobs if job.output not in made]
+        raise FileExistsError(f"{found[0]} exists already ({len(found)} in all); --overwrite replaces")
+
+    def is_missing(job: Job) -> bool:
+        there = [target for target in job.targets if target.exists()]
+        made = [ledger.is_made(target, Made(settings, job.source)) for target in there] if ledger else []
+        return len(there) < len(job.targets) or not all(made)
+
+    return [job for job in jobs if is_missing(job)]
 
 
 def _safe(jobs: list[Job]) -> list[Job]:
@@ -154,7 +156,7 @@ class How:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"--strength {self.strength}: expected a number from 0 (nothing) to 1 (all of the noise)")
 
-    def made_with(self, denoiser: Denoiser, model: Path) -> str:
+    def settings(self, denoiser: Denoiser, model: Path) -> str:
         """Everything that a result depends on, in words."""
         method = "student" if denoiser.picks_student(self.method) else "posterior"
         digest = hashlib.sha256(model.read_bytes()).hexdigest()[:12]
@@ -164,7 +166,7 @@ class How:
 
 
 def denoise_files(
-    denoiser: Denoiser, jobs: Sequence[Job], how: How, ledger: Ledger | None = None, made_with: str = ""
+    denoiser: Denoiser, jobs: Sequence[Job], how: How, ledger: Ledger | None = None, settings: str = ""
 ) -> Iterator[Done]:
     """Denoise each file into its output; yields one `Done` per job, failures included.
 
@@ -173,7 +175,7 @@ def denoise_files(
         jobs: What goes where.
         how: Settings.
         ledger: Where to note what became of each.
-        made_with: What to note of the settings.
+        settings: What to note of how they were made.
     """
 
     def denoise(number: int, job: Job) -> float | None:
@@ -200,9 +202,19 @@ def denoise_files(
                 write(*converted(result, picture, dtype))
         return float(np.mean(powers)) ** 0.5 if powers else None
 
-    for done in _each(jobs, denoise, before=ledger.begin if ledger else None):
-        if ledger:
-            ledger.end(seconds=done.seconds, noise_std=done.noise_std, made_with=made_with, error=done.error)
+    if ledger is None:
+        yield from _each(jobs, denoise)
+        return
+
+    def noted(number: int, job: Job) -> float | None:
+        for target in job.targets:
+            ledger.begin(target)
+        return denoise(number, job)
+
+    for job, done in zip(jobs, _each(jobs, noted), strict=True):
+        for target in job.targets:
+            made = Made(settings, job.source)
+            ledger.end(target, made, seconds=done.seconds, noise_std=done.noise_std, error=done.error)
         yield done
 
 
@@ -242,13 +254,9 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
     return _each(jobs, synthesize)
 
 
-def _each(
-    jobs: Sequence[Job], work: Callable[[int, Job], float | None], before: Callable[[Path], None] | None = None
-) -> Iterator[Done]:
-    """Do each job; one that fails is told by a line that names its file. `before` is told the output first."""
+def _each(jobs: Sequence[Job], work: Callable[[int, Job], float | None]) -> Iterator[Done]:
+    """Do each job; one that fails is told by a line that names its file."""
     for number, job in enumerate(jobs):
-        if before:
-            before(job.output)
         began = time.perf_counter()
         try:
             level = work(number, job)

@@ -197,11 +197,11 @@ class Denoise:
         if denoiser.picks_student(self.method) and self.save_std:
             raise ValueError("--save-std: the student does not know its uncertainty; add --method posterior")
         ledger = None if goes_to_file(self.output) else Ledger(self.output)
-        made_with = how.made_with(denoiser, self.model)
-        missing = jobs if self.overwrite else left(jobs, ledger, made_with)
+        settings = how.settings(denoiser, self.model)
+        missing = jobs if self.overwrite else left(jobs, ledger, settings)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} results are there already; --overwrite makes them again")
-        return show_files(denoise_files(denoiser, missing, how, ledger, made_with), [job.source for job in missing])
+        return show_files(denoise_files(denoiser, missing, how, ledger, settings), [job.source for job in missing])
 
 
 @dataclass(frozen=True, kw_only=True)

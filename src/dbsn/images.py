@@ -33,7 +33,7 @@ from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import EXTRASAMPLE, RESUNIT
 
 from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
-from dbsn.tiff import TIFF_MAGIC, read_stack, read_tiff, stack_size, write_tiff, writing_stack
+from dbsn.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, write_tiff, writing_stack
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 
@@ -171,11 +171,11 @@ def writing_planes(path: Path, source: Path) -> Iterator[Callable[[Array, Pictur
     Raises:
         ImageError, OSError: as `write_image`; or a stack is to become something else than a TIFF.
     """
-    if stack_size(source) == 1:
+    if path.suffix.lower() not in (".tif", ".tiff") or not is_tiff(source):
+        if stack_size(source) > 1:
+            raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages; write .tif instead")
         yield lambda pixels, like: write_image(path, pixels, like)
         return
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages; write .tif instead")
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with writing_stack(temporary, source) as write:

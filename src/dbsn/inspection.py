@@ -1,30 +1,28 @@
 """Does this method suit my noise? What noisy images alone say of their noise, without a network.
 
-Noise is looked at in the flat blocks of each image, a plane taken out of each. Blocks are chosen by their coarse
-structure, so that what is measured in them, mostly fine, is hardly biased by the choice. Tested in
-tests/unit/test_inspection.py. Not here: files, pictures, networks.
+Noise is looked at in the flat blocks of each image, a plane taken out of each. Blocks are chosen by their power, and
+what the choice does to a level is undone. Tested in tests/unit/test_inspection.py. Not here: files, networks.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 from scipy.special import gammainc
 
+from dbsn.config import NoiseFamily
 from dbsn.noisemodel import Recording
 from dbsn.picture import to_pixels
 
-Family = Literal["awgn", "hg", "mg", "any"]
 Array = NDArray[np.floating]
 
 LAGS = 6
-_BLOCK, _COARSE = 8, 2
+_BLOCK = 8
 _BINS, _LEAST_BLOCKS = 8, 4
-_LEAST, _TEXTURE, _FLAT = 0.02, 1.35, 0.5
+_LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks of up to 1.2 times the power of the lowest 2 % are taken for noise alone
 _MOST_BLOCKS = 60_000  # of one image
 _CORRELATED, _CHANNELS_CORRELATED, _LEVEL_DEPENDS = 0.15, 0.08, 1.25
 _COMPRESSED, _VANISHES = 0.1, 0.6  # the latter of 255
@@ -39,7 +37,7 @@ class ImageInspection:
     channel_correlation: Array
     """Of the noise between channels: (c, c)."""
     autocorrelation: Array
-    """Of the noise, at distances of 0 to 5 pixels down and across, both diagonals averaged: (6, 6); [0, 0] is 1."""
+    """Of the noise, at distances of 0 to 5 pixels down and -5 to 5 across: (6, 11); [0, 5], of no distance, is 1."""
     jpeg: float
     """How much more often fine frequencies vanish in the 8 x 8 blocks of JPEG than in shifted ones: 0 to 1."""
 
@@ -87,14 +85,16 @@ class Inspection:
     @property
     def neighbours(self) -> float:
         """Correlation of a pixel's noise with that of the pixel beside or below it, whichever is larger."""
-        return float(max(self.autocorrelation[0, 1], self.autocorrelation[1, 0], key=abs))
+        return float(max(self.autocorrelation[0, LAGS], self.autocorrelation[1, LAGS - 1], key=abs))
 
     @property
     def reach(self) -> int:
-        """Over how many pixels noise is correlated; 1 if every pixel is independent."""
-        along = np.maximum(abs(self.autocorrelation[0]), abs(self.autocorrelation[:, 0]))
-        apart = np.flatnonzero(along < _CORRELATED)
-        return int(apart[0]) if len(apart) else LAGS
+        """Over how many pixels noise is correlated, in any direction; 1 if every pixel is independent."""
+        found, size = self.autocorrelation, range(2 * LAGS - 1)
+        distance = np.array([[max(down, abs(across - (LAGS - 1))) for across in size] for down in range(LAGS)])
+        # beyond a neighbour negative values are the mark of the plane that was taken out of wide correlation
+        shared = (found > _CORRELATED) | ((found < -_CORRELATED) & (distance == 1))
+        return int(distance[shared].max()) + 1
 
     @property
     def is_compressed(self) -> bool:
@@ -107,7 +107,7 @@ class Inspection:
         return self.reach == 1 and not self.is_compressed
 
     @property
-    def family(self) -> Family:
+    def family(self) -> NoiseFamily:
         """The narrowest form of noise that holds most images' (`ModelConfig.noise`)."""
         depends = float(np.median([each.dependence for each in self.images])) > _LEVEL_DEPENDS
         # a quarter has less: left-over texture is shared between channels, too, but not in every image
@@ -133,7 +133,7 @@ class Inspection:
         )
 
 
-_FORMS: dict[Family, str] = {
+_FORMS: dict[NoiseFamily, str] = {
     "awgn": "the same at every intensity",
     "hg": "different from intensity to intensity",
     "mg": "the same at every intensity, shared between channels",
@@ -156,22 +156,23 @@ def inspect_noise(images: Sequence[NDArray[np.generic]]) -> Inspection:
 
 def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInspection | None:
     """Look at one image (h, w, c); None if it is too small or nearly everything is cut off."""
+    if min(image.shape[:2]) < 2 * _BLOCK:
+        return None
     pixels = to_pixels(image)
     blocks = _blocks(pixels)
     ends = np.array([end for end in (recording.black, recording.white) if end is not None], np.float32)
     cut = np.isin(blocks, ends).mean((1, 2, 3)) > 0.01
     residual = _without_plane(blocks)
     power = (residual**2).mean((1, 2, 3))
-    usable = np.flatnonzero(~cut & (power > 0))
+    varied = (blocks.max((1, 2)) > blocks.min((1, 2))).any(-1)  # a mask or a margin has no noise
+    usable = np.flatnonzero(~cut & varied)
     if len(usable) < _LEAST_BLOCKS * _BINS:
         return None
-    halves = residual.reshape(-1, _COARSE, _BLOCK // _COARSE, _COARSE, _BLOCK // _COARSE, pixels.shape[2])
-    structure = (halves.mean((2, 4)) ** 2).mean((1, 2, 3))
     by_intensity = usable[np.argsort(blocks[usable].mean((1, 2, 3)))]
     freedom = _BLOCK**2 - 3  # a plane was taken out
     chosen, bins = [], []
     for some in np.array_split(by_intensity, _BINS):
-        part, missing = _flat(some, power, structure, freedom * pixels.shape[2])
+        part, missing = _flat(some, power, freedom * pixels.shape[2])
         chosen.append(part)
         variance = missing * _BLOCK**2 / freedom * (residual[part] ** 2).mean((0, 1, 2))
         bins.append(np.stack([blocks[part].mean((0, 1, 2)), np.sqrt(variance)]))
@@ -203,21 +204,20 @@ def _without_plane(blocks: Array) -> Array:
     return flat
 
 
-def _flat(part: NDArray[np.intp], power: Array, structure: Array, freedom: int) -> tuple[NDArray[np.intp], float]:
-    """Of some blocks, those without texture (by their power) that have the least coarse structure.
+def _flat(part: NDArray[np.intp], power: Array, freedom: int) -> tuple[NDArray[np.intp], float]:
+    """Of some blocks, those without texture, by their power.
 
     Returns:
         Which, and what to multiply their power by, because those of pure noise whose power chanced to be large are
         missing: noise of variance s^2 has the mean power m below a limit L, where m / L is known and so s^2 / L.
     """
-    limit = _TEXTURE * np.quantile(power[part], _LEAST)
+    limit = _WITHOUT_TEXTURE * np.quantile(power[part], _LOWEST)
     smooth = part[power[part] <= limit]
     at = np.linspace(0.5, 3, 251)  # limits in units of s^2, of which block powers are Gamma distributed
     shape = freedom / 2
     mean = gammainc(shape + 1, shape * at) / gammainc(shape, shape * at)
     noise_power = limit / np.interp(-power[smooth].mean() / limit, -mean / at, at)
-    keep = max(_LEAST_BLOCKS, int(_FLAT * len(smooth)))
-    return smooth[np.argsort(structure[smooth])][:keep], float(noise_power / power[smooth].mean())
+    return smooth, float(noise_power / power[smooth].mean())
 
 
 def _channel_correlation(residual: Array) -> Array:
@@ -228,25 +228,26 @@ def _channel_correlation(residual: Array) -> Array:
 
 
 def _autocorrelation(residual: Array) -> Array:
-    """Mean over channels, each block in units of its own power, (6, 6); what taking the plane out did is undone."""
+    """Mean over channels, each block in units of its own power, (6, 11); what taking the plane out did is undone."""
     unit = residual / np.sqrt((residual**2).mean((1, 2), keepdims=True) + 1e-30)
     every = unit.transpose(0, 3, 1, 2).reshape(-1, _BLOCK**2).astype(np.float64)
     found = _by_distance(every.T @ every / len(every))
     identity = np.identity(_BLOCK**2, np.float32).reshape(-1, _BLOCK, _BLOCK, 1)
     independent = _by_distance(_without_plane(identity).reshape(_BLOCK**2, -1))
-    autocorrelation = found / found[0, 0] - independent / independent[0, 0]
-    autocorrelation[0, 0] = 1
+    here = (0, LAGS - 1)
+    autocorrelation = found / found[here] - independent / independent[here]
+    autocorrelation[here] = 1
     return autocorrelation
 
 
 def _by_distance(covariance: Array) -> Array:
-    """Mean covariance of the pixels of a block at each distance down and across: (6, 6)."""
+    """Mean covariance of the pixels of a block at each distance down and across: (6, 11)."""
     row, column = np.divmod(np.arange(_BLOCK**2), _BLOCK)
-    down, across = abs(row[:, None] - row), abs(column[:, None] - column)
-    near = (down < LAGS) & (across < LAGS)
-    place = (down * LAGS + across)[near]
-    sums = np.bincount(place, np.asarray(covariance)[near], LAGS**2)
-    return (sums / np.bincount(place, minlength=LAGS**2)).reshape(LAGS, LAGS)
+    down, across = row[:, None] - row, column[:, None] - column
+    near = (down >= 0) & (down < LAGS) & (abs(across) < LAGS)
+    place = (down * (2 * LAGS - 1) + across + LAGS - 1)[near]
+    sums = np.bincount(place, np.asarray(covariance)[near], LAGS * (2 * LAGS - 1))
+    return (sums / np.bincount(place, minlength=len(sums))).reshape(LAGS, -1)
 
 
 def _jpeg(pixels: Array) -> float:

@@ -1,7 +1,8 @@
-"""`denoise.csv` in the folder of results: what became of each file, so that a second run does only what is missing.
+"""`denoise.csv` in the folder of results: what became of each, so that a second run does only what is missing.
 
-A line is begun before a file is worked on and ended after its result stands, so that one that was killed meanwhile is
-known by its torn line and done again (tests/unit/test_ledger.py). What the work is does not belong here.
+A line is written before a result is made and another after it stands, so that one that was interrupted is known and
+made again; the last line on a result counts. Lines of several processes may mix (tests/unit/test_ledger.py). What the
+work is does not belong here.
 """
 
 import csv
@@ -11,16 +12,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME = "denoise.csv"
-_COLUMNS = ("file", "status", "seconds", "noise of 255", "made with", "error")
-_DONE, _FAILED, _INTERRUPTED = "done", "failed", "interrupted"
+_COLUMNS = ("file", "status", "seconds", "noise of 255", "made with", "made from", "of", "error")
+_BEGUN, _DONE, _FAILED = "begun", "done", "failed"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """The last thing that is known of a file."""
+class Made:
+    """What a result depends on."""
 
-    status: str
-    made_with: str
+    settings: str
+    """Model and settings, in words."""
+    source: Path
+    """The file it is made from."""
+
+    @property
+    def modified(self) -> str:
+        """When the source was last changed, nanoseconds; empty if it is gone."""
+        return str(self.source.stat().st_mtime_ns) if self.source.exists() else ""
 
 
 class Ledger:
@@ -28,57 +36,66 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
-        self._entries: dict[str, Entry] = {}
-        text = self.path.read_text("utf-8") if self.path.exists() else ""
-        self._torn = bool(text) and not text.endswith("\n")
-        for row in list(csv.reader(io.StringIO(text)))[1:]:
-            whole = len(row) == len(_COLUMNS)
-            self._entries[row[0]] = Entry(row[1], row[4]) if whole else Entry(_INTERRUPTED, "")
+        self._last: dict[str, dict[str, str]] = {}
+        if self.path.exists():
+            with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+                for row in csv.reader(file):
+                    known = dict(zip(_COLUMNS, row, strict=False))
+                    if len(known) == len(_COLUMNS):
+                        self._last[known["file"]] = known
 
-    def is_made(self, result: Path, made_with: str) -> bool:
-        """Whether a result that exists is what would be made again; False for one that failed or was interrupted.
+    def is_made(self, result: Path, made: Made) -> bool:
+        """Whether a result that exists is what would be made again.
+
+        Returns:
+            False for one that failed, was interrupted, or whose source has changed since.
 
         Raises:
-            FileExistsError: It was made another way, or not by us.
+            FileExistsError: It was made in another way, from another file, or not by us.
         """
-        entry = self._entries.get(self._name(result))
-        if entry is None:
+        known = self._last.get(self._name(result))
+        if known is None:
             raise FileExistsError(f"{result} exists already and is not in {NAME}; --overwrite replaces")
-        if entry.status == _DONE and entry.made_with != made_with:
-            raise FileExistsError(
-                f"{result} was made with {entry.made_with}, not with {made_with}; --overwrite replaces"
-            )
-        return entry.status == _DONE
+        if known["status"] != _DONE:
+            return False
+        for what, then, now in (
+            ("from", known["made from"], str(made.source.resolve())),
+            ("with", known["made with"], made.settings),
+        ):
+            if then != now:
+                raise FileExistsError(f"{result} was made {what} {then}, not {now}; --overwrite replaces")
+        return known["of"] == made.modified
 
     def begin(self, result: Path) -> None:
         """Note that a result is being made."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        start = f"{_INTERRUPTED}\n" if self._torn else "" if self.path.exists() else _line(_COLUMNS)
-        self._append(start + _line([self._name(result)]).removesuffix("\n") + ",")
-        self._torn = True
+        self._append([self._name(result), _BEGUN, *[""] * (len(_COLUMNS) - 2)])
 
-    def end(self, *, seconds: float, noise_std: float | None, made_with: str, error: str | None) -> None:
-        """Note what became of the result that was begun.
+    def end(self, result: Path, made: Made, *, seconds: float, noise_std: float | None, error: str | None) -> None:
+        """Note what became of a result.
 
         Args:
+            result: The file that was begun.
+            made: What it depends on.
             seconds: What it took.
             noise_std: Its noise, intensity.
-            made_with: The settings.
             error: Why it failed, if it did.
         """
         level = "" if noise_std is None else f"{255 * noise_std:.2f}"
-        self._append(_line([_FAILED if error else _DONE, f"{seconds:.2f}", level, made_with, error or ""]))
-        self._torn = False
+        status = _FAILED if error else _DONE
+        source = str(made.source.resolve())
+        row = [self._name(result), status, f"{seconds:.2f}", level, made.settings, source, made.modified, error or ""]
+        self._append(row)
 
     def _name(self, result: Path) -> str:
         return result.relative_to(self.folder).as_posix()
 
-    def _append(self, text: str) -> None:
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            file.write(text)
-
-
-def _line(values: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(values)
-    return text.getvalue()
+    def _append(self, row: Sequence[str]) -> None:
+        """One write a line, so that those of other processes are not torn."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+", newline="", encoding="utf-8", errors="surrogateescape") as file:
+            text, end = io.StringIO(), file.seek(0, 2)
+            writer = csv.writer(text, lineterminator="\n")
+            if end == 0:
+                writer.writerow(_COLUMNS)
+            writer.writerow(row)
+            file.write(text.getvalue())

@@ -70,26 +70,28 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
         Share of the images done.
     """
     known = taught(model, images, cache) if cache.exists() else None
-    results = [_in_network_units(result, model) for result in known.results] if known else []
-    noises = list(known.noise.images) if known else []
-    recording, written, saved = Recording.of(images), len(results), time.monotonic()
+    done = [
+        (_in_network_units(result, model), noise)
+        for result, noise in (zip(known.results, known.noise.images, strict=True) if known else ())
+    ]
+    recording, written, saved = Recording.of(images), len(done), time.monotonic()
 
     def write() -> None:
-        tensors = {f"result/{number}": result for number, result in enumerate(results)}
-        tensors |= {f"noise/{name}": part for name, part in NoiseModel(model, noises, recording).tensors().items()}
+        noise = NoiseModel(model, [noise for _, noise in done], recording)
+        tensors = {f"result/{number}": result for number, (result, _) in enumerate(done)}
+        tensors |= {f"noise/{name}": part for name, part in noise.tensors().items()}
         save_tensors(cache, tensors, {"recording": asdict(recording)})
 
     try:
-        for image in images[len(results) :]:
+        for image in images[len(done) :]:
             estimate = predict(model, image, bf16=bf16)
-            noises.append(estimate.noise)
-            results.append(_in_network_units(estimate.denoised, model))
+            done.append((_in_network_units(estimate.denoised, model), estimate.noise))
             if time.monotonic() - saved > _SAVED_EVERY:
                 write()
-                written, saved = len(results), time.monotonic()
-            yield len(results) / len(images)
+                written, saved = len(done), time.monotonic()
+            yield len(done) / len(images)
     finally:
-        if len(results) > written:
+        if len(done) > written:
             write()
 
 

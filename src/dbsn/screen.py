@@ -77,13 +77,18 @@ def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
             bar.advance(task, size)
             if done.error:
                 failed += 1
-                print(f"dbsn: {done.error}", file=sys.stderr, flush=True)
+                print(f"dbsn: {_printable(done.error)}", file=sys.stderr, flush=True)
                 continue
             noise = "" if done.noise_std is None else f"noise {255 * done.noise_std:.1f} of 255  "
-            print(f"{done.output}  {noise}{done.seconds:.1f} s", flush=True)
+            print(f"{_printable(str(done.output))}  {noise}{done.seconds:.1f} s", flush=True)
     if failed and len(files) > 1:
         print(f"{failed} of {len(files)} files failed")
     return 1 if failed else 0
+
+
+def _printable(text: str) -> str:
+    """Text with a mark for what is no character: file names may hold any bytes."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def draw_noise(inspection: Inspection, path: Path) -> None:
@@ -103,7 +108,7 @@ def draw_noise(inspection: Inspection, path: Path) -> None:
         for curve, colour in zip(image.curve, colours * len(image.curve), strict=False):
             levels.plot(*(255 * curve.T), color=colour, alpha=max(0.15, 1 / len(inspection.images)), linewidth=1)
     levels.set(xlabel="intensity (of 255)", ylabel="noise level (of 255)", ylim=(0, None))
-    shown = neighbours.imshow(inspection.autocorrelation, vmin=-1, vmax=1, cmap="RdBu_r")
+    shown = neighbours.imshow(inspection.autocorrelation, vmin=-1, vmax=1, cmap="RdBu_r", extent=(-5.5, 5.5, 5.5, -0.5))
     neighbours.set(xlabel="pixels across", ylabel="pixels down", title="correlation of the noise")
     figure.colorbar(shown, ax=neighbours, shrink=0.8)
     figure.savefig(path, dpi=120)

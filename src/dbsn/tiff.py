@@ -1,8 +1,10 @@
 """TIFF files, of one page or a stack of them, to pictures and back, by tifffile.
 
-Tested in tests/unit/test_images.py. Not here: other formats. This module must not import torch.
+Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: other formats. This module must not import
+torch.
 """
 
+import json
 import logging
 import math
 import sys
@@ -24,7 +26,7 @@ TIFF_COMPRESSIONS: dict[int, int] = {
     kind: kind for kind in (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.PACKBITS)
 }
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-LARGEST_TIFF = 4_000_000_000  # bytes of samples, beyond which 32-bit offsets may not do
+LARGEST_TIFF = 2_500_000_000  # bytes of samples, beyond which 32-bit offsets may not do; packing may lengthen them
 DESCRIPTION, IMAGEJ_COUNTS = 270, 50838
 KEPT_TAGS = frozenset(
     {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
@@ -41,11 +43,16 @@ def read_tiff(path: Path) -> Picture:
         return next(_pictures(path, tif, series, range(1)))
 
 
+def is_tiff(path: Path) -> bool:
+    """Whether a file is a TIFF, by its content."""
+    with path.open("rb") as file:
+        return file.read(4).startswith(TIFF_MAGIC)
+
+
 def stack_size(path: Path) -> int:
     """Number of pages of a TIFF, previews aside; 1 for other files."""
-    with path.open("rb") as file:
-        if not file.read(4).startswith(TIFF_MAGIC):
-            return 1
+    if not is_tiff(path):
+        return 1
     with _opened(path) as (_, series):
         return _planes(path, series)
 
@@ -78,15 +85,13 @@ def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture
         A function that writes the next page: its samples, and the page it is made from.
     """
     with _opened(source) as (tif, series):
-        kept = [_raw_tags(tif, tif.pages.first)]
         raw = sum(one.size * one.dtype.itemsize for one in series)
-        with tifffile.TiffWriter(path, bigtiff=tif.is_bigtiff or raw > LARGEST_TIFF, byteorder=tif.byteorder) as writer:
+        big = tif.is_bigtiff or raw > LARGEST_TIFF
+        first = [_kept_tags(tif, series)]
+        with tifffile.TiffWriter(path, bigtiff=big, byteorder=tif.byteorder) as writer:
 
             def write(samples: Array, like: Picture) -> None:
-                first = kept.pop() if kept else {}
-                description = first.pop(DESCRIPTION, (0, 0, None))[2]
-                extra = [(code, *tag, True) for code, tag in first.items()]
-                _write_page(writer, samples, like, description=description, extratags=extra)
+                _write_page(writer, samples, like, extratags=first.pop() if first else ())
 
             yield write
 
@@ -164,16 +169,28 @@ def _as_usual(array: Array, page: tifffile.TiffPage) -> Array:
     return np.iinfo(array.dtype).max - array if page.photometric == PHOTOMETRIC.MINISWHITE else array
 
 
-def _raw_tags(tif: tifffile.TiffFile, page: tifffile.TiffPage) -> dict[int, tuple[int, int, object]]:
-    """Type, count and value of the tags that say what a picture is of, byte for byte as they stand."""
-    found: dict[int, tuple[int, int, object]] = {}
-    for tag in page.tags:
+def _kept_tags(tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries]) -> list[tuple[Any, ...]]:
+    """The first page's tags that say what a picture is of, byte for byte as they stand, for `TiffWriter.write`."""
+    kept = list[tuple[Any, ...]]()
+    for tag in tif.pages.first.tags:
         if tag.code == IMAGEJ_COUNTS:
-            found[tag.code] = (tag.dtype, tag.count, tag.value)
+            kept.append((tag.code, tag.dtype, tag.count, tag.value, True))
         elif tag.code in KEPT_TAGS:
             tif.filehandle.seek(tag.valueoffset)
-            found[tag.code] = (tag.dtype, tag.count, tif.filehandle.read(tag.valuebytecount))
-    return found
+            value = tif.filehandle.read(tag.valuebytecount)
+            if tag.code == DESCRIPTION and value.startswith(b'{"shape":'):
+                value = _shape_told(value, series)
+            if value:
+                kept.append((tag.code, tag.dtype, len(value), value, True))
+    return kept
+
+
+def _shape_told(value: bytes, series: list[tifffile.TiffPageSeries]) -> bytes:
+    """Tifffile's own note of a stack's shape, as it is when each page has a header; nothing if it would be wrong."""
+    told = json.loads(value.rstrip(b"\0"))
+    told.pop("truncated", None)
+    fits = len(series) == 1 and math.prod(told["shape"]) == series[0].size and series[0].keyframe.axes != "SYX"
+    return json.dumps(told).encode() if fits else b""
 
 
 def _check_kind(path: Path, page: tifffile.TiffPage) -> int:

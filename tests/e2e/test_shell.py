@@ -71,23 +71,40 @@ def test_what_was_interrupted_goes_on_and_nothing_is_done_twice(
     arguments = ("denoise", tmp_path / "*.png", "-m", folder / "model.safetensors", "-o", out)
     assert dbsn_command(*arguments).returncode == 0
     lines = (out / "denoise.csv").read_text().splitlines()
-    assert lines[0] == "file,status,seconds,noise of 255,made with,error"
-    assert [line.split(",")[:2] for line in lines[1:]] == [[f"{number}.png", "done"] for number in range(3)]
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        [f"{number}.png", status] for number in range(3) for status in ("begun", "done")
+    ]
 
     (out / "1.png").unlink()
-    (out / "denoise.csv").write_text("\n".join(lines[:3]) + "\n2.png,")  # killed while at work on the third
+    (out / "denoise.csv").write_text("\n".join(lines[:-1]) + "\n")  # killed while at work on the third
     before = (out / "0.png").stat().st_mtime_ns, (out / "2.png").stat().st_mtime_ns
     again = dbsn_command(*arguments)
     assert again.returncode == 0
     assert "1 of 3 results are there already" in again.stdout
     after = (out / "0.png").stat().st_mtime_ns, (out / "2.png").stat().st_mtime_ns
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
-    statuses = [line.split(",")[:2] for line in (out / "denoise.csv").read_text().splitlines()[3:]]
-    assert statuses == [["2.png", "interrupted"], ["1.png", "done"], ["2.png", "done"]]
 
+    (tmp_path / "other").mkdir()
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "other" / "0.png")
+    elsewhere = dbsn_command("denoise", tmp_path / "other", *arguments[2:])
+    assert elsewhere.returncode == 2
+    assert "0.png was made from" in elsewhere.stderr
     other = dbsn_command(*arguments, "--strength", "0.5")
     assert other.returncode == 2
     assert "0.png was made with posterior of model" in other.stderr
+
+
+def test_results_below_the_input_are_no_input(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    (tmp_path / "in").mkdir()
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "in" / "a.png")
+    arguments = ("denoise", tmp_path / "in", "-m", folder / "model.safetensors", "-o", tmp_path / "in" / "out")
+    assert dbsn_command(*arguments).returncode == 0
+    assert "1 of 1 results are there already" in dbsn_command(*arguments).stdout
+    both = dbsn_command(*arguments, "--save-std")
+    assert both.returncode == 0, both.stderr
+    (tmp_path / "in" / "out" / "a_std.tif").write_bytes(b"")
+    (tmp_path / "in" / "out" / "denoise.csv").unlink()
+    assert "is not in denoise.csv" in dbsn_command(*arguments, "--save-std").stderr
 
 
 def test_strength_is_how_much_of_the_noise_is_taken_out(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:

@@ -44,7 +44,7 @@ def test_noise_that_channels_share() -> None:
     assert found.suits
     assert found.family == "mg"
     correlation = np.corrcoef(shared.reshape(-1, 3).T)
-    assert np.abs(found.channel_correlation - correlation).max() < 0.05
+    assert np.abs(found.channel_correlation - correlation).max() < 0.07
     assert inspected(ASTRONAUT, shared * (0.3 + ASTRONAUT)).family == "any"
 
 
@@ -75,7 +75,7 @@ def test_figures_of_a_folder_are_those_of_most_images() -> None:
     found = inspect_noise(
         [*independent, CAMERA + blurred / blurred.std() * 20 / 255, np.zeros((20, 20, 1), np.float32)]
     )
-    assert len(found.images) == 3
+    assert len(found.images) == 3, "not the small one"
     assert found.suits
     assert 255 * min(found.levels) == pytest.approx(10, rel=0.1)
     assert 255 * max(found.levels) == pytest.approx(30, rel=0.1)
@@ -89,7 +89,24 @@ def test_what_is_cut_off_is_left_out() -> None:
     assert "white cut off at 255 of 255" in found.verdict
 
 
+@pytest.mark.parametrize("shift", [(0, 2), (1, 1), (1, -1), (3, 0)])
+def test_noise_that_is_shared_with_any_near_pixel_does_not_suit(shift: tuple[int, int]) -> None:
+    noise = WHITE[..., :1] + np.roll(WHITE[..., :1], shift, (0, 1))
+    found = inspected(CAMERA, noise * 20 / 255)
+    assert not found.suits
+    assert found.reach == max(map(abs, shift)) + 1
+
+
+def test_margins_and_thin_images_are_no_noise() -> None:
+    noisy = from_pixels((CAMERA + WHITE[..., :1] * 20 / 255).clip(0, 1), np.dtype(np.uint8))
+    noisy[:64] = 101
+    found = inspect_noise([noisy, noisy[:6], noisy[:10], noisy[:, :12]])
+    assert len(found.images) == 1
+    assert found.suits
+    assert 255 * found.levels[0] == pytest.approx(20, rel=0.1)
+
+
 def test_nothing_to_see_is_said() -> None:
-    for image in (np.zeros((40, 40, 1), np.float32), np.full((300, 300, 1), 7, np.uint8)):
+    for image in (np.zeros((40, 40, 1), np.float32), np.full((300, 300, 1), 101, np.uint8)):
         with pytest.raises(ValueError, match="at least 64 x 64"):
             inspect_noise([image])

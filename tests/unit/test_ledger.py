@@ -1,52 +1,91 @@
-"""The ledger of a folder: what stands in it survives any interruption, and says how it was made."""
+"""The ledger of a folder: what stands in it survives any interruption, and says how and from what it was made."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from dbsn.ledger import Ledger
+from dbsn.ledger import Ledger, Made
 
 
-def made(ledger: Ledger, result: Path, *, made_with: str = "a", error: str | None = None) -> None:
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.png").write_text("x")
+    return tmp_path / "in" / "x.png"
+
+
+def make(ledger: Ledger, result: Path, made: Made, *, error: str | None = None) -> None:
     ledger.begin(result)
-    ledger.end(seconds=1.25, noise_std=0.1, made_with=made_with, error=error)
+    ledger.end(result, made, seconds=1.25, noise_std=0.1, error=error)
 
 
-def test_a_result_is_known_by_what_it_was_made_with(tmp_path: Path) -> None:
-    made(Ledger(tmp_path), tmp_path / "in" / "x.png")
-    made(Ledger(tmp_path), tmp_path / "y, z.png", error="damaged, or so")
-    assert (tmp_path / "denoise.csv").read_text() == (
-        "file,status,seconds,noise of 255,made with,error\n"
-        "in/x.png,done,1.25,25.50,a,\n"
-        '"y, z.png",failed,1.25,25.50,a,"damaged, or so"\n'
-    )
+def test_a_result_is_known_by_what_it_was_made_of_and_with(tmp_path: Path, source: Path) -> None:
+    make(Ledger(tmp_path), tmp_path / "a" / "x.png", Made("m", source))
+    make(Ledger(tmp_path), tmp_path / "y, z.png", Made("m", source), error="damaged, or so")
+    lines = (tmp_path / "denoise.csv").read_text().splitlines()
+    when = source.stat().st_mtime_ns
+    assert lines == [
+        "file,status,seconds,noise of 255,made with,made from,of,error",
+        "a/x.png,begun,,,,,,",
+        f"a/x.png,done,1.25,25.50,m,{source},{when},",
+        '"y, z.png",begun,,,,,,',
+        f'"y, z.png",failed,1.25,25.50,m,{source},{when},"damaged, or so"',
+    ]
     ledger = Ledger(tmp_path)
-    assert ledger.is_made(tmp_path / "in" / "x.png", "a")
-    assert not ledger.is_made(tmp_path / "y, z.png", "a")
-    with pytest.raises(FileExistsError, match=r"x.png was made with a, not with b; --overwrite"):
-        ledger.is_made(tmp_path / "in" / "x.png", "b")
+    assert ledger.is_made(tmp_path / "a" / "x.png", Made("m", source))
+    assert not ledger.is_made(tmp_path / "y, z.png", Made("m", source))
+    with pytest.raises(FileExistsError, match=r"x.png was made with m, not n; --overwrite"):
+        ledger.is_made(tmp_path / "a" / "x.png", Made("n", source))
+    with pytest.raises(FileExistsError, match=r"x.png was made from .*x.png, not .*other.png; --overwrite"):
+        ledger.is_made(tmp_path / "a" / "x.png", Made("m", tmp_path / "other.png"))
     with pytest.raises(FileExistsError, match=r"other.png exists already and is not in denoise.csv"):
-        ledger.is_made(tmp_path / "other.png", "a")
+        ledger.is_made(tmp_path / "other.png", Made("m", source))
 
 
-@pytest.mark.parametrize("torn", ["", "do", "done,1.25,25.50"])
-def test_a_torn_line_counts_as_interrupted_and_is_ended(tmp_path: Path, torn: str) -> None:
-    made(Ledger(tmp_path), tmp_path / "x.png")
+def test_a_result_is_made_again_when_its_source_has_changed(tmp_path: Path, source: Path) -> None:
+    make(Ledger(tmp_path), tmp_path / "x.png", Made("m", source))
+    later = source.stat().st_mtime_ns + 10**9
+    os.utime(source, ns=(later, later))
+    assert not Ledger(tmp_path).is_made(tmp_path / "x.png", Made("m", source))
+
+
+@pytest.mark.parametrize("torn", ["", "y.png,do", "y.png,done,1.25,25.50", "\n", "\n\n"])
+def test_what_is_torn_or_empty_counts_as_not_made(tmp_path: Path, source: Path, torn: str) -> None:
+    made = Made("m", source)
+    make(Ledger(tmp_path), tmp_path / "x.png", made)
     Ledger(tmp_path).begin(tmp_path / "y.png")
     with (tmp_path / "denoise.csv").open("a") as file:
         file.write(torn)
     ledger = Ledger(tmp_path)
-    assert ledger.is_made(tmp_path / "x.png", "a")
-    assert not ledger.is_made(tmp_path / "y.png", "a")
-    made(ledger, tmp_path / "z.png")
-    again = Ledger(tmp_path)
-    assert again.is_made(tmp_path / "z.png", "a")
-    made(again, tmp_path / "y.png")
-    assert Ledger(tmp_path).is_made(tmp_path / "y.png", "a")
-    assert (tmp_path / "denoise.csv").read_text().endswith("\n")
+    assert ledger.is_made(tmp_path / "x.png", made)
+    assert not ledger.is_made(tmp_path / "y.png", made)
 
 
-def test_the_last_word_on_a_file_counts(tmp_path: Path) -> None:
-    made(Ledger(tmp_path), tmp_path / "x.png", made_with="a")
-    made(Ledger(tmp_path), tmp_path / "x.png", made_with="b")
-    assert Ledger(tmp_path).is_made(tmp_path / "x.png", "b")
+def test_an_empty_ledger_gets_its_head(tmp_path: Path, source: Path) -> None:
+    (tmp_path / "denoise.csv").touch()
+    make(Ledger(tmp_path), tmp_path / "x.png", Made("m", source))
+    assert Ledger(tmp_path).is_made(tmp_path / "x.png", Made("m", source))
+    assert (tmp_path / "denoise.csv").read_text().startswith("file,status")
+
+
+def test_the_last_word_on_a_file_counts(tmp_path: Path, source: Path) -> None:
+    make(Ledger(tmp_path), tmp_path / "x.png", Made("a", source))
+    make(Ledger(tmp_path), tmp_path / "x.png", Made("b", source))
+    assert Ledger(tmp_path).is_made(tmp_path / "x.png", Made("b", source))
+
+
+def test_two_processes_may_share_a_folder(tmp_path: Path, source: Path) -> None:
+    first, second = Ledger(tmp_path), Ledger(tmp_path)
+    made = Made("m", source)
+    first.begin(tmp_path / "a.png")
+    second.begin(tmp_path / "b.png")
+    for ledger, name in ((second, "b.png"), (first, "a.png")):
+        ledger.end(tmp_path / name, made, seconds=1.0, noise_std=None, error=None)
+    assert all(Ledger(tmp_path).is_made(tmp_path / name, made) for name in ("a.png", "b.png"))
+
+
+def test_names_that_are_no_text_are_kept(tmp_path: Path, source: Path) -> None:
+    odd = tmp_path / "m\udcff.png"
+    make(Ledger(tmp_path), odd, Made("m", source))
+    assert Ledger(tmp_path).is_made(odd, Made("m", source))
