@@ -4,7 +4,6 @@ Promise: an output file is whole or absent, and no input is ever written over (t
 """
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 import tifffile
 import torch
 
+from dbsn.atomic import replacing
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, read_planes, write_image, writing_planes
@@ -271,14 +271,9 @@ def _each(jobs: Sequence[Job], work: Callable[[int, Job], float | None]) -> Iter
 @contextmanager
 def _writing_float_tiff(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
     """Write a float32 TIFF of one or more pages (h, w, c), whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with tifffile.TiffWriter(partial, bigtiff=True) as writer:
+    with replacing(path) as partial, tifffile.TiffWriter(partial, bigtiff=True) as writer:
 
-            def write(image: np.ndarray) -> None:
-                writer.write(image[..., 0] if image.shape[2] == 1 else image, metadata=None)
+        def write(image: np.ndarray) -> None:
+            writer.write(image[..., 0] if image.shape[2] == 1 else image, metadata=None)
 
-            yield write
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        yield write

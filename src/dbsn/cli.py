@@ -57,7 +57,8 @@ class Train:
     """Learn a denoiser from noisy images; with --clean, a fast one."""
 
     noisy: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NOISY")] = ()
-    """Noisy image files, folders (searched with their sub-folders) or patterns. Not needed with --resume."""
+    """Noisy image files, folders (searched with their sub-folders) or patterns; of a TIFF stack up to 256 pages, evenly
+    chosen, are learned from. Not needed with --resume."""
     output: Output
     """Folder of the run: model.safetensors, checkpoint, configuration, metrics, preview."""
     network: NetworkName = "grid"
@@ -342,8 +343,6 @@ class Inspect:
         _, images, failures = load_folder(self.inputs)
         report_failures(failures)
         found = inspect_noise(images)
-        if self.picture:
-            draw_noise(found, self.picture)
         if self.json:
             facts = {
                 "images": len(images), "verdict": found.verdict, "suits": found.suits, "family": found.family,
@@ -355,6 +354,8 @@ class Inspect:
             print(json.dumps(facts))
         else:
             print(describe_images(images), found.verdict, sep="\n")
+        if self.picture:
+            draw_noise(found, self.picture)
         return 1 if failures else 0
 
 

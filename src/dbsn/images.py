@@ -18,7 +18,6 @@ torch.
 import glob
 import math
 import os
-import secrets
 import struct
 import warnings
 import zlib
@@ -32,6 +31,7 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import EXTRASAMPLE, RESUNIT
 
+from dbsn.atomic import replacing
 from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
 from dbsn.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, write_tiff, writing_stack
 
@@ -99,15 +99,11 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
     samples = _samples_of(path, pixels, like)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} in; create it first")
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with replacing(path) as partial, partial.open("wb") as file:
             _encode(file, path.suffix.lower(), samples, like)
-        temporary.replace(path)
     except ValueError as error:
         raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
@@ -124,12 +120,12 @@ def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
 
 
 def megapixels(path: Path) -> float:
-    """Size of an image file by its header, for a forecast; 0 where the header says nothing."""
+    """Size of an image file, all its pages, by its headers, for a forecast; 0 where they say nothing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a large picture is none of an attacker's here
             with Image.open(path) as image:
-                return image.width * image.height / 1e6
+                return image.width * image.height * getattr(image, "n_frames", 1) / 1e6
     except Exception:  # a file that cannot be read is told of when it is read
         return 0.0
 
@@ -176,13 +172,8 @@ def writing_planes(path: Path, source: Path) -> Iterator[Callable[[Array, Pictur
             raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages; write .tif instead")
         yield lambda pixels, like: write_image(path, pixels, like)
         return
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with writing_stack(temporary, source) as write:
-            yield lambda pixels, like: write(_samples_of(path, pixels, like), like)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as partial, writing_stack(partial, source) as write:
+        yield lambda pixels, like: write(_samples_of(path, pixels, like), like)
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
