@@ -146,7 +146,7 @@ def test_synthesize_never_writes_over_an_input_or_an_earlier_result(
     assert dbsn_command(*asked, tmp_path / "pairs", "--float-tiff").returncode == 0
     again = dbsn_command(*asked, tmp_path / "pairs", "--float-tiff")
     assert again.returncode == 2
-    assert "a.tif exists already (1 in all); --overwrite" in again.stderr
+    assert "a.tif exists already (2 in all); --overwrite" in again.stderr
     assert dbsn_command(*asked, tmp_path / "pairs", "--float-tiff", "--overwrite").returncode == 0
 
 
