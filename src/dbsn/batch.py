@@ -69,7 +69,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
         ValueError: Two inputs would have the same output, or several inputs are to go into one file.
     """
     to_file, place = goes_to_file(output), output.resolve()
-    around = [folder for folder in inputs if folder.is_dir() and place != folder.resolve() in place.parents]
+    around = [folder for folder in inputs if folder.is_dir() and folder.resolve() in place.parents]
     earlier = place if around and not to_file else None  # results of an earlier run are no input
     sources = [path for path in find_images(inputs) if earlier is None or not path.resolve().is_relative_to(earlier)]
     if to_file and len(sources) > 1:
