@@ -28,9 +28,9 @@ TIFF_COMPRESSIONS: dict[int, int] = {
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_TIFF = 2_500_000_000  # bytes of samples, beyond which 32-bit offsets may not do; packing may lengthen them
 DESCRIPTION, IMAGEJ_COUNTS = 270, 50838
-KEPT_TAGS = frozenset(
+KEPT_TAGS = frozenset(  # none of them numbers
     {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
-)  # none of them numbers
+)
 
 
 def read_tiff(path: Path) -> Picture:
