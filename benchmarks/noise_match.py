@@ -9,6 +9,7 @@ its noisy one first.
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,9 @@ def shape(parts: list[np.ndarray]) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def pair_flags(description: str | None) -> argparse.ArgumentParser:
+    """Flags that name a model and the pairs to measure it on."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("-m", "--model", type=Path, required=True)
     parser.add_argument("--noisy", type=Path)
     parser.add_argument("--clean", type=Path, required=True)
@@ -58,9 +60,11 @@ def main() -> None:
     parser.add_argument("--affine", action="store_true")
     parser.add_argument("--gray", action="store_true")
     parser.add_argument("--every", type=int, default=1)
-    arguments = parser.parse_args()
-    denoiser = Denoiser.load(arguments.model, device="cpu")
-    pairs = []
+    return parser
+
+
+def pairs_of(arguments: argparse.Namespace) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Clean and noisy pixels (h, w, c), and the noisy samples as they were recorded."""
     for index, path in enumerate(find_images([arguments.clean])[:: arguments.every]):
         clean = read_image(path).pixels
         clean = to_gray(clean) if arguments.gray else clean
@@ -70,7 +74,13 @@ def main() -> None:
         else:
             picture = read_image(arguments.noisy / path.name)
             noisy, recorded = picture.pixels, from_pixels(picture.pixels, picture.dtype)
-        pairs.append((fitted(clean, noisy) if arguments.affine else clean, noisy, recorded))
+        yield fitted(clean, noisy) if arguments.affine else clean, noisy, recorded
+
+
+def main() -> None:
+    arguments = pair_flags(__doc__).parse_args()
+    denoiser = Denoiser.load(arguments.model, device="cpu")
+    pairs = list(pairs_of(arguments))
     recording = Recording.of([recorded for _, _, recorded in pairs])
     real, drawn, intensity = [], [], []
     for index, (clean, noisy, _) in enumerate(pairs):

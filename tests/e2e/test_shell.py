@@ -1,6 +1,7 @@
 """What a person does from the shell, right and wrong: train, denoise, evaluate, info."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,16 @@ def test_info_says_what_a_model_is(folder: Path, dbsn_command: Command) -> None:
     facts = json.loads(dbsn_command("info", folder / "model.safetensors", "--json").stdout)
     assert facts["model"]["network"]["kind"] == "grid"
     assert facts["parameters"] > 10_000
+
+
+def test_a_picture_of_the_noise_needs_matplotlib_and_the_verdict_does_not(
+    folder: Path, tmp_path: Path, dbsn_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    said = dbsn_command("inspect", folder / "noisy", "--picture", tmp_path / "noise.png")
+    assert said.returncode == 2
+    assert "independent from pixel to pixel" in said.stdout
+    assert "pip install 'dbsn[plot]'" in said.stderr
 
 
 def test_inspect_says_whether_the_method_suits(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:

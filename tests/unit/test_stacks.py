@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import dbsn.tiff
 from dbsn.images import ImageError, read_image, read_planes, writing_planes
 from dbsn.tiff import stack_size
 
@@ -112,6 +113,14 @@ def test_pages_that_were_written_one_by_one_come_back(
     after = [picture.pixels for picture in read_planes(tmp_path / "again.tif")]
     assert len(after) == len(before)
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
+
+
+def test_what_32_bit_offsets_cannot_reach_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "in.tif", samples((5, 20, 31), "uint8"))
+    monkeypatch.setattr(dbsn.tiff, "LARGEST_TIFF", 5 * 20 * 31 - 1)
+    copied(tmp_path / "in.tif", tmp_path / "out.tif")
+    with tifffile.TiffFile(tmp_path / "out.tif") as after:
+        assert after.is_bigtiff
 
 
 def test_so_many_pages_are_evenly_chosen(tmp_path: Path) -> None:
