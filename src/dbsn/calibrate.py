@@ -146,10 +146,15 @@ def _prediction_curve(share: Tensor, excess: Tensor, leak: Tensor, bins: int) ->
     """Logarithm of the promised shares and factors that make them true, never falling with the promise; (n,) each."""
     parts = _bins(share, bins, _NARROWEST_SHARE)
     promised = torch.stack([share[part].mean() for part in parts])
-    found = isotonic_regression([float(excess[part].mean()) - 1 for part in parts]).x
-    least = float(leak.mean().clamp_min(_LEAST_LEAK))  # what the mean lets through it cannot be better than
-    kept = torch.as_tensor(found, dtype=promised.dtype, device=promised.device).clamp_min(least)
-    return {"shares": promised, "prediction_factors": kept / promised.exp()}
+    found = _rising([float(excess[part].mean()) - 1 for part in parts], promised)
+    # what the mean lets through of the noise it cannot be better than
+    least = _rising([float(leak[part].mean()) for part in parts], promised).clamp_min(_LEAST_LEAK)
+    return {"shares": promised, "prediction_factors": torch.maximum(found, least) / promised.exp()}
+
+
+def _rising(values: list[float], like: Tensor) -> Tensor:
+    """The nearest values that never fall."""
+    return torch.as_tensor(isotonic_regression(values).x, dtype=like.dtype, device=like.device)
 
 
 def _bins(values: Tensor, bins: int, width: float) -> list[Tensor]:

@@ -135,22 +135,42 @@ def _turn_back(image: Tensor, orientation: int) -> Tensor:
     return (image.mT if orientation & 4 else image).flip(flips)
 
 
-def image_calibration(
-    model: BlindSpotModel, image: np.ndarray, forward: Callable[[Image], Estimate]
-) -> Calibration | None:
-    """What an image (h, w, c) says of its own noise, from parts spread over it: the same however it is tiled."""
-    device = next(model.parameters()).device
-    margin = model.network.receptive_radius
-    side = _SAMPLED_SIDE if image[..., 0].size > _SAMPLED_WHOLE else 0
-    parts = list(tiles(*image.shape[:2], tile=side, margin=margin, multiple=model.multiple))
-    samples = []
-    for part in parts[:: -(-len(parts) // _SAMPLED_TILES)]:
-        noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
-        estimate = forward(noisy)
-        leak = leaked(forward, estimate, noisy, seed=0)
-        inner = {field.name: getattr(estimate, field.name)[..., *part.inner] for field in fields(estimate)}
-        samples.append(Sample(Estimate(**inner), leak[..., *part.inner]))
-    return calibrate(samples, one_level=model.noise_estimator.per_image)
+class Passes:
+    """A model's estimates of parts of one image. M8 and the result share that of the whole of a small image."""
+
+    def __init__(self, model: BlindSpotModel, image: np.ndarray, forward: Callable[[Image], Estimate]) -> None:
+        self.model, self.image, self.forward = model, image, forward
+        self.is_small = image[..., 0].size <= _SAMPLED_WHOLE
+        self._whole: Estimate | None = None
+
+    def noisy(self, part: Tile) -> Image:
+        """The pixels that a tile sees, (1, c, h, w), on the model's device."""
+        device = next(self.model.parameters()).device
+        return as_tensor(self.image[part.read]).to(device, memory_format=torch.channels_last)
+
+    def estimate(self, part: Tile) -> Estimate:
+        """What the model believes of the pixels that a tile sees."""
+        height, width = self.image.shape[:2]
+        if not self.is_small or part.read != (slice(0, height), slice(0, width)):
+            return self.forward(self.noisy(part))
+        if self._whole is None:
+            self._whole = self.forward(self.noisy(part))
+        return self._whole
+
+    def calibration(self) -> Calibration | None:
+        """What the image says of its own noise, from parts spread over it: the same however it is tiled (M8)."""
+        samples = []
+        for part in self._some_parts():
+            estimate = self.estimate(part)
+            leak = leaked(self.forward, estimate, self.noisy(part), seed=0)
+            inner = {field.name: getattr(estimate, field.name)[..., *part.inner] for field in fields(estimate)}
+            samples.append(Sample(Estimate(**inner), leak[..., *part.inner]))
+        return calibrate(samples, one_level=self.model.noise_estimator.per_image)
+
+    def _some_parts(self) -> list[Tile]:
+        side, margin = 0 if self.is_small else _SAMPLED_SIDE, self.model.network.receptive_radius
+        parts = list(tiles(*self.image.shape[:2], tile=side, margin=margin, multiple=self.model.multiple))
+        return parts[:: -(-len(parts) // _SAMPLED_TILES)]
 
 
 def predict(
@@ -193,10 +213,10 @@ def predict(
         def forward(noisy: Image) -> Estimate:
             return self_ensemble(model, noisy, measurement) if ensemble else model(noisy, measurement)
 
-        calibration = image_calibration(model, image, forward) if calibrated else None
+        passes = Passes(model, image, forward)
+        calibration = passes.calibration() if calibrated else None
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=model.multiple):
-            noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
-            estimate = forward(noisy)
+            estimate = passes.estimate(part)
             if calibration:
                 estimate = calibration.apply(estimate)
             denoised, variance = estimate.fused()

@@ -66,6 +66,18 @@ def test_a_right_model_is_left_as_it_is() -> None:
     assert (calibration.prediction_factors[promises] - 1).abs().mean() < 0.1
 
 
+def test_a_prediction_is_no_better_than_what_leaks_there() -> None:
+    sample, *_ = scene(1, share_off=1e-3)
+    rough = torch.linspace(-1, 1, SIDE).clamp_min(0).expand_as(sample.leak)
+    estimate = replace(sample.estimate, noisy=sample.estimate.mean)  # residuals of nothing: only the leak tells
+    calibration = calibrate([Sample(estimate, 0.02 + rough)], one_level=False)
+    assert calibration is not None
+    right = calibration.apply(estimate)
+    promised = channel_variance(right.mean_var) / channel_variance(right.noise_var)
+    assert promised[..., : SIDE // 2 - 20].mean() == pytest.approx(0.02, rel=0.2)
+    assert promised[..., -40:].mean() == pytest.approx(0.95, rel=0.2)
+
+
 def test_one_level_stays_one_level() -> None:
     sample, *_ = scene(3)
     calibration = calibrate([sample], one_level=True)
@@ -103,6 +115,14 @@ def test_too_few_pixels_tell_nothing() -> None:
     sample, *_ = scene(1)
     few = Estimate(**{name: value[..., :40, :40] for name, value in vars(sample.estimate).items()})
     assert calibrate([Sample(few, sample.leak[..., :40, :40])], one_level=False) is None
+
+
+def test_a_small_image_goes_through_the_network_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = BlindSpotModel(ModelConfig(network=GridConfig(widths=(4,), blocks=(1,)))).eval()
+    seen, forward = [], model.forward
+    monkeypatch.setattr(model, "forward", lambda *given: seen.append(given[0].shape) or forward(*given))
+    predict(model, np.random.default_rng(0).random((90, 80, 1), np.float32))
+    assert seen == [(1, 1, 90, 80)] * 2  # itself, and disturbed to see what leaks
 
 
 @pytest.mark.parametrize("noise", ["any", "mg", "hg"])
