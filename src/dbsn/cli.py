@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dbsn.config import NETWORKS, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
+from dbsn.config import NETWORKS, Auto, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dbsn.evaluate import Pair
     from dbsn.runs import RunConfig
 
-_INSPECTED = 30  # images that `train` looks at before it begins
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Inputs = Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
 Method = Literal["auto", "student", "posterior"]
@@ -63,9 +62,13 @@ class Train:
     """Folder of the run: model.safetensors, checkpoint, configuration, metrics, preview."""
     network: NetworkName = "grid"
     """Blind-spot network."""
-    noise: NoiseFamily | Literal["auto"] = "any"
+    noise: NoiseFamily | Auto = "any"
     """Form of the noise: awgn (one level an image), hg (a level for each intensity, Poisson-Gaussian included), mg (a
     channel covariance an image), any (a channel covariance for each intensity), or auto: what `dbsn inspect` finds."""
+    stride: int | Auto = "auto"
+    """Distance in pixels at which noise counts as independent. Noise that neighbours share, as in camera JPEGs, is
+    learned from images of every such pixel, and taken out at half the distance. auto: what `dbsn inspect` finds, 1 if
+    noise is independent from pixel to pixel."""
     resume: bool = False
     """Go on with the run in --output as it was started; only budget, learning rate and precision may change."""
     device: Device = "auto"
@@ -80,7 +83,7 @@ class Train:
     def run(self) -> int:
         """Train; 0 if every input file could be read."""
         from dbsn import runs
-        from dbsn.inspection import inspect_noise
+        from dbsn.inspection import A_FEW, inspect_noise, suited
         from dbsn.screen import describe_clean, describe_images, show_training
         from dbsn.train import is_main_process
 
@@ -95,14 +98,16 @@ class Train:
             files, noisy, failures = runs.load_folder(self.noisy)
             cleans, clean, clean_failures = runs.load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
             failures += clean_failures
-            family: NoiseFamily = "any"
+            found = None
             try:
-                inspection = inspect_noise(noisy[:: -(-len(noisy) // _INSPECTED)])
-                family, told = inspection.family, inspection.verdict
+                found = inspect_noise(noisy, A_FEW)
+                told = found.verdict
             except ValueError as error:  # images too small to tell can be learned from all the same
                 told = str(error)
-            if self.noise == "auto":
-                asked = replace(asked, model=replace(asked.model, noise=family))
+            model = suited(asked.model, found, noise=self.noise, stride=self.stride)
+            asked = replace(asked, model=model)
+            if model.stride > 1 and not self.teacher:
+                told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
             if is_main_process():
                 report_failures(failures)
                 print(describe_images(noisy), told, sep="\n", flush=True)
@@ -130,7 +135,7 @@ class Train:
         own = str(Path(place).resolve()) if place.endswith(".py") else place
         return RunConfig(
             files=(),
-            model=ModelConfig(network=NETWORKS[self.network], noise="any" if self.noise == "auto" else self.noise),
+            model=ModelConfig(network=NETWORKS[self.network]).with_stride(1 if self.stride == "auto" else self.stride),
             train=TrainConfig(**asdict(self.settings)),
             student=f"{own}{colon}{factory}",
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
@@ -141,7 +146,7 @@ class Train:
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Training settings of both stages given beside --resume; the others are the run's."""
         usual = Train(output=self.output)
-        names = ("noisy", "network", "noise", "clean", "teacher")
+        names = ("noisy", "network", "noise", "stride", "clean", "teacher")
         given = [name for name in names if getattr(self, name) != getattr(usual, name)]
         given += [
             f"student.{name}"
@@ -347,7 +352,7 @@ class Inspect:
             facts = {
                 "images": len(images), "verdict": found.verdict, "suits": found.suits, "family": found.family,
                 "levels_255": [255 * level for level in found.levels], "jpeg": found.is_compressed,
-                "reach": found.reach, "autocorrelation": found.autocorrelation.tolist(),
+                "reach": found.reach, "stride": found.stride, "autocorrelation": found.autocorrelation.tolist(),
                 "channel_correlation": found.channel_correlation.tolist(), "recording": asdict(found.recording),
                 "curves_255": [(255 * image.curve).tolist() for image in found.images],
             }  # fmt: skip
@@ -388,6 +393,8 @@ class Info:
         if saved.student:
             print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")
         print(f"  noise        {config.noise}{f'; {saved.noise}' if saved.noise else ''}")
+        if config.stride > 1:
+            print(f"  stride       learned at {config.stride} pixels, denoising at {config.denoising_stride}")
         print(f"  intensities  {config.offset - config.scale:.4g} to {config.offset + config.scale:.4g}")
         for name, value in saved.about.items():
             print(f"  {name:<12} {value}")

@@ -13,6 +13,7 @@ NoiseFamily = Literal["awgn", "hg", "mg", "any"]
 Loss = Literal["envelope", "constrained", "marginal"]
 MeanLoss = Literal["fusion", "l2", "likelihood"]
 Baseline = Literal["n2c", "n2n"]
+Auto = Literal["auto"]
 
 
 _Config = TypeVar("_Config")
@@ -186,10 +187,24 @@ class ModelConfig(_OfImages):
     mg (one channel covariance an image), any (a channel covariance for each intensity)."""
     prediction_covariance: Literal["full", "diagonal"] = "full"
     """Whether the prediction's channels may err together (no difference in gray)."""
+    stride: int = 1
+    """Distance in pixels at which noise counts as independent: the model is learned from images of every such pixel."""
+    denoising_stride: int = 1
+    """The same for images to be denoised; smaller keeps more detail and more of the noise that is correlated."""
     estimator_width: int = 32
     """Channels of the noise estimator's 1x1 convolutions."""
     head_width: int = 32
     """Channels of the variance heads' 1x1 convolutions."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require(self.stride >= 1, "--stride", self.stride, "1 or more")
+        possible = 1 <= self.denoising_stride <= self.stride
+        _require(possible, "--denoising-stride", self.denoising_stride, f"1 to the stride of {self.stride}")
+
+    def with_stride(self, stride: int) -> "ModelConfig":
+        """The same, learned at a stride and denoising at half of it."""
+        return dataclasses.replace(self, stride=stride, denoising_stride=max(1, stride // 2))
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "ModelConfig":

@@ -11,8 +11,18 @@ import torch
 from torch import nn
 
 from dbsn.checkpoint import MODEL, Saved, load_model, save_model
-from dbsn.config import NETWORKS, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig, student_network
+from dbsn.config import (
+    NETWORKS,
+    Auto,
+    DistillConfig,
+    ModelConfig,
+    NetworkName,
+    NoiseFamily,
+    TrainConfig,
+    student_network,
+)
 from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD, Extra, Prediction, apply_student, predict
+from dbsn.inspection import A_FEW, inspect_noise, suited
 from dbsn.noisemodel import NoiseModel
 from dbsn.picture import from_pixels, to_pixels
 from dbsn.pipeline import StageTwo, stages
@@ -62,7 +72,8 @@ class Denoiser:
         *,
         minutes: float | None = 30.0,
         steps: int | None = None,
-        noise: NoiseFamily = "any",
+        noise: NoiseFamily | Auto = "any",
+        stride: int | Auto = "auto",
         network: NetworkName = "grid",
         student: str | Callable[[int], nn.Module] = "unet",
         distill: DistillConfig | None = None,
@@ -78,7 +89,9 @@ class Denoiser:
             clean: Clean images of anything, or a folder of image files; without them there is no student.
             minutes: Time to spend on stage 1.
             steps: Steps to take instead.
-            noise: Form of the noise, see `dbsn.config.ModelConfig`; "any" makes the fewest assumptions.
+            noise: Form of the noise, see `dbsn.config.ModelConfig`; "any" makes the fewest assumptions, "auto"
+                is what `inspect_noise` finds.
+            stride: Distance of pixels at which noise counts as independent; "auto": what `inspect_noise` finds.
             network: A name of `dbsn.config.NETWORKS`.
             student: A name of `dbsn.config.STUDENTS`, "package.module:factory", or the factory itself: a function of a
                 module, from the number of channels to a network that maps (b, c, h, w) to (b, c, h, w).
@@ -99,7 +112,12 @@ class Denoiser:
             raise ValueError("fit: got no image")
         if len({image.shape[2] for image in images}) > 1:
             raise ValueError("fit: gray and colour images are mixed; train on one kind")
-        model = ModelConfig(network=NETWORKS[network], channels=images[0].shape[2], noise=noise)
+        base = ModelConfig(network=NETWORKS[network], channels=images[0].shape[2])
+        try:
+            found = inspect_noise(images, A_FEW)
+        except ValueError:  # too small to tell
+            found = None
+        model = suited(base, found, noise=noise, stride=stride)
         config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
         second = None
         if clean is not None:

@@ -139,7 +139,7 @@ class HeldOut:
         for number, image, result in _evenly(known.hold_out()[1]):
             noisy = as_tensor(_middle(image))
             variance = known.noise.variance(as_tensor(_middle(result)), [number])
-            self.noisy.append((noisy, coloured(variance, torch.randn(noisy.shape, generator=generator))))
+            self.noisy.append((noisy, coloured(variance, known.noise.white(noisy, generator, [number]))))
 
     def __call__(self, student: Student) -> float:
         """The figure of one student; lower is better."""

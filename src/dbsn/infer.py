@@ -5,20 +5,22 @@ that every pixel sees exactly what it would see in the whole image, however that
 does the tile.
 """
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, fields
-from typing import Literal
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dbsn.calibrate import Calibration, Sample, calibrate, leaked
+from dbsn.calibrate import Sample, calibrate, leaked
+from dbsn.correlation import autocorrelation, kernel
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.noise import Noise
 from dbsn.noisemodel import ImageNoise
-from dbsn.patches import as_tensor
+from dbsn.patches import as_tensor, lattices
+from dbsn.picture import to_pixels
 from dbsn.student import Student
 from dbsn.types import Image
 
@@ -28,10 +30,12 @@ _ORIENTATIONS = 8
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
 _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
 
+T = TypeVar("T")
 Extra = Literal["std", "mean", "noise_std"]
 NO_EXTRAS: tuple[Extra, ...] = ()
 MEAN: tuple[Extra, ...] = ("mean",)
 STD: tuple[Extra, ...] = ("std",)
+NOISE_STD: tuple[Extra, ...] = ("noise_std",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,41 +140,63 @@ def _turn_back(image: Tensor, orientation: int) -> Tensor:
 
 
 class Passes:
-    """A model's estimates of parts of one image. M8 and the result share that of the whole of a small image."""
+    """A model's estimates of parts of one image (h, w, c). M8 and the result share that of the whole of a small one."""
 
-    def __init__(self, model: BlindSpotModel, image: np.ndarray, forward: Callable[[Image], Estimate]) -> None:
-        self.model, self.image, self.forward = model, image, forward
-        self.is_small = image[..., 0].size <= _SAMPLED_WHOLE
+    def __init__(self, model: BlindSpotModel, image: np.ndarray, *, ensemble: bool = False) -> None:
+        self.model, self.image, self.ensemble = model, image, ensemble
+        strips = (slice(top, top + _STRIP) for top in range(0, image.shape[0], _STRIP))
+        self.measurement = model.measure_strips(self._pixels(strip) for strip in strips)
         self._whole: Estimate | None = None
 
-    def noisy(self, part: Tile) -> Image:
-        """The pixels that a tile sees, (1, c, h, w), on the model's device."""
-        device = next(self.model.parameters()).device
-        return as_tensor(self.image[part.read]).to(device, memory_format=torch.channels_last)
+    def parts(self, tile: int) -> list[Tile]:
+        """Tiles of this side that cover the image."""
+        margin, multiple = self.model.network.receptive_radius, self.model.multiple
+        return list(tiles(*self.image.shape[:2], tile=tile, margin=margin, multiple=multiple))
 
-    def estimate(self, part: Tile) -> Estimate:
+    def estimate(self, part: Tile, measurement: Tensor) -> Estimate:
         """What the model believes of the pixels that a tile sees."""
         height, width = self.image.shape[:2]
-        if not self.is_small or part.read != (slice(0, height), slice(0, width)):
-            return self.forward(self.noisy(part))
-        if self._whole is None:
-            self._whole = self.forward(self.noisy(part))
-        return self._whole
+        if self._whole and part.read == (slice(0, height), slice(0, width)):
+            return self._whole
+        return self._forward(self._pixels(part.read), measurement)
 
-    def calibration(self) -> Calibration | None:
-        """What the image says of its own noise, from parts spread over it: the same however it is tiled (M8)."""
+    def samples(self, measurement: Tensor) -> list[Sample]:
+        """Estimates of parts spread over the image, for M8: the same however it is tiled."""
+        is_small = self.image[..., 0].size <= _SAMPLED_WHOLE
         samples = []
-        for part in self._some_parts():
-            estimate = self.estimate(part)
-            leak = leaked(self.forward, estimate, self.noisy(part), seed=0)
+        for part in _some(self.parts(0 if is_small else _SAMPLED_SIDE)):
+            estimate = self.estimate(part, measurement)
+            self._whole = estimate if is_small else None
+            leak = leaked(lambda noisy: self._forward(noisy, measurement), estimate, self._pixels(part.read), seed=0)
             inner = {field.name: getattr(estimate, field.name)[..., *part.inner] for field in fields(estimate)}
             samples.append(Sample(Estimate(**inner), leak[..., *part.inner]))
-        return calibrate(samples, one_level=self.model.noise_estimator.per_image)
+        return samples
 
-    def _some_parts(self) -> list[Tile]:
-        side, margin = 0 if self.is_small else _SAMPLED_SIDE, self.model.network.receptive_radius
-        parts = list(tiles(*self.image.shape[:2], tile=side, margin=margin, multiple=self.model.multiple))
-        return parts[:: -(-len(parts) // _SAMPLED_TILES)]
+    def _forward(self, noisy: Image, measurement: Tensor) -> Estimate:
+        if self.ensemble:
+            return self_ensemble(self.model, noisy, measurement)
+        estimate: Estimate = self.model(noisy, measurement)
+        return estimate
+
+    def _pixels(self, where: slice | tuple[slice, slice]) -> Image:
+        device = next(self.model.parameters()).device
+        return as_tensor(self.image[where]).to(device, memory_format=torch.channels_last)
+
+
+def _some(parts: Sequence[T]) -> Sequence[T]:
+    """At most four, evenly chosen."""
+    return parts[:: -(-len(parts) // _SAMPLED_TILES)]
+
+
+def learned_noise(model: BlindSpotModel, image: np.ndarray, *, bf16: bool = False) -> ImageNoise:
+    """What is learned of an image's noise (h, w, c) at the stride that the model was trained with, where it is whole.
+
+    Smaller strides leave a part of it in the prediction.
+    """
+    estimate = predict(model, image, stride=model.config.stride, bf16=bf16, extras=NOISE_STD)
+    assert estimate.noise_std is not None
+    alike = autocorrelation(as_tensor((to_pixels(image) - estimate.denoised) / estimate.noise_std))
+    return replace(estimate.noise, kernel=None if alike is None else kernel(alike))
 
 
 def predict(
@@ -183,6 +209,7 @@ def predict(
     calibrated: bool = True,
     extras: Collection[Extra] = (),
     known_noise: Noise | None = None,
+    stride: int | None = None,
 ) -> Prediction:
     """Estimate one image (h, w, c) of any size.
 
@@ -195,39 +222,39 @@ def predict(
         calibrated: Correct the variances by what the image's own pixels say (M8).
         extras: Which fields of `Prediction` to fill besides `denoised`; each takes an image's memory.
         known_noise: The true noise, to fill `under_known_noise` with; its variance is taken at the blind mean.
+        stride: Denoise the images of every such pixel, each for itself; by default the model's denoising stride.
 
     Raises:
         ValueError: The image has another number of channels than the model.
     """
     _check(image, tile, model.config.channels)
     device = next(model.parameters()).device
-    arrays = {name: np.empty(image.shape, np.float32) for name in ("denoised", *extras)}
-    if known_noise:
-        arrays["under_known_noise"] = np.empty(image.shape, np.float32)
+    names = ["denoised", *extras, *(["under_known_noise"] if known_noise else [])]
+    arrays = {name: np.empty(image.shape, np.float32) for name in names}
     noise_power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        strips = range(0, image.shape[0], _STRIP)
-        measurement = model.measure_strips(as_tensor(image[top : top + _STRIP]).to(device) for top in strips)
-        margin = model.network.receptive_radius
-
-        def forward(noisy: Image) -> Estimate:
-            return self_ensemble(model, noisy, measurement) if ensemble else model(noisy, measurement)
-
-        passes = Passes(model, image, forward)
-        calibration = passes.calibration() if calibrated else None
-        for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=model.multiple):
-            estimate = passes.estimate(part)
-            if calibration:
-                estimate = calibration.apply(estimate)
-            denoised, variance = estimate.fused()
-            noise_std = estimate.noise_std()
-            values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
-            if known_noise:
-                known_var = known_noise.variance(estimate.mean.clamp_min(0))
-                values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
-            for name, array in arrays.items():
-                array[part.own] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
-            noise_power += float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean()) * own_share(part, image)
+        every = [
+            (where, Passes(model, pixels, ensemble=ensemble))
+            for where, pixels in lattices(image, stride or model.config.denoising_stride)
+        ]
+        measurement = torch.stack([passes.measurement for _, passes in every]).mean(0)
+        samples = [sample for _, passes in _some(every) for sample in passes.samples(measurement)] if calibrated else []
+        calibration = calibrate(samples, one_level=model.noise_estimator.per_image)
+        for where, passes in every:
+            for part in passes.parts(tile):
+                estimate = passes.estimate(part, measurement)
+                if calibration:
+                    estimate = calibration.apply(estimate)
+                denoised, variance = estimate.fused()
+                noise_std = estimate.noise_std()
+                values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
+                if known_noise:
+                    known_var = known_noise.variance(estimate.mean.clamp_min(0))
+                    values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
+                for name, array in arrays.items():
+                    array[where][part.own] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
+                power = float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean())
+                noise_power += power * own_share(part, passes.image) * passes.image.size / image.size
     return Prediction(
         denoised=arrays["denoised"],
         noise_level=noise_power**0.5,

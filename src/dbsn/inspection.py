@@ -6,20 +6,22 @@ what the choice does to a level is undone. Tested in tests/unit/test_inspection.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dctn
 from scipy.special import gammainc
 
-from dbsn.config import NoiseFamily
+from dbsn.config import Auto, ModelConfig, NoiseFamily
 from dbsn.noisemodel import Recording
 from dbsn.picture import to_pixels
 
 Array = NDArray[np.floating]
 
 LAGS = 6
+A_FEW = 30
+"""Images that tell enough of a folder before it is learned from."""
 _BLOCK = 8
 _BINS, _LEAST_BLOCKS = 8, 4
 _LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks of up to 1.2 times the power of the lowest 2 % are taken for noise alone
@@ -107,6 +109,11 @@ class Inspection:
         return self.reach == 1 and not self.is_compressed
 
     @property
+    def stride(self) -> int:
+        """Distance of pixels from which on noise is as good as independent; 1 if that of every pixel is."""
+        return 1 if self.suits else 2 * max(self.reach, 2) + 1
+
+    @property
     def family(self) -> NoiseFamily:
         """The narrowest form of noise that holds most images' (`ModelConfig.noise`)."""
         depends = float(np.median([each.dependence for each in self.images])) > _LEVEL_DEPENDS
@@ -119,7 +126,9 @@ class Inspection:
     def verdict(self) -> str:
         """What noise this is and whether it can be learned from, in two or three sentences."""
         low, high = (255 * level for level in (min(self.levels), max(self.levels)))
-        said = f"noise of {low:.1f}" + (f" to {high:.1f}" if len(self.images) > 1 else "")
+        said = f"noise of {'' if self.suits else 'at least '}{low:.1f}" + (
+            f" to {high:.1f}" if len(self.images) > 1 else ""
+        )
         said += f" of 255, {_FORMS[self.family]} (--noise {self.family}); {self.recording}. "
         if self.suits:
             return said + "It is independent from pixel to pixel, as learning from noisy images alone needs it."
@@ -128,8 +137,8 @@ class Inspection:
         else:
             said += f"It is correlated over about {self.reach} pixels"
         return said + (
-            f" ({self.neighbours:.2f} between neighbours), and a blind-spot network would take it for structure and "
-            "keep it: use RAW or uncompressed files, or shrink the images."
+            f" ({self.neighbours:.2f} between neighbours), which a blind-spot network would take for structure: learn "
+            f"from every {self.stride}th pixel (--stride {self.stride}); better, use RAW or uncompressed files."
         )
 
 
@@ -141,12 +150,33 @@ _FORMS: dict[NoiseFamily, str] = {
 }
 
 
-def inspect_noise(images: Sequence[NDArray[np.generic]]) -> Inspection:
+def suited(
+    model: ModelConfig, found: Inspection | None, *, noise: NoiseFamily | Auto, stride: int | Auto
+) -> ModelConfig:
+    """A model's configuration for the noise that was found, where it is left open.
+
+    Args:
+        model: The rest of it.
+        found: None if the images are too small to tell, which leaves every form of noise possible and the stride 1.
+        noise: Form of the noise.
+        stride: Distance of pixels at which noise counts as independent.
+    """
+    family = (found.family if found else "any") if noise == "auto" else noise
+    return replace(model, noise=family).with_stride((found.stride if found else 1) if stride == "auto" else stride)
+
+
+def inspect_noise(images: Sequence[NDArray[np.generic]], most: int | None = None) -> Inspection:
     """Look at noisy images (h, w, c) of any integer or float kind, all with the same channels.
+
+    Args:
+        images: All there are.
+        most: Look at no more than so many, evenly chosen.
 
     Raises:
         ValueError: None of them is at least 64 x 64 pixels with a part that is not cut off.
     """
+    if most:
+        images = images[:: -(-len(images) // most)]
     recording = Recording.of(images)
     found = [each for each in (inspect_image(image, recording) for image in images) if each]
     if not found:

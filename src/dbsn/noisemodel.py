@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dbsn.calibrate import Calibration, interpolate, stacked
+from dbsn.correlation import REACH, filtered
 from dbsn.likelihood import channel_variance, coloured, scaled
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import typical_intensity
@@ -26,6 +28,7 @@ _LEAST_KEPT = 1e-3
 _COUNTS_FROM, _DARK_BELOW = 2.0, 0.5  # largest intensities that are no share of a usual range
 _CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
 _SAMPLES = 4_000_000
+_ALONE = functional.pad(torch.ones(1, 1), [REACH] * 4)  # filters nothing
 _REACH, _KNOTS = 4.0, 129  # standard deviations up to which a cut-off is felt
 
 
@@ -146,6 +149,8 @@ class ImageNoise:
     """`BlindSpotModel.measure` of it, (1, m, 1, 1)."""
     calibration: Calibration | None = None
     """Its own pixels' correction of CNN_est (M8); None for a tiny image."""
+    kernel: Tensor | None = None
+    """What to filter white noise with so that neighbours share it as here, (13, 13) (C1); None if they share none."""
 
 
 class NoiseModel:
@@ -180,6 +185,18 @@ class NoiseModel:
             for image, variance, noise in parts
         ]
         return torch.cat(corrected)
+
+    def white(self, like: Image, generator: torch.Generator, which: Sequence[int]) -> Image:
+        """Noise of variance 1 in the shape of `like`, (b, c, h, w), that neighbours share as in the images `which`."""
+        kernels = [self.images[number].kernel for number in which]
+        margin = 2 * REACH if any(kernel is not None for kernel in kernels) else 0
+        size = (*like.shape[:2], like.shape[2] + margin, like.shape[3] + margin)
+        white = torch.randn(size, generator=generator, device=generator.device).to(like.device)
+        if not margin:
+            return white
+        inside = (..., slice(REACH, -REACH), slice(REACH, -REACH))
+        parts = zip(white.split(1), kernels, strict=True)
+        return torch.cat([part[inside] if kernel is None else filtered(part, kernel) for part, kernel in parts])
 
     @property
     def _device(self) -> torch.device:
@@ -219,7 +236,7 @@ class NoiseModel:
         if which is None:
             drawn = torch.randint(len(self.images), (len(clean),), generator=generator, device=generator.device)
             which = drawn.tolist()
-        white = torch.randn(clean.shape, generator=generator, device=generator.device).to(clean.device)
+        white = self.white(clean, generator, which)
         variance = self._without_rounding(self.variance(clean, which))
         distance = self.recording.from_ends(clean, channel_variance(variance).sqrt())
         white = skewed(white, self._skewness(clean, which) * (distance / _REACH).clamp(0, 1))
@@ -251,6 +268,9 @@ class NoiseModel:
             "measurement": torch.cat([image.measurement for image in self.images]).cpu(),
             "calibrated": torch.tensor([calibration is not None for calibration in known]),
         }
+        kernels = [image.kernel for image in self.images]
+        if any(kernel is not None for kernel in kernels):
+            tensors["kernel"] = torch.stack([_ALONE if kernel is None else kernel.cpu() for kernel in kernels])
         found = [calibration for calibration in known if calibration]
         if found:
             for name in _CURVES:
@@ -266,8 +286,12 @@ class NoiseModel:
         def calibration() -> Calibration:
             return Calibration(**dict(zip(_CURVES, next(curves), strict=True)), shares=0 * one, prediction_factors=one)
 
+        count = len(tensors["measurement"])
+        kernels: Sequence[Tensor | None] = tensors["kernel"].unbind() if "kernel" in tensors else [None] * count
         images = [
-            ImageNoise(measurement[None], calibration() if calibrated else None)
-            for measurement, calibrated in zip(tensors["measurement"], tensors["calibrated"].tolist(), strict=True)
+            ImageNoise(measurement[None], calibration() if calibrated else None, kernel)
+            for measurement, calibrated, kernel in zip(
+                tensors["measurement"], tensors["calibrated"].tolist(), kernels, strict=True
+            )
         ]
         return NoiseModel(model, images, recording)

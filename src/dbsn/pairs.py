@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dbsn.checkpoint import load_tensors, save_tensors
 from dbsn.config import DistillConfig
-from dbsn.infer import predict
+from dbsn.infer import learned_noise, predict
 from dbsn.likelihood import channel_variance
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import MEASURES, measure
@@ -85,7 +85,8 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
     try:
         for image in images[len(done) :]:
             estimate = predict(model, image, bf16=bf16)
-            done.append((_in_network_units(estimate.denoised, model), estimate.noise))
+            noise = estimate.noise if model.config.stride == 1 else learned_noise(model, image, bf16=bf16)
+            done.append((_in_network_units(estimate.denoised, model), noise))
             if time.monotonic() - saved > _SAVED_EVERY:
                 write()
                 written, saved = len(done), time.monotonic()

@@ -5,7 +5,7 @@ function of (seed, k) alone, which is what makes an interrupted training resumab
 (tests/unit/test_patches.py). Reading files does not belong here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,9 +67,9 @@ class ImageSet:
         """Measure every whole image."""
         return ImageSet(images=images, measurements=[measure(as_tensor(image)) for image in images])
 
-    def hold_out(self) -> tuple["ImageSet", "ImageSet"]:
+    def hold_out(self, siblings: int = 1) -> tuple["ImageSet", "ImageSet"]:
         """Set noisy pixels aside for validation, see `hold_out`; both keep the measurements of the whole images."""
-        learned, held = hold_out(self.images)
+        learned, held = hold_out(self.images, siblings)
         return self._some(learned), self._some(held)
 
     def _some(self, part: "Numbered") -> "ImageSet":
@@ -79,16 +79,36 @@ class ImageSet:
 Numbered = list[tuple[int, np.ndarray]]
 
 
-def hold_out(images: Sequence[np.ndarray]) -> tuple[Numbered, Numbered]:
+def lattices(image: np.ndarray, stride: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+    """The images (h, w, c) that every `stride`-th pixel makes: pixel-shuffle down-sampling, views.
+
+    Noise that is correlated over fewer pixels than that is independent in each of them (Zhou et al. 2020).
+
+    Yields:
+        Which pixels they are, and the image; none is empty.
+    """
+    for row in range(min(stride, image.shape[0])):
+        for column in range(min(stride, image.shape[1])):
+            where = (slice(row, None, stride), slice(column, None, stride))
+            yield where, image[where]
+
+
+def hold_out(images: Sequence[np.ndarray], siblings: int = 1) -> tuple[Numbered, Numbered]:
     """Set pixels aside for validation: every 20th image, or an eighth of each image where there are few.
+
+    Args:
+        images: (h, w, c) each.
+        siblings: So many in a row are of one photograph, and stay together.
 
     Returns:
         What to learn from and what to validate on, each with its image's number; their pixels are disjoint unless an
         image has fewer than 8 rows.
     """
-    if len(images) >= _HELD_OUT_EVERY:
-        held = range(_HELD_OUT_EVERY // 2, len(images), _HELD_OUT_EVERY)
-        return [(i, image) for i, image in enumerate(images) if i not in held], [(i, images[i]) for i in held]
+    if len(images) >= _HELD_OUT_EVERY * siblings:
+        kinds: tuple[Numbered, Numbered] = [], []
+        for i, image in enumerate(images):
+            kinds[i // siblings % _HELD_OUT_EVERY == _HELD_OUT_EVERY // 2].append((i, image))
+        return kinds
     cuts = [image.shape[0] - image.shape[0] // _STRIP for image in images]
     parts = list(zip(images, cuts, strict=True))
     learned = [(i, image[:cut]) for i, (image, cut) in enumerate(parts)]

@@ -19,7 +19,7 @@ from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import ModelConfig, TrainConfig
 from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gaussian_nll, log_volume, marginal_nll
 from dbsn.model import BlindSpotModel, Estimate
-from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range
+from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
 from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Scalar
 
@@ -54,9 +54,10 @@ def learn(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
-    known = ImageSet.of(images, model.measure)
+    stride = model_config.stride
+    known = ImageSet.of([part for image in images for _, part in lattices(image, stride)], model.measure)
     model.noise_estimator.expect(known.measurements)
-    learned, held = known.hold_out()
+    learned, held = known.hold_out(siblings=stride**2)
     patches = Patches(
         learned,
         size=config.patch,

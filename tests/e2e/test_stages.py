@@ -16,6 +16,7 @@ import skimage.data
 import tifffile
 import torch
 from PIL import Image as PillowImage
+from scipy.ndimage import gaussian_filter
 
 from dbsn import Denoiser
 from dbsn.checkpoint import MODEL, load_model, load_tensors
@@ -89,6 +90,26 @@ def test_denoise_takes_the_student_unless_told_otherwise(
     refused = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", tmp_path / "x", "--save-std")
     assert refused.returncode == 2
     assert "--method posterior" in refused.stderr
+
+
+def test_correlated_noise_is_learned_at_a_stride_and_put_on_clean_images_as_it_is(
+    folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    noise = 30 * gaussian_filter(np.random.default_rng(0).normal(size=(200, 200)), 1) / 0.28
+    tifffile.imwrite(tmp_path / "noisy.tif", (skimage.data.camera()[:200, :200] + noise).astype(np.float32) / 255)
+    flags = (*TINY, *TINY_STUDENT, "--steps", 20, "--student.steps", 3)
+    done = dbsn_command("train", tmp_path / "noisy.tif", "--clean", folders[1], "-o", tmp_path / "run", *flags)
+    assert done.returncode == 0, done.stderr
+    assert "learning at a stride of" in done.stdout
+    assert "stride       learned at" in dbsn_command("info", tmp_path / "run" / MODEL).stdout
+    learned = load_model(tmp_path / "run" / MODEL).noise
+    assert learned is not None
+    clean = torch.full((1, 1, 300, 300), 0.5)
+    drawn = learned.sample(clean, torch.Generator().manual_seed(0)) - clean
+    assert float((drawn[..., 1:] * drawn[..., :-1]).mean() / drawn.square().mean()) == pytest.approx(0.78, abs=0.1)
+    alone = dbsn_command("train", tmp_path / "noisy.tif", "-o", tmp_path / "alone", *TINY, "--steps", 1, "--stride", 1)
+    assert "learning at a stride" not in alone.stdout
+    assert load_model(tmp_path / "alone" / MODEL).model.config.stride == 1
 
 
 def test_a_model_without_student_says_so(tmp_path: Path, folders: tuple[Path, Path], dbsn_command: Command) -> None:

@@ -52,6 +52,27 @@ def test_a_tiled_image_is_denoised_like_the_whole_one(network: NetworkConfig, no
     assert whole.denoised.std() > 1e-3
 
 
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_at_a_stride_each_lattice_is_denoised_for_itself_tiled_or_not(calibrated: bool) -> None:
+    torch.manual_seed(1)
+    config = ModelConfig(network=NETWORKS[1], channels=3, stride=4, denoising_stride=2)
+    model = BlindSpotModel(config).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    image = np.random.default_rng(0).random((131, 157, 3), np.float32)
+    whole = predict(model, image, tile=0, calibrated=calibrated, extras=("mean", "std"))
+    tiled = predict(model, image, tile=30, calibrated=calibrated, extras=("mean", "std"))
+    one = predict(model, image[1::2, 0::2], stride=1, tile=0, calibrated=False, extras=("mean", "std"))
+    for name in ("denoised", "mean", "std"):
+        expected, got = getattr(whole, name), getattr(tiled, name)
+        assert np.abs(expected - got).max() < 1e-5 * max(1, np.abs(expected).max()), name
+        assert calibrated or np.abs(getattr(whole, name)[1::2, 0::2] - getattr(one, name)).max() < 0.1
+    assert one.mean is not None
+    assert whole.mean is not None
+    np.testing.assert_allclose(whole.mean[1::2, 0::2], one.mean, atol=1e-5)
+    assert predict(model, image[:1, :1]).denoised.shape == (1, 1, 3)
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=["dbsn", "grid3", "grid2"])
 def test_a_tiled_image_has_the_ensemble_of_the_whole_one(network: NetworkConfig) -> None:
     torch.manual_seed(2)

@@ -1,6 +1,7 @@
 """What is said of noise is true of the noise that was put on; photographs' structure is not taken for it."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import skimage.data
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dbsn.inspection import Inspection, inspect_noise
+from dbsn.config import ModelConfig
+from dbsn.inspection import Inspection, inspect_noise, suited
 from dbsn.picture import from_pixels
 
 ASTRONAUT = skimage.data.astronaut().astype(np.float32) / 255
@@ -56,6 +58,7 @@ def test_noise_that_neighbours_share_does_not_suit(across: tuple[float, float, i
     assert found.reach in (2, 3)
     assert 0.55 < found.neighbours < np.exp(-1 / 4)  # of a Gaussian filter; a plane of 8 x 8 pixels takes some of it
     assert f"correlated over about {found.reach} pixels" in found.verdict
+    assert f"--stride {2 * found.reach + 1}" in found.verdict
 
 
 @pytest.mark.parametrize("quality", [75, 90, 95])
@@ -67,6 +70,19 @@ def test_jpeg_is_seen(quality: int) -> None:
     found = inspect_noise([np.asarray(Image.open(file))])
     assert not found.suits
     assert "JPEG" in found.verdict
+    assert found.stride == 5
+
+
+def test_what_is_left_open_follows_from_what_is_found() -> None:
+    independent = inspected(CAMERA, WHITE[..., :1] * 20 / 255)
+    blurred = inspected(CAMERA, gaussian_filter(WHITE[..., :1], (1, 1, 0)) * 40 / 255)
+    asked = ModelConfig(channels=1)
+    open_ = {"noise": "auto", "stride": "auto"}
+    assert suited(asked, independent, **open_) == replace(asked, noise="awgn")
+    found = suited(asked, blurred, **open_)
+    assert (found.stride, found.denoising_stride) == (2 * blurred.reach + 1, blurred.reach)
+    assert suited(asked, blurred, noise="hg", stride=1) == replace(asked, noise="hg")
+    assert suited(asked, None, **open_) == asked, "nothing is known"
 
 
 def test_figures_of_a_folder_are_those_of_most_images() -> None:

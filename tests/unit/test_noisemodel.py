@@ -1,5 +1,7 @@
 """What recording does to noise is measured; the learned noise is drawn as it was learned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -119,6 +121,18 @@ def test_a_noise_model_comes_back_from_its_tensors(channels: int) -> None:
     again = NoiseModel.from_tensors(noise.model, without.tensors(), without.recording)
     clean = torch.rand((3, channels, 8, 8), generator=torch.Generator().manual_seed(0))
     assert torch.equal(again.variance(clean, [2, 1, 0]), without.variance(clean, [2, 1, 0]))
+
+
+def test_noise_is_drawn_as_neighbours_share_it_in_each_image_and_comes_back_from_a_file() -> None:
+    noise = noise_model(3)
+    box = torch.nn.functional.pad(torch.full((2, 2), 0.5), (6, 5, 6, 5))
+    shared = NoiseModel(noise.model, [replace(noise.images[0], kernel=box), noise.images[1]], noise.recording)
+    clean = torch.full((2, 3, 200, 210), 0.5)
+    for model in (shared, NoiseModel.from_tensors(noise.model, shared.tensors(), shared.recording)):
+        drawn = model.sample(clean, torch.Generator().manual_seed(0), [0, 1]) - clean
+        beside = (drawn[..., 1:] * drawn[..., :-1]).mean((1, 2, 3)) / drawn.square().mean((1, 2, 3))
+        assert beside.tolist() == pytest.approx([0.5, 0.0], abs=0.02)
+        assert drawn.std((1, 2, 3)).tolist() == pytest.approx([0.05, 0.1], rel=0.06)
 
 
 def test_a_noise_model_needs_an_image() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range
+from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
 
 
 def patches_of(images: list[np.ndarray], *, size: int = 12, batch: int = 8, spacing: int = 3, seed: int = 0) -> Patches:
@@ -94,6 +94,26 @@ def test_held_out_pixels_are_never_learned_from(count: int) -> None:
     for part in (learned, held):
         for image, measurement in zip(part.images, part.measurements, strict=True):
             assert measurement.item() // 1000 == image[0, 0, 0] // 1000, "each keeps its own whole image's measurement"
+
+
+def test_pixels_of_one_photograph_are_not_both_learned_from_and_held_out() -> None:
+    images = [part for i in range(25) for _, part in lattices(ramp(8, 8) + 1000 * i, 2)]
+    learned, held = image_set(images).hold_out(siblings=4)
+    first, second = ({int(image[0, 0, 0]) // 1000 for image in part.images} for part in (learned, held))
+    assert second == {10}
+    assert first == set(range(25)) - second
+
+
+@pytest.mark.parametrize("size", [(7, 11), (1, 1), (2, 30)])
+def test_lattices_are_every_nth_pixel_and_hold_each_pixel_once(size: tuple[int, int]) -> None:
+    image = ramp(*size)
+    seen = np.full_like(image, -1)
+    for where, part in lattices(image, 3):
+        assert part.size
+        seen[where] = part
+    np.testing.assert_array_equal(seen, image)
+    parts = [part for _, part in lattices(ramp(7, 11), 3)]
+    np.testing.assert_array_equal(parts[1], ramp(7, 11)[0::3, 1::3])
 
 
 def test_a_single_row_is_learned_from_and_held_out_rather_than_lost() -> None:
