@@ -150,7 +150,7 @@ class ImageNoise:
     calibration: Calibration | None = None
     """Its own pixels' correction of CNN_est (M8); None for a tiny image."""
     kernel: Tensor | None = None
-    """What to filter white noise with so that neighbours share it as here, (13, 13) (C1); None if they share none."""
+    """What to filter white noise with so that neighbours share it as here, (13, 13) (C2); None if they share none."""
 
 
 class NoiseModel:
