@@ -5,7 +5,8 @@ that every pixel sees exactly what it would see in the whole image, however that
 does the tile.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar
 
@@ -22,7 +23,7 @@ from dbsn.noisemodel import ImageNoise
 from dbsn.patches import as_tensor, lattices
 from dbsn.picture import to_pixels
 from dbsn.student import Student
-from dbsn.types import Image
+from dbsn.types import Canvas, Image, Pixels, Place
 
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
@@ -66,6 +67,11 @@ class Tile:
     own: tuple[slice, slice]
 
     @property
+    def pixels(self) -> int:
+        """How many it is responsible for."""
+        return math.prod(part.stop - part.start for part in self.own)
+
+    @property
     def inner(self) -> tuple[slice, slice]:
         """Its own part, counted from the corner where it is read."""
         first, second = (
@@ -103,12 +109,6 @@ def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> 
             yield Tile((read_rows, read_columns), (own_rows, own_columns))
 
 
-def own_share(part: Tile, image: np.ndarray) -> float:
-    """Share of an image's pixels that a tile is responsible for."""
-    rows, columns = part.own
-    return (rows.stop - rows.start) * (columns.stop - columns.start) / (image.shape[0] * image.shape[1])
-
-
 def self_ensemble(model: BlindSpotModel, noisy: Image, measurement: Tensor) -> Estimate:
     """The average estimate over the eight orientations of an image (M7). Arguments as of the model."""
     sums: dict[str, Tensor] = {}
@@ -142,7 +142,7 @@ def _turn_back(image: Tensor, orientation: int) -> Tensor:
 class Passes:
     """A model's estimates of parts of one image (h, w, c). M8 and the result share that of the whole of a small one."""
 
-    def __init__(self, model: BlindSpotModel, image: np.ndarray, *, ensemble: bool = False) -> None:
+    def __init__(self, model: BlindSpotModel, image: Pixels, *, ensemble: bool = False) -> None:
         self.model, self.image, self.ensemble = model, image, ensemble
         strips = (slice(top, top + _STRIP) for top in range(0, image.shape[0], _STRIP))
         self.measurement = model.measure_strips(self._pixels(strip) for strip in strips)
@@ -162,7 +162,7 @@ class Passes:
 
     def samples(self, measurement: Tensor) -> list[Sample]:
         """Estimates of parts spread over the image, for M8: the same however it is tiled."""
-        is_small = self.image[..., 0].size <= _SAMPLED_WHOLE
+        is_small = math.prod(self.image.shape[:2]) <= _SAMPLED_WHOLE
         samples = []
         for part in _some(self.parts(0 if is_small else _SAMPLED_SIDE)):
             estimate = self.estimate(part, measurement)
@@ -178,7 +178,7 @@ class Passes:
         estimate: Estimate = self.model(noisy, measurement)
         return estimate
 
-    def _pixels(self, where: slice | tuple[slice, slice]) -> Image:
+    def _pixels(self, where: Place) -> Image:
         device = next(self.model.parameters()).device
         return as_tensor(self.image[where]).to(device, memory_format=torch.channels_last)
 
@@ -227,10 +227,53 @@ def predict(
     Raises:
         ValueError: The image has another number of channels than the model.
     """
-    _check(image, tile, model.config.channels)
-    device = next(model.parameters()).device
     names = ["denoised", *extras, *(["under_known_noise"] if known_noise else [])]
     arrays = {name: np.empty(image.shape, np.float32) for name in names}
+    noise_level, noise = predict_into(
+        arrays, model, image, tile=tile, ensemble=ensemble, bf16=bf16, calibrated=calibrated, known_noise=known_noise,
+        stride=stride,
+    )  # fmt: skip
+    return Prediction(
+        denoised=arrays["denoised"],
+        noise_level=noise_level,
+        std=arrays.get("std"),
+        mean=arrays.get("mean"),
+        noise_std=arrays.get("noise_std"),
+        under_known_noise=arrays.get("under_known_noise"),
+        noise=noise,
+    )
+
+
+def predict_into(
+    into: Mapping[str, Canvas],
+    model: BlindSpotModel,
+    image: Pixels,
+    *,
+    tile: int = DEFAULT_TILE,
+    ensemble: bool = False,
+    bf16: bool = False,
+    calibrated: bool = True,
+    known_noise: Noise | None = None,
+    stride: int | None = None,
+) -> tuple[float, ImageNoise]:
+    """`predict` tile by tile, of an image that need not be in memory, into places that need not be either.
+
+    Args:
+        into: Where to put which fields of `Prediction`, (h, w, c) each.
+        model: As of `predict`, and so are the others.
+        image: (h, w, c).
+        tile: Side of a tile.
+        ensemble: Average over eight orientations.
+        bf16: Convolve in bfloat16.
+        calibrated: Correct the variances (M8).
+        known_noise: The true noise.
+        stride: Denoise the images of every such pixel.
+
+    Returns:
+        Noise level and noise, as in `Prediction`.
+    """
+    _check(image, tile, model.config.channels)
+    device = next(model.parameters()).device
     noise_power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         every = [
@@ -251,19 +294,21 @@ def predict(
                 if known_noise:
                     known_var = known_noise.variance(estimate.mean.clamp_min(0))
                     values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
-                for name, array in arrays.items():
-                    array[where][part.own] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
+                for name, array in into.items():
+                    array[_placed(where, part.own)] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
                 power = float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean())
-                noise_power += power * own_share(part, passes.image) * passes.image.size / image.size
-    return Prediction(
-        denoised=arrays["denoised"],
-        noise_level=noise_power**0.5,
-        std=arrays.get("std"),
-        mean=arrays.get("mean"),
-        noise_std=arrays.get("noise_std"),
-        under_known_noise=arrays.get("under_known_noise"),
-        noise=ImageNoise(measurement.cpu(), calibration),
-    )
+                noise_power += power * part.pixels / math.prod(image.shape[:2])
+    return noise_power**0.5, ImageNoise(measurement.cpu(), calibration)
+
+
+def _placed(lattice: tuple[slice, slice], own: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Where in an image the part `own` of one of its lattices lies."""
+
+    def along(all_of_it: slice, part: slice) -> slice:
+        start, step = all_of_it.start or 0, all_of_it.step or 1
+        return slice(start + step * part.start, start + step * (part.stop - 1) + 1, step)
+
+    return along(lattice[0], own[0]), along(lattice[1], own[1])
 
 
 def apply_student(
@@ -277,21 +322,34 @@ def apply_student(
     Raises:
         ValueError: The image has another number of channels than the student.
     """
+    denoised = np.empty(image.shape, np.float32)
+    apply_student_into(denoised, student, image, tile=tile, ensemble=ensemble, bf16=bf16)
+    return denoised
+
+
+def apply_student_into(
+    into: Canvas,
+    student: Student,
+    image: Pixels,
+    *,
+    tile: int = DEFAULT_TILE,
+    ensemble: bool = False,
+    bf16: bool = False,
+) -> None:
+    """`apply_student` tile by tile, of an image that need not be in memory, into a place that need not be either."""
     _check(image, tile, student.config.channels)
     device = next(student.parameters()).device
-    denoised = np.empty(image.shape, np.float32)
     turns = range(_ORIENTATIONS if ensemble else 1)
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         for part in tiles(*image.shape[:2], tile=tile, margin=student.receptive_radius, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
             average = torch.stack([_turn_back(student(_turn(noisy, turn)), turn) for turn in turns]).mean(0)
-            denoised[part.own] = average[0].permute(1, 2, 0)[part.inner].cpu().numpy()
-    return denoised
+            into[part.own] = average[0].permute(1, 2, 0)[part.inner].cpu().numpy()
 
 
-def _check(image: np.ndarray, tile: int, channels: int) -> None:
+def _check(image: Pixels, tile: int, channels: int) -> None:
     if tile < 0:
         raise ValueError(f"--tile {tile}: expected the side of a tile in pixels, or 0 for the whole image")
-    if image.ndim != 3 or image.shape[2] != channels:
+    if len(image.shape) != 3 or image.shape[2] != channels:
         wanted = "gray" if channels == 1 else "colour"
         raise ValueError(f"this model is for {wanted} images ({channels} channels), not for shape {image.shape}")

@@ -7,6 +7,7 @@ function of (seed, k) alone, which is what makes an interrupted training resumab
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import overload
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dbsn.picture import to_pixels
-from dbsn.types import Image, Mask
+from dbsn.types import Image, Mask, Pixels
 
 _HELD_OUT_EVERY = 20
 _STRIP = 8
@@ -79,7 +80,13 @@ class ImageSet:
 Numbered = list[tuple[int, np.ndarray]]
 
 
-def lattices(image: np.ndarray, stride: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
+@overload
+def lattices(image: np.ndarray, stride: int) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]: ...
+@overload
+def lattices(image: Pixels, stride: int) -> Iterator[tuple[tuple[slice, slice], Pixels]]: ...
+
+
+def lattices(image: Pixels, stride: int) -> Iterator[tuple[tuple[slice, slice], Pixels]]:
     """The images (h, w, c) that every `stride`-th pixel makes: pixel-shuffle down-sampling, views.
 
     Noise that is correlated over fewer pixels than that is independent in each of them (Zhou et al. 2020).
@@ -87,6 +94,9 @@ def lattices(image: np.ndarray, stride: int) -> Iterator[tuple[tuple[slice, slic
     Yields:
         Which pixels they are, and the image; none is empty.
     """
+    if stride == 1:
+        yield (slice(None), slice(None)), image  # as it is: it may be on disk
+        return
     for row in range(min(stride, image.shape[0])):
         for column in range(min(stride, image.shape[1])):
             where = (slice(row, None, stride), slice(column, None, stride))

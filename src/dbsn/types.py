@@ -1,9 +1,12 @@
-"""Names for the shapes that travel through the package. No code.
+"""Names for the shapes that travel through the package, and for images that need not be in memory. No code.
 
 Inside, an image is a float32 tensor (b, c, h, w). A variance has the image's shape when channels are independent and
 is a covariance (b, c, c, h, w) when they are not; functions that take either say `Variance`.
 """
 
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,3 +17,29 @@ Covariance = Float[Tensor, "b c c h w"]
 Variance = Float[Tensor, "b c h w"] | Float[Tensor, "b c c h w"]
 Scalar = Float[Tensor, ""]
 PixelMap = Float[Tensor, "b h w"]
+
+Place = slice | tuple[slice, slice]
+"""Rows, or rows and columns."""
+
+
+@runtime_checkable
+class Pixels(Protocol):
+    """An image (h, w, c) that parts can be read from: an array, or one that stays on disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+        ...
+
+    def __getitem__(self, where: Any, /) -> np.ndarray:
+        """Rows, or rows and columns, (h, w, c): intensities, or integers of the file's range."""
+        ...
+
+
+@runtime_checkable
+class Canvas(Protocol):
+    """An image (h, w, c) that parts can be put into."""
+
+    def __setitem__(self, where: Any, part: np.ndarray, /) -> None:
+        """Put intensities (h, w, c) at rows and columns."""
+        ...
