@@ -1,7 +1,7 @@
-"""Peak memory and time of `dbsn denoise` on one large colour photograph or a TIFF stack, as whole-process figures.
+"""Peak memory and time of `dbsn denoise` on one large colour photograph, a Zarr or a TIFF stack, of the whole process.
 
-Usage: python benchmarks/memory.py [--megapixels 50 | --pages 1000] [--network grid-tiny]
-Pages are gray, 256 x 256, 16 bit.
+Usage: python benchmarks/memory.py [--megapixels 50 [--zarr] | --pages 1000] [--network grid-tiny]
+Zarr and pages are gray, 16 bit; pages are of 256 x 256 pixels, a Zarr's chunks of 1024 x 1024.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+import zarr
 from PIL import Image
 
 from dbsn.checkpoint import Saved, save_model
@@ -26,13 +27,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, default=50.0)
     parser.add_argument("--pages", type=int, help="a stack of so many pages instead of a photograph")
+    parser.add_argument("--zarr", action="store_true", help="a Zarr instead of a photograph")
     parser.add_argument("--network", default="grid-tiny")
     arguments = parser.parse_args()
     width = round((arguments.megapixels * 1e6 * 1.5) ** 0.5)
     height = round(arguments.megapixels * 1e6 / width)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        channels = 1 if arguments.pages else 3
+        channels = 1 if arguments.pages or arguments.zarr else 3
         model = BlindSpotModel(ModelConfig(channels=channels, network=NETWORKS[arguments.network]))
         save_model(folder / "m", Saved(model=model))
         generator = np.random.default_rng(0)
@@ -41,6 +43,12 @@ def main() -> None:
             with tifffile.TiffWriter(source) as writer:
                 for _ in range(arguments.pages):
                     writer.write(generator.integers(0, 65536, (256, 256), np.uint16), metadata=None)
+        elif arguments.zarr:
+            source, result = folder / "photo.zarr", folder / "out.zarr"
+            array = zarr.create_array(source, shape=(height, width), chunks=(1024, 1024), dtype="uint16")
+            for top in range(0, height, 1024):
+                rows = min(1024, height - top)
+                array[top : top + rows] = generator.integers(0, 65536, (rows, width), np.uint16)
         else:
             source, result = folder / "photo.jpg", folder / "out.jpg"
             Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8)).save(source, quality=90)
@@ -49,8 +57,8 @@ def main() -> None:
         subprocess.run([sys.executable, "-m", "dbsn", *map(str, command)], check=True, stdout=subprocess.DEVNULL)
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    print(json.dumps({"megapixels": width * height / 1e6, "pages": arguments.pages or 1, "network": arguments.network,
-                      "peak_gib": round(peak, 2), "seconds": round(seconds, 1)}))  # fmt: skip
+    facts = {"megapixels": width * height / 1e6, "pages": arguments.pages or 1, "zarr": arguments.zarr}
+    print(json.dumps(facts | {"network": arguments.network, "peak_gib": round(peak, 2), "seconds": round(seconds, 1)}))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 import torch
 
+from dbsn import zarrs
 from dbsn.atomic import replacing
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
@@ -69,22 +70,23 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
         ValueError: Two inputs would have the same output, or several inputs are to go into one file.
     """
     to_file, place = goes_to_file(output), output.resolve()
-    around = [folder for folder in inputs if folder.is_dir() and folder.resolve() in place.parents]
+    around = [folder for folder in _folders(inputs) if folder.resolve() in place.parents]
     earlier = place if around and not to_file else None  # results of an earlier run are no input
     sources = [path for path in find_images(inputs) if earlier is None or not path.resolve().is_relative_to(earlier)]
     if to_file and len(sources) > 1:
         raise ValueError(f"--output {output}: one file cannot take {len(sources)} images; name a folder")
-    folders = [path for path in inputs if path.is_dir()]
+    folders = _folders(inputs)
     jobs = []
     for source in sources:
         target = output if to_file else output / _below(source, folders)
-        jobs.append(Job(source, target, target.with_name(f"{target.stem}_std.tif") if save_std else None))
+        beside = target.with_name(f"{target.stem}_std{zarrs.SUFFIX if zarrs.is_zarr(source) else '.tif'}")
+        jobs.append(Job(source, target, beside if save_std else None))
     return _safe(jobs)
 
 
 def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> list[Job]:
     """Pair each clean file with outputs below `output`/noisy and `output`/clean; raises as `plan`."""
-    folders = [path for path in inputs if path.is_dir()]
+    folders = _folders(inputs)
     jobs = []
     for source in find_images(inputs):
         below = _below(source, folders)
@@ -128,6 +130,11 @@ def _safe(jobs: list[Job]) -> list[Job]:
     if replaced:
         raise FileExistsError(f"{min(replaced)} is an input and would be replaced; choose another --output")
     return jobs
+
+
+def _folders(inputs: Sequence[Path]) -> list[Path]:
+    """Those of the inputs that hold images, and are not one."""
+    return [path for path in inputs if path.is_dir() and not zarrs.is_zarr(path)]
 
 
 def _below(source: Path, folders: Sequence[Path]) -> Path:
@@ -180,7 +187,9 @@ def denoise_files(
 
     def denoise(number: int, job: Job) -> float | None:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        powers = list[float]()
+        if zarrs.is_zarr(job.source):
+            return _denoise_zarr(denoiser, job, how)
+        levels = list[float]()
         with ExitStack() as files:
             write, write_std = None, None
             for picture in read_planes(job.source):
@@ -193,14 +202,14 @@ def denoise_files(
                     extras = STD if job.beside else NO_EXTRAS
                     estimate = denoiser.estimate(picture.pixels, tile=how.tile, ensemble=how.ensemble, extras=extras)
                     result = estimate.denoised
-                    powers.append(estimate.noise_level**2)
+                    levels.append(estimate.noise_level)
                     if job.beside and estimate.std is not None:
                         write_std = write_std or files.enter_context(_writing_float_tiff(job.beside))
                         write_std(estimate.std)
                 if how.strength < 1:
                     result = picture.pixels + how.strength * (result - picture.pixels)
                 write(*converted(result, picture, dtype))
-        return float(np.mean(powers)) ** 0.5 if powers else None
+        return _mean_level(levels)
 
     if ledger is None:
         yield from _each(jobs, denoise)
@@ -216,6 +225,36 @@ def denoise_files(
             made = Made(settings, job.source)
             ledger.end(target, made, seconds=done.seconds, noise_std=done.noise_std, error=done.error)
         yield done
+
+
+def _denoise_zarr(denoiser: Denoiser, job: Job, how: How) -> float | None:
+    """Denoise an array plane by plane, each block by block; returns its noise level, if it is known."""
+    if job.output.suffix.lower() != zarrs.SUFFIX:
+        raise ValueError(f"{job.output}: a Zarr stays one; write {zarrs.SUFFIX} instead")
+    source = zarrs.ZarrImage(job.source)
+    levels = list[float]()
+    with ExitStack() as arrays:
+        dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
+        result = arrays.enter_context(zarrs.writing_zarr(job.output, source, dtype))
+        beside = None
+        if job.beside:
+            beside = arrays.enter_context(zarrs.writing_zarr(job.beside, source, np.dtype(np.float32)))
+        for plane in source.planes():
+            level = denoiser.denoise_into(
+                zarrs.PlaneCanvas(result, plane, how.strength),
+                plane,
+                std=None if beside is None else zarrs.PlaneCanvas(beside, plane, None),
+                method=how.method,
+                tile=how.tile,
+                ensemble=how.ensemble,
+            )
+            levels += [] if level is None else [level]
+    return _mean_level(levels)
+
+
+def _mean_level(levels: Sequence[float]) -> float | None:
+    """Root mean square of noise levels, if there are any."""
+    return float(np.sqrt(np.mean(np.square(levels)))) if levels else None
 
 
 def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[Done]:

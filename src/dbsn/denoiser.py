@@ -21,13 +21,24 @@ from dbsn.config import (
     TrainConfig,
     student_network,
 )
-from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD, Extra, Prediction, apply_student, predict
+from dbsn.infer import (
+    DEFAULT_TILE,
+    NO_EXTRAS,
+    STD,
+    Extra,
+    Prediction,
+    apply_student,
+    apply_student_into,
+    predict,
+    predict_into,
+)
 from dbsn.inspection import A_FEW, inspect_noise, suited
 from dbsn.noisemodel import NoiseModel
 from dbsn.picture import from_pixels, to_pixels
 from dbsn.pipeline import StageTwo, stages
 from dbsn.runs import load_folder
 from dbsn.train import Progress, has_fast_bf16, pick_device
+from dbsn.types import Canvas, Pixels
 
 Method = Literal["auto", "student", "posterior"]
 """Which of a model's denoisers: the student, the blind-spot model's posterior mean, or the student if there is one."""
@@ -193,6 +204,36 @@ class Denoiser:
     ) -> Prediction:
         """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
         return predict(self.model, _pixels(image), tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
+
+    def denoise_into(
+        self,
+        into: Canvas,
+        image: Pixels,
+        *,
+        std: Canvas | None = None,
+        method: Method = "auto",
+        tile: int = DEFAULT_TILE,
+        ensemble: bool = False,
+    ) -> float | None:
+        """`denoise`, tile by tile, of an image that need not be in memory, into a place that need not be either.
+
+        Args:
+            into: Where to put intensities (h, w, c).
+            image: What gives parts of an image (h, w, c).
+            std: Where to put the posterior standard deviation, too.
+            method: As of `denoise`.
+            tile: As of `denoise`.
+            ensemble: As of `denoise`.
+
+        Returns:
+            The noise level, intensity; None if the student was asked, who does not know it.
+        """
+        if self.picks_student(method):
+            assert self.student is not None
+            apply_student_into(into, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16)
+            return None
+        places = {"denoised": into} | ({} if std is None else {"std": std})
+        return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file that holds weights and configuration."""

@@ -31,11 +31,12 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import EXTRASAMPLE, RESUNIT
 
+from dbsn import zarrs
 from dbsn.atomic import replacing
 from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
 from dbsn.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, write_tiff, writing_stack
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
+SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", zarrs.SUFFIX})
 
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 LARGEST_JPEG_EXIF = 65527
@@ -50,7 +51,7 @@ UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETE
 
 
 def read_image(path: Path) -> Picture:
-    """Read a PNG, JPEG, TIFF, WebP or BMP file, recognised by its content, not by its name.
+    """Read a PNG, JPEG, TIFF, WebP or BMP file, or a Zarr of one plane, recognised by its content, not by its name.
 
     Of a JPEG with more pictures behind it (a camera's preview, a gain map) the first is read.
 
@@ -65,8 +66,11 @@ def read_image(path: Path) -> Picture:
             or frames, CMYK, NaN, an unusual depth.
         OSError: if there is no such file, or it may not be read.
     """
-    with path.open("rb") as file:
-        reader = _reader(path, file.read(16))
+    if zarrs.is_zarr(path):
+        reader: Callable[[Path], Picture] = _read_zarr
+    else:
+        with path.open("rb") as file:
+            reader = _reader(path, file.read(16))
     try:
         return reader(path)
     except ImageError:
@@ -122,6 +126,8 @@ def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
 def megapixels(path: Path) -> float:
     """Size of an image file, all its pages, by its headers, for a forecast; 0 where they say nothing."""
     try:
+        if zarrs.is_zarr(path):
+            return sum(math.prod(plane.shape[:2]) for plane in zarrs.ZarrImage(path).planes()) / 1e6
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a large picture is none of an attacker's here
             with Image.open(path) as image:
@@ -131,7 +137,7 @@ def megapixels(path: Path) -> float:
 
 
 def read_planes(path: Path, most: int | None = None) -> Iterator[Picture]:
-    """The pages of a TIFF stack one after the other, or the one picture of any other file.
+    """The pages of a TIFF stack one after the other, blocks of a Zarr, or the one picture of any other file.
 
     Args:
         path: The file.
@@ -141,7 +147,9 @@ def read_planes(path: Path, most: int | None = None) -> Iterator[Picture]:
         ImageError, OSError: as `read_image`.
     """
     try:
-        if stack_size(path) == 1:
+        if zarrs.is_zarr(path):
+            yield from zarrs.blocks(path, most)
+        elif stack_size(path) == 1:
             yield read_image(path)
         else:
             yield from read_stack(path, most)
@@ -198,6 +206,8 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _expand(given: Path) -> Iterable[Path]:
+    if zarrs.is_zarr(given):
+        return [given]
     if given.is_dir():
         images = sorted(path for path in given.rglob("*") if _is_visible_image(path, given))
         if not images:
@@ -212,8 +222,11 @@ def _expand(given: Path) -> Iterable[Path]:
 
 
 def _is_visible_image(path: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()
+    below = path.relative_to(folder)
+    hidden = any(part.startswith(".") for part in below.parts)
+    within = any(parent.suffix.lower() == zarrs.SUFFIX for parent in below.parents)
+    is_image = zarrs.is_zarr(path) if path.suffix.lower() == zarrs.SUFFIX else path.is_file()
+    return path.suffix.lower() in SUFFIXES and not hidden and not within and is_image
 
 
 def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
@@ -228,6 +241,13 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
     if not head:
         raise ImageError(f"{path}: the file is empty; copy it again from its source")
     raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP or BMP; convert it to one of these")
+
+
+def _read_zarr(path: Path) -> Picture:
+    planes = zarrs.ZarrImage(path).planes()
+    if len(planes) > 1:
+        raise ImageError(f"{path}: {len(planes)} planes; for this, save the one that is meant as an array of its own")
+    return planes[0].block((slice(None), slice(None)))
 
 
 def _read_png(path: Path) -> Picture:
@@ -314,6 +334,8 @@ def check_fits(path: Path, like: Picture) -> None:
     suffix, (height, width) = path.suffix.lower(), like.pixels.shape[:2]
     if suffix not in SUFFIXES:
         raise ImageError(f"{path}: unknown suffix; use one of {' '.join(sorted(SUFFIXES))}")
+    if suffix == zarrs.SUFFIX:
+        raise ImageError(f"{path}: only a Zarr becomes a Zarr; write .tif instead")
     if suffix in (".tif", ".tiff"):
         return
     if like.dtype.kind == "f":

@@ -1,0 +1,224 @@
+"""Zarr arrays (versions 2 and 3, plain or OME-Zarr) as planes that are read and written block by block.
+
+An array's last two axes but colour are a plane; every other axis (time, channel, depth) counts planes, which share one
+noise model. Of an OME-Zarr's pyramid the full resolution is read, and it alone is written. Tested in
+tests/unit/test_zarr.py. This module must not import torch.
+"""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dbsn.picture import DEPTHS, Array, ImageError, Picture, converted, from_pixels, picture_of
+
+SUFFIX = ".zarr"
+BLOCK = 512
+"""Side of the blocks that are learned from."""
+Place = slice | tuple[slice, slice]
+_MARKS = ("zarr.json", ".zarray", ".zgroup")
+_SPATIAL, _COLOUR = "YX", "S"
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a path is a Zarr array or group."""
+    return path.is_dir() and any((path / mark).exists() for mark in _MARKS)
+
+
+class ZarrImage:
+    """A Zarr array opened to be read.
+
+    Args:
+        path: A folder that `is_zarr`: an array, an OME-Zarr, or a group with one array.
+
+    Raises:
+        ImageError: It is damaged, holds no array or several, or samples that are no image's; or zarr is not installed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        zarr = _zarr()
+        self.path = path
+        try:
+            self.group = zarr.open(path, mode="r")
+            self.name = "" if isinstance(self.group, zarr.Array) else _first_array(path, self.group)
+            self.array = self.group[self.name] if self.name else self.group
+        except ImageError:
+            raise
+        except Exception as error:  # whatever a damaged store makes it raise
+            raise ImageError(f"{path}: not a Zarr that can be read ({error}); copy it again from its source") from error
+        if self.array.dtype not in DEPTHS:
+            raise ImageError(f"{path}: {self.array.dtype} samples are not supported; convert it to uint16 or float32")
+        self.axes = _axes(self)
+        missing = [axis for axis in _SPATIAL if axis not in self.axes]
+        if missing or len(self.axes) != self.array.ndim or not math.prod(self.array.shape):
+            shape = f"an array of shape {self.array.shape}, axes {self.axes or 'unknown'}"
+            raise ImageError(f"{path}: {shape}, is no image; name its axes (dimension_names), x and y among them")
+
+    def planes(self) -> list["Plane"]:
+        """Its planes, in order."""
+        counted = [range(n) if axis not in _SPATIAL + _COLOUR else [slice(None)] for axis, n in self._sizes()]
+        return [Plane(self, index) for index in product(*counted)]
+
+    def _sizes(self) -> Iterator[tuple[str, int]]:
+        return zip(self.axes, self.array.shape, strict=True)
+
+
+class Plane:
+    """One plane of an array, (h, w, c): parts of it are read when asked for, as intensities."""
+
+    def __init__(self, image: ZarrImage, index: tuple[Any, ...]) -> None:
+        self.image, self.index = image, index
+        sizes = dict(zip(image.axes, image.array.shape, strict=True))
+        self.shape = (sizes["Y"], sizes["X"], sizes.get(_COLOUR, 1))
+
+    def __getitem__(self, where: Place) -> Array:
+        """Rows, or rows and columns, (h, w, c) float32; ImageError if they hold what is no number."""
+        return self.block(where).pixels
+
+    def block(self, where: Place) -> Picture:
+        """The same as a picture."""
+        place = where if isinstance(where, tuple) else (where, slice(None))
+        samples = np.asarray(self.image.array[self.at(place)])
+        left = [axis for axis in self.image.axes if axis in _SPATIAL + _COLOUR]
+        order = [left.index(axis) for axis in _SPATIAL + _COLOUR if axis in left]
+        return picture_of(self.image.path, samples.transpose(order))
+
+    def at(self, place: tuple[slice, slice]) -> tuple[Any, ...]:
+        """Where in the array a part lies."""
+        spatial = dict(zip(_SPATIAL, place, strict=True))
+        return tuple(spatial.get(axis, part) for axis, part in zip(self.image.axes, self.index, strict=True))
+
+
+class PlaneCanvas:
+    """The same plane of an array that is written.
+
+    Args:
+        array: What `writing_zarr` yields.
+        plane: What it is made from.
+        strength: Of the denoising, 0 to 1; None for what is no image: it is written as it is.
+    """
+
+    def __init__(self, array: Any, plane: Plane, strength: float | None) -> None:
+        self.array, self.plane, self.strength = array, plane, strength
+
+    def __setitem__(self, place: tuple[slice, slice], pixels: Array) -> None:
+        """Put intensities (h, w, c) at rows and columns, as samples of the array's kind."""
+        samples = pixels
+        if self.strength is not None:
+            like = self.plane.block(place)
+            mixed = pixels if self.strength == 1 else like.pixels + self.strength * (pixels - like.pixels)
+            samples = from_pixels(converted(mixed, like, self.array.dtype)[0], self.array.dtype)
+        axes = [axis for axis in self.plane.image.axes if axis in _SPATIAL + _COLOUR]
+        order = [(_SPATIAL + _COLOUR).index(axis) for axis in axes]
+        turned = samples if _COLOUR in axes else samples[..., 0]
+        self.array[self.plane.at(place)] = turned.transpose(order)
+
+
+@contextmanager
+def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterator[Any]:
+    """An array like `source` to write into: chunks, compression, axes and names are its own.
+
+    The folder appears whole or not at all. What else a group holds (a pyramid's lower levels, labels) is left out.
+
+    Args:
+        path: Folder to write or replace.
+        source: What it is made from.
+        dtype: Of its samples.
+
+    Yields:
+        The array.
+    """
+    zarr, partial = _zarr(), path.with_name(f".{path.name[-200:]}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        like, whole = source.array, source.group
+        if source.name:
+            attributes = _alone(whole.attrs.asdict(), source.name)
+            zarr.create_group(partial, zarr_format=whole.metadata.zarr_format, attributes=attributes)
+        if dtype == like.dtype:
+            kept = like.attrs.asdict()
+            yield zarr.from_array(partial, data=like, write_data=False, name=source.name or None, attributes=kept)
+        else:
+            yield zarr.create_array(
+                partial, name=source.name or None, shape=like.shape, dtype=dtype, chunks=like.chunks,
+                zarr_format=like.metadata.zarr_format, attributes=like.attrs.asdict(),
+                dimension_names=getattr(like.metadata, "dimension_names", None),
+            )  # fmt: skip
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def blocks(path: Path, most: int | None = None) -> Iterator[Picture]:
+    """Blocks of up to 512 x 512 pixels of all planes, to learn from.
+
+    Args:
+        path: A folder that `is_zarr`.
+        most: Read so many, evenly chosen, if there are more.
+
+    Raises:
+        ImageError: As of `ZarrImage`; or there are NaN.
+    """
+    image = ZarrImage(path)
+    planes = image.planes()
+    height, width, _ = planes[0].shape
+    corners = list(product(range(0, height, BLOCK), range(0, width, BLOCK)))
+    every = len(planes) * len(corners)
+    count = min(every, most or every)
+    for number in (i * every // count for i in range(count)):
+        plane, (top, left) = planes[number // len(corners)], corners[number % len(corners)]
+        yield plane.block((slice(top, top + BLOCK), slice(left, left + BLOCK)))
+
+
+def _first_array(path: Path, group: Any) -> str:
+    """Name of a group's image: the full resolution of OME-Zarr, or the only array."""
+    attributes = group.attrs.asdict()
+    told = attributes.get("ome", attributes).get("multiscales")
+    names = [told[0]["datasets"][0]["path"]] if told else sorted(group.array_keys())
+    if len(names) != 1:
+        have = f"arrays {', '.join(names)}; name one of them ({path}/{names[0]})" if names else "no array"
+        raise ImageError(f"{path}: {have}")
+    return str(names[0])
+
+
+def _alone(attributes: dict[str, Any], name: str) -> dict[str, Any]:
+    """A group's attributes when of its pyramid the full resolution is left."""
+    place = attributes.get("ome", attributes)
+    scales = [
+        {**scale, "datasets": [level for level in scale["datasets"] if level["path"] == name]}
+        for scale in place.get("multiscales", [])[:1]
+    ]
+    alone = {**place, "multiscales": scales} if scales else place
+    return {**attributes, "ome": alone} if "ome" in attributes else alone
+
+
+def _axes(image: ZarrImage) -> str:
+    """A letter for each axis: as the file names them, or the last two are a plane and a third of 3 is colour."""
+    attributes = image.group.attrs.asdict()
+    told = attributes.get("ome", attributes).get("multiscales") if image.name else None
+    names = None
+    if told and "axes" in told[0]:
+        names = [axis["name"] if isinstance(axis, dict) else axis for axis in told[0]["axes"]]
+    if names is None:
+        names = getattr(image.array.metadata, "dimension_names", None) or image.array.attrs.get("_ARRAY_DIMENSIONS")
+    if names and all(names):
+        return "".join(str(name)[0].upper() for name in names)
+    shape = image.array.shape
+    if len(shape) >= 3 and shape[-1] == 3 and min(shape[-3:-1]) > 4:
+        return "".join(chr(ord("A") + i) for i in range(len(shape) - 3)) + _SPATIAL + _COLOUR
+    return "".join(chr(ord("A") + i) for i in range(len(shape) - 2)) + _SPATIAL
+
+
+def _zarr() -> Any:
+    try:
+        import zarr
+    except ImportError as error:
+        raise ImageError("Zarr needs the package of this name: pip install 'dbsn[zarr]'") from error
+    return zarr

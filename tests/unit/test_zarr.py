@@ -1,0 +1,185 @@
+"""Zarr arrays come back as they were but for the pixels' noise, and are never whole in memory."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+
+from dbsn import zarrs
+from dbsn.checkpoint import Saved
+from dbsn.config import GridConfig, ModelConfig
+from dbsn.denoiser import Denoiser
+from dbsn.images import find_images, megapixels, read_image, read_planes
+from dbsn.model import BlindSpotModel
+from dbsn.picture import ImageError
+
+Command = Callable[..., Any]
+RANDOM = np.random.default_rng(0)
+OME = [{"name": "t", "type": "time"}, {"name": "c", "type": "channel"}, {"name": "y", "type": "space"},
+       {"name": "x", "type": "space"}]  # fmt: skip
+
+
+def samples(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    values = RANDOM.random(shape)
+    return values.astype(dtype) if dtype.startswith("float") else (values * np.iinfo(dtype).max).astype(dtype)
+
+
+def plain(path: Path, array: np.ndarray, version: int = 3, names: tuple[str, ...] | None = None) -> Path:
+    kept = {
+        "attributes": {"objective": "60x"},
+        "compressors": zarr.codecs.ZstdCodec(level=3) if version == 3 else "auto",
+    }
+    if version == 3:
+        kept["dimension_names"] = names
+    elif names:
+        kept["attributes"] = {"objective": "60x", "_ARRAY_DIMENSIONS": list(names)}
+    made = zarr.create_array(path, shape=array.shape, dtype=array.dtype, chunks=tuple(min(n, 32) for n in array.shape),
+                             zarr_format=version, **kept)  # fmt: skip
+    made[:] = array
+    return path
+
+
+def ome(path: Path, array: np.ndarray, version: int) -> Path:
+    scales = [{"type": "scale", "coordinateTransformations": [], "scale": [1, 1, 0.1 * 2**level, 0.1 * 2**level]}
+              for level in (0, 1)]  # fmt: skip
+    datasets = [{"path": str(level), "coordinateTransformations": [scales[level]]} for level in (0, 1)]
+    told = {"multiscales": [{"name": "cells", "axes": OME, "datasets": datasets}], "omero": {"channels": []}}
+    group = zarr.create_group(path, zarr_format=version, attributes={"ome": told} if version == 3 else told)
+    for level, pixels in enumerate((array, array[..., ::2, ::2])):
+        group.create_array(str(level), shape=pixels.shape, dtype=pixels.dtype, chunks=(1, 1, 32, 32))[:] = pixels
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    network = BlindSpotModel(ModelConfig(network=GridConfig(widths=(4,), blocks=(1,))))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    Denoiser(Saved(model=network, about={}), device="cpu").save(path)
+    return path
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("shape", [(70, 45), (2, 3, 40, 33)])
+def test_at_strength_0_an_array_comes_back_bit_for_bit_with_its_chunks_and_names(
+    tmp_path: Path, model: Path, dbsn_command: Command, version: int, dtype: str, shape: tuple[int, ...]
+) -> None:
+    array = samples(shape, dtype)
+    plain(tmp_path / "a.zarr", array, version, ("time", "channel", "y", "x")[-len(shape) :])
+    done = dbsn_command("denoise", tmp_path / "a.zarr", "-m", model, "-o", tmp_path / "out", "--strength", 0)
+    assert done.returncode == 0, done.stderr
+    before, after = zarr.open(tmp_path / "a.zarr"), zarr.open(tmp_path / "out" / "a.zarr")
+    np.testing.assert_array_equal(after[:], array)
+    assert after.metadata == before.metadata
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_ome_zarr_is_denoised_plane_by_plane_at_full_resolution(
+    tmp_path: Path, model: Path, dbsn_command: Command, version: int
+) -> None:
+    array = samples((2, 2, 50, 61), "uint16")
+    ome(tmp_path / "in" / "b.ome.zarr", array, version)
+    flags = ("--tile", 24, "--save-std")
+    done = dbsn_command("denoise", tmp_path / "in", "-m", model, "-o", tmp_path / "out", *flags)
+    assert done.returncode == 0, done.stderr
+    result = zarr.open(tmp_path / "out" / "b.ome.zarr")
+    assert sorted(result.array_keys()) == ["0"]
+    before, after = (zarr.open(tmp_path / where / "b.ome.zarr").attrs.asdict() for where in ("in", "out"))
+    told, kept = (each.get("ome", each)["multiscales"][0] for each in (before, after))
+    assert kept == {**told, "datasets": told["datasets"][:1]}
+    denoiser = Denoiser.load(model, device="cpu")
+    for time in range(2):
+        for channel in range(2):
+            expected = denoiser.denoise(array[time, channel]).astype(int)
+            assert np.abs(result["0"][time, channel].astype(int) - expected).max() <= 1
+    std = zarr.open(tmp_path / "out" / "b.ome_std.zarr")["0"]
+    assert std.dtype == np.float32
+    _, promised = denoiser.predict(array[1, 0], return_std=True)
+    np.testing.assert_allclose(std[1, 0], promised, rtol=1e-3)
+    assert "4 of 4" not in done.stdout
+    again = dbsn_command("denoise", tmp_path / "in", "-m", model, "-o", tmp_path / "out", *flags)
+    assert "1 of 1 results are there already" in again.stdout
+
+
+def test_the_last_axis_of_three_is_colour_unless_the_axes_say_otherwise(tmp_path: Path) -> None:
+    array = samples((30, 20, 3), "uint8")
+    [colour] = zarrs.ZarrImage(plain(tmp_path / "c.zarr", array)).planes()
+    np.testing.assert_allclose(colour[5:9, 2:4], array[5:9, 2:4] / np.float32(255))
+    planes = zarrs.ZarrImage(plain(tmp_path / "z.zarr", array, names=("y", "x", "z"))).planes()
+    assert [plane.shape for plane in planes] == [(30, 20, 1)] * 3
+    np.testing.assert_allclose(planes[2][3:5][..., 0], array[3:5, :, 2] / np.float32(255))
+
+
+def test_blocks_of_all_planes_are_learned_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zarrs, "BLOCK", 20)
+    array = samples((3, 50, 30), "uint16")
+    path = plain(tmp_path / "d.zarr", array)
+    every = [picture.pixels for picture in read_planes(path)]
+    assert len(every) == 3 * 3 * 2
+    assert sum(block.size for block in every) == array.size
+    np.testing.assert_allclose(every[1][..., 0], array[0, :20, 20:] / np.float32(65535))
+    assert len(list(read_planes(path, 7))) == 7
+    assert megapixels(path) == pytest.approx(3 * 50 * 30 / 1e6)
+    assert read_image(plain(tmp_path / "one.zarr", array[0])).pixels.shape == (50, 30, 1)
+
+
+def test_a_folder_holds_zarrs_as_images_and_nothing_inside_them(tmp_path: Path) -> None:
+    inner = ome(tmp_path / "deep" / "e.zarr", samples((1, 1, 40, 40), "uint8"), 3)
+    (inner / "thumbnail.png").write_bytes(b"")
+    (tmp_path / "empty.zarr").mkdir()
+    assert find_images([tmp_path]) == [inner]
+    assert find_images([inner / "0"]) == [inner / "0"]
+
+
+def test_what_is_wrong_is_one_line_and_nothing_is_left(
+    tmp_path: Path, model: Path, dbsn_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = zarr.create_group(tmp_path / "many.zarr")
+    for name in "ab":
+        group.create_array(name, shape=(9, 9), dtype="uint8")
+    plain(tmp_path / "text.zarr", np.zeros((4, 4), "complex64"))
+    plain(tmp_path / "row.zarr", samples((40,), "uint8"))
+    nan = samples((40, 40), "float32")
+    nan[3, 3] = np.nan
+    plain(tmp_path / "nan.zarr", nan)
+    broken = plain(tmp_path / "broken.zarr", samples((40, 40), "uint8"))
+    (broken / "zarr.json").write_text("{")
+    said = {
+        "many": "name one of them",
+        "text": "complex64",
+        "row": "is no image",
+        "nan": "NaN",
+        "broken": "that can be read",
+    }
+    for name, words in said.items():
+        done = dbsn_command("denoise", tmp_path / f"{name}.zarr", "-m", model, "-o", tmp_path / name)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert words in done.stderr
+        assert [path.name for path in (tmp_path / name).iterdir()] == ["denoise.csv"]
+    good = plain(tmp_path / "good.zarr", samples((40, 40), "uint8"))
+    done = dbsn_command("denoise", good, "-m", model, "-o", tmp_path / "good.tif")
+    assert done.returncode == 1
+    assert "write .zarr instead" in done.stderr
+    monkeypatch.setitem(sys.modules, "zarr", None)
+    with pytest.raises(ImageError, match=r"dbsn\[zarr\]"):
+        zarrs.ZarrImage(good)
+
+
+def test_kinds_can_be_changed(tmp_path: Path, model: Path, dbsn_command: Command) -> None:
+    array = samples((40, 41), "uint16")
+    source = plain(tmp_path / "f.zarr", array)
+    flags = ("--strength", 0, "--dtype", "float32")
+    assert dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "g.zarr", *flags).returncode == 0
+    result = zarr.open(tmp_path / "g.zarr")
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result[:], array, rtol=1e-6)
