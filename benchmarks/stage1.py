@@ -57,7 +57,9 @@ def dbsn(*arguments: object, threads: int) -> str:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "dbsn", *map(str, arguments)]
     capture = arguments[0] == "evaluate"
-    done = subprocess.run(command, check=True, text=True, env=environment, stdout=subprocess.PIPE if capture else 2)
+    done = subprocess.run(command, text=True, env=environment, stdout=subprocess.PIPE if capture else 2)
+    if done.returncode:
+        raise SystemExit(f"dbsn {arguments[0]} failed with exit status {done.returncode}")
     return done.stdout or ""
 
 

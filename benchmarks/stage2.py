@@ -3,6 +3,7 @@
 Usage: python benchmarks/stage2.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [dbsn train's flags]
 gray25, colour25, hg: the even images of clean_bsds, made noisy once, and the odd ones, clean; measured on (c)bsd68.
 sidd, w2s: scenes 002-005 / fields 011-051, and clean_free; measured on scene 001 / field 001.
+cc15: all its noisy images, and clean_free; measured on the same images. --stride 1 for comparison.
 Prints figures of the student and of its teacher's posterior as JSON. --teacher MODEL skips stage 1.
 """
 
@@ -31,7 +32,7 @@ class Experiment:
     real: str = ""
     """Folder of real pairs."""
     held: str = ""
-    """The real pairs to measure on: what their names begin with, or hold between underscores."""
+    """The real pairs to measure on alone: what their names begin with, or hold between underscores; empty: on all."""
     clean: str = "bsd68"
     """Folder to measure on, for synthetic noise."""
     protocol: str = "float"
@@ -44,6 +45,7 @@ EXPERIMENTS = {
     "colour25": Experiment(noise="awgn:25", gray=False, clean="cbsd68"),
     "hg": Experiment(noise="hg:40,10", minutes=30),
     "sidd": Experiment(real="real_sidd_small", held="_001_", minutes=30),
+    "cc15": Experiment(real="real_cc15", minutes=30),
     "w2s": Experiment(real="real_w2s", held="001_", protocol="affine", minutes=30),
 }
 
@@ -64,8 +66,11 @@ def halves(experiment: Experiment, data: Path, folder: Path) -> tuple[list[Path]
 
 def split(experiment: Experiment, data: Path, folder: Path) -> list[Path]:
     """Real noisy files to learn from; the pairs held out are copied below `folder`."""
+    every = find_images([data / experiment.real / "noisy"])
+    if not experiment.held:
+        return every
     learned = []
-    for path in find_images([data / experiment.real / "noisy"]):
+    for path in every:
         if path.name.startswith(experiment.held) or (experiment.held.startswith("_") and experiment.held in path.name):
             for kind in ("noisy", "clean"):
                 (folder / kind).mkdir(parents=True, exist_ok=True)
@@ -88,7 +93,8 @@ def main() -> None:
     scratch = arguments.runs / f"stage2_{arguments.experiment}_data"
     if experiment.real:
         noisy, clean = split(experiment, data, scratch), [data / "clean_free"]
-        measured = ["--clean", scratch / "clean", "--noisy", scratch / "noisy"]
+        held = scratch if experiment.held else data / experiment.real
+        measured = ["--clean", held / "clean", "--noisy", held / "noisy"]
     else:
         noisy, clean = halves(experiment, data, scratch)
         measured = ["--clean", data / experiment.clean, "--noise", experiment.noise]
