@@ -11,8 +11,8 @@ TIFF of 1 bit) become 8 bits, and white-is-zero TIFF black-is-zero. EXIF orienta
 applied.
 
 Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: tensors, patches, and metadata beyond ICC
-profile, resolution, EXIF (not in TIFF), the PNG colour chunks and a stack's description. This module must not import
-torch.
+profile, resolution, EXIF (in TIFF its orientation alone), XMP, the PNG colour chunks and a TIFF's description. This
+module must not import torch.
 """
 
 import glob
@@ -39,7 +39,8 @@ from dbsn.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, wr
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", zarrs.SUFFIX})
 
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
-LARGEST_JPEG_EXIF = 65527
+LARGEST_JPEG_EXIF, LARGEST_JPEG_XMP = 65527, 65504
+XMP_KEYWORD = b"XML:com.adobe.xmp"
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a header that promises more would fill the memory
 JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 WEBP_QUALITY = 95
@@ -265,8 +266,17 @@ def _read_png(path: Path) -> Picture:
             resolution = (per_metre_x / 100, per_metre_y / 100, RESUNIT.CENTIMETER)
     icc = zlib.decompress(extras[b"iCCP"].split(b"\0", 1)[1][1:]) if b"iCCP" in extras else b""
     colour = tuple((kind, body) for kind, body in extras.items() if kind in PNG_COLOUR_CHUNKS)
-    exif = extras.get(b"eXIf", b"")
-    return picture_of(path, array, exif=exif, icc=icc, resolution=resolution, png_chunks=colour)
+    exif, xmp = extras.get(b"eXIf", b""), b"".join(_xmp(bytes(body)) for kind, body in chunks if kind == b"iTXt")
+    return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, png_chunks=colour)
+
+
+def _xmp(text: bytes) -> bytes:
+    """The XMP packet that an iTXt chunk holds, if it holds one."""
+    keyword, _, rest = text.partition(b"\0")
+    if keyword != XMP_KEYWORD:
+        return b""
+    packet = rest[2:].split(b"\0", 2)[2]  # behind two flags, a language and a translated keyword
+    return zlib.decompress(packet) if rest[0] else packet
 
 
 def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
@@ -293,7 +303,8 @@ def _read_webp(path: Path) -> Picture:
     extras = dict(chunks)
     exif = extras.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
     array = imagecodecs.webp_decode(data)
-    return picture_of(path, array, exif=exif, icc=extras.get(b"ICCP", b""), lossless=b"VP8L" in extras)
+    kept = {"xmp": extras.get(b"XMP ", b""), "icc": extras.get(b"ICCP", b"")}
+    return picture_of(path, array, exif=exif, lossless=b"VP8L" in extras, **kept)
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -319,10 +330,10 @@ def _read_jpeg_or_bmp(path: Path) -> Picture:
         image.load()
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
-    icc = image.info.get("icc_profile") or b""
+    icc, xmp = image.info.get("icc_profile") or b"", image.info.get("xmp") or b""
     dpi = image.info.get("dpi")
     resolution = (float(dpi[0]), float(dpi[1]), RESUNIT.INCH) if dpi else None
-    return picture_of(path, array, exif=exif, icc=icc, resolution=resolution, lossless=is_bmp)
+    return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, lossless=is_bmp)
 
 
 def check_fits(path: Path, like: Picture) -> None:
@@ -350,6 +361,8 @@ def check_fits(path: Path, like: Picture) -> None:
         problem, remedy = "transparency", ".png or .tif"
     elif len(like.exif) > LARGEST_JPEG_EXIF and suffix in (".jpg", ".jpeg"):
         problem, remedy = f"{len(like.exif)} bytes of EXIF", ".png"
+    elif len(like.xmp) > LARGEST_JPEG_XMP and suffix in (".jpg", ".jpeg"):
+        problem, remedy = f"{len(like.xmp)} bytes of XMP", ".png"
     elif max(height, width) > LONGEST_SIDE.get(suffix, math.inf):
         problem, remedy = f"{width} x {height} pixels", ".png or .tif"
     else:
@@ -380,6 +393,8 @@ def _png(samples: Array, like: Picture) -> bytes:
         chunks.append((b"pHYs", struct.pack(">IIB", round(per_metre[0]), round(per_metre[1]), 1)))
     if like.exif:
         chunks.append((b"eXIf", like.exif))
+    if like.xmp:
+        chunks.append((b"iTXt", XMP_KEYWORD + bytes(5) + like.xmp))
     header_end = len(PNG_SIGNATURE) + 25
     return data[:header_end] + b"".join(_png_chunk(*chunk) for chunk in chunks) + data[header_end:]
 
@@ -387,6 +402,8 @@ def _png(samples: Array, like: Picture) -> bytes:
 def _write_pillow(file: BinaryIO, samples: Array, like: Picture, kind: str, options: dict[str, Any]) -> None:
     if like.exif:
         options = {**options, "exif": b"Exif\0\0" + like.exif}
+    if like.xmp and kind != "BMP":
+        options = {**options, "xmp": like.xmp}
     if per_metre := _pixels_per_metre(like):
         options = {**options, "dpi": (per_metre[0] * 0.0254, per_metre[1] * 0.0254)}
     Image.fromarray(samples).save(file, kind, icc_profile=like.icc or None, **options)

@@ -9,7 +9,7 @@ import logging
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from pathlib import Path
@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
+from tifffile import COMPRESSION, DATATYPE, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from dbsn.picture import Array, ImageError, Picture, damaged, picture_of
+from dbsn.picture import Array, ImageError, Picture, damaged, orientation, oriented, picture_of
 
 TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
 TIFF_COMPRESSIONS: dict[int, int] = {
@@ -27,7 +27,7 @@ TIFF_COMPRESSIONS: dict[int, int] = {
 }
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_TIFF = 2_500_000_000  # bytes of samples, beyond which 32-bit offsets may not do; packing may lengthen them
-DESCRIPTION, IMAGEJ_COUNTS = 270, 50838
+DESCRIPTION, ORIENTATION, XMP, IMAGEJ_COUNTS = 270, 274, 700, 50838
 KEPT_TAGS = frozenset(  # none of them numbers
     {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
 )
@@ -91,7 +91,7 @@ def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture
         with tifffile.TiffWriter(path, bigtiff=big, byteorder=tif.byteorder) as writer:
 
             def write(samples: Array, like: Picture) -> None:
-                _write_page(writer, samples, like, extratags=first.pop() if first else ())
+                _write_page(writer, samples, like, first.pop() if first else ())
 
             yield write
 
@@ -132,6 +132,8 @@ def _pictures(
         icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
         stated = "XResolution" in page.tags and min(page.resolution) > 0
         kept = {
+            "exif": oriented(int(page.tags.valueof(ORIENTATION, 1))),
+            "xmp": page.tags.valueof(XMP, b""),
             "icc": icc,
             "resolution": (*page.resolution, page.resolutionunit) if stated else None,
             "compression": TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE),
@@ -239,10 +241,13 @@ def _complaints() -> Iterator[list[logging.LogRecord]]:
 def write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
     """Write samples, (h, w) or (h, w, 2..4), as the one page of a TIFF like the one the picture came from."""
     with tifffile.TiffWriter(file) as writer:
-        _write_page(writer, samples, like)
+        _write_page(writer, samples, like, [(XMP, DATATYPE.BYTE, len(like.xmp), like.xmp, True)] if like.xmp else ())
 
 
-def _write_page(writer: tifffile.TiffWriter, samples: Array, like: Picture, **more: Any) -> None:
+def _write_page(
+    writer: tifffile.TiffWriter, samples: Array, like: Picture, tags: Sequence[tuple[Any, ...]] = ()
+) -> None:
+    turned = orientation(like.exif)
     packed = like.compression not in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
     writer.write(
         samples,
@@ -257,5 +262,5 @@ def _write_page(writer: tifffile.TiffWriter, samples: Array, like: Picture, **mo
         metadata=None,
         software=False,
         contiguous=False,
-        **more,
+        extratags=[*tags, (ORIENTATION, DATATYPE.SHORT, 1, turned, True)] if turned != 1 else tags,
     )

@@ -403,6 +403,47 @@ def test_exif_and_icc_profile_are_carried_from_each_format_to_each(
         assert image.info["icc_profile"] == ICC
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
+@pytest.mark.parametrize("to", [".jpg", ".png", ".webp", ".tif"])
+def test_xmp_and_orientation_are_carried_from_each_format_to_each(tmp_path: Path, suffix: str, to: str) -> None:
+    packet = b"<?xpacket begin=''?><x:xmpmeta xmlns:x='adobe:ns:meta/'>\xc3\xa9</x:xmpmeta><?xpacket end='w'?>"
+    array, exif = samples(10, 16, 3), b"Exif\0\0" + EXIF_ORIENTATION_6
+    if suffix == ".png":
+        data = png(array, chunk(b"eXIf", EXIF_ORIENTATION_6), chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0en\0\0" + packet))
+    elif suffix == ".tif":
+        data = tiff(array, photometric="rgb", extratags=[(700, 1, len(packet), packet, True), (274, 3, 1, 6, True)])
+    else:
+        data = pillow(array, {".jpg": "JPEG", ".webp": "WEBP"}[suffix], exif=exif, xmp=packet)
+    out = rewritten(stored(tmp_path / f"a{suffix}", data), f"b{to}")
+    if to == ".tif":
+        with tifffile.TiffFile(out) as file:
+            assert file.pages[0].tags[700].value == packet
+            assert file.pages[0].tags[274].value == 6
+    with Image.open(out) as image:
+        assert image.size == ((10, 16) if to == ".tif" else (16, 10))  # Pillow turns TIFFs when it opens them
+        assert to == ".tif" or image.getexif()[0x112] == 6
+    assert packet in out.read_bytes()
+    assert read_image(out).xmp == packet
+
+
+def test_the_most_xmp_that_jpeg_holds_is_kept(tmp_path: Path) -> None:
+    for length, fits in ((65504, True), (65505, False)):
+        text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + b"x" * length)
+        path = stored(tmp_path / "a.png", png(samples(3, 3, 3), text))
+        with contextlib.nullcontext() if fits else pytest.raises(ImageError, match="bytes of XMP"):
+            assert len(info(rewritten(path, "a.jpg"))["xmp"]) == length
+
+
+def test_compressed_xmp_is_read_and_too_much_for_jpeg_is_refused(tmp_path: Path) -> None:
+    packet = bytes(range(1, 256)) * 300
+    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(packet))
+    path = stored(tmp_path / "a.png", png(samples(3, 3, 3), text, chunk(b"iTXt", b"Title\0\0\0\0\0hello")))
+    assert read_image(path).xmp == packet
+    assert packet in rewritten(path, "b.png").read_bytes()
+    with pytest.raises(ImageError, match=r"cannot hold 76500 bytes of XMP; write \.png instead"):
+        rewritten(path, "b.jpg")
+
+
 def test_icc_profile_is_carried_to_and_from_tiff(tmp_path: Path) -> None:
     there = rewritten(stored(tmp_path / "a.png", pillow(samples(4, 4, 3), "PNG", icc_profile=ICC)), "b.tif")
     assert info(there)["icc_profile"] == ICC
