@@ -1,8 +1,8 @@
 """Image files to arrays and back: nothing of a picture is lost or changed without a sentence saying so.
 
 The promise: writing back the pixels that were read gives a file that decodes to the same numbers, at the same
-depth, with the same channels (JPEG and lossy WebP to within their coding). What cannot be kept is refused in
-one line with the file, the fault and the remedy; a damaged file is an error, never a wrong picture.
+depth, with the same channels (JPEG, AVIF, HEIC and lossy WebP to within their coding). What cannot be kept is
+refused in one line with the file, the fault and the remedy; a damaged file is an error, never a wrong picture.
 
 PNG, WebP and TIFF are decoded by imagecodecs and tifffile, because Pillow reads 16-bit colour PNG as 8 bit
 without a word; JPEG and BMP by Pillow. Four things become their nearest equal kind: a palette becomes RGB
@@ -31,12 +31,16 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import EXTRASAMPLE, RESUNIT
 
-from dbsn import zarrs
+from dbsn import heif, zarrs
 from dbsn.atomic import replacing
 from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
 from dbsn.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, write_tiff, writing_stack
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", zarrs.SUFFIX})
+SUFFIXES = (
+    frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", zarrs.SUFFIX})
+    | heif.AVIF_SUFFIXES
+    | heif.HEIC_SUFFIXES
+)
 
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 LARGEST_JPEG_EXIF, LARGEST_JPEG_XMP = 65527, 65504
@@ -52,7 +56,7 @@ UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETE
 
 
 def read_image(path: Path) -> Picture:
-    """Read a PNG, JPEG, TIFF, WebP or BMP file, or a Zarr of one plane, recognised by its content, not by its name.
+    """Read a PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC file, or a Zarr of one plane, whatever its name.
 
     Of a JPEG with more pictures behind it (a camera's preview, a gain map) the first is read.
 
@@ -71,7 +75,7 @@ def read_image(path: Path) -> Picture:
         reader: Callable[[Path], Picture] = _read_zarr
     else:
         with path.open("rb") as file:
-            reader = _reader(path, file.read(16))
+            reader = _reader(path, file.read(64))
     try:
         return reader(path)
     except ImageError:
@@ -239,9 +243,11 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
         return _read_jpeg_or_bmp
     if head.startswith(TIFF_MAGIC):
         return read_tiff
+    if kind := heif.kind_of(head):
+        return heif.read_avif if kind == "AVIF" else heif.read_heic
     if not head:
         raise ImageError(f"{path}: the file is empty; copy it again from its source")
-    raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP or BMP; convert it to one of these")
+    raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC; convert it to one of these")
 
 
 def _read_zarr(path: Path) -> Picture:
@@ -377,10 +383,11 @@ def _encode(file: BinaryIO, suffix: str, samples: Array, like: Picture) -> None:
     elif suffix in (".tif", ".tiff"):
         write_tiff(file, samples, like)
     else:
-        kind, options = {
+        kinds: dict[str, tuple[str, dict[str, Any]]] = {
             ".bmp": ("BMP", {}),
             ".webp": ("WEBP", {"lossless": like.lossless, "quality": WEBP_QUALITY, "exact": True}),
-        }.get(suffix, ("JPEG", JPEG_OPTIONS))
+        }
+        kind, options = heif.writing(suffix) or kinds.get(suffix, ("JPEG", JPEG_OPTIONS))
         _write_pillow(file, samples, like, kind, options)
 
 
