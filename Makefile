@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 $(BIN)/dbsn: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,heic,plot,zarr]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,heic,plot,raw,zarr]'
 	@touch $@
 
 demo: $(BIN)/dbsn

@@ -15,7 +15,7 @@ import numpy as np
 import tifffile
 import torch
 
-from dbsn import zarrs
+from dbsn import raw, zarrs
 from dbsn.atomic import replacing
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
@@ -79,6 +79,8 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
     jobs = []
     for source in sources:
         target = output if to_file else output / _below(source, folders)
+        if raw.is_raw(source) and not to_file:
+            target = target.with_suffix(raw.WRITTEN)
         beside = target.with_name(f"{target.stem}_std{zarrs.SUFFIX if zarrs.is_zarr(source) else '.tif'}")
         jobs.append(Job(source, target, beside if save_std else None))
     return _safe(jobs)
@@ -194,7 +196,8 @@ def denoise_files(
             write, write_std = None, None
             for picture in read_planes(job.source):
                 dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
-                check_fits(job.output, replace(picture, dtype=dtype))
+                if not raw.is_raw(job.source):
+                    check_fits(job.output, replace(picture, dtype=dtype))
                 write = write or files.enter_context(writing_planes(job.output, job.source))
                 if denoiser.picks_student(how.method):
                     result = denoiser.denoise(picture.pixels, method="student", tile=how.tile, ensemble=how.ensemble)

@@ -31,7 +31,7 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import EXTRASAMPLE, RESUNIT
 
-from dbsn import heif, zarrs
+from dbsn import heif, raw, zarrs
 from dbsn.atomic import replacing
 from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
 from dbsn.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, write_tiff, writing_stack
@@ -40,6 +40,7 @@ SUFFIXES = (
     frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", zarrs.SUFFIX})
     | heif.AVIF_SUFFIXES
     | heif.HEIC_SUFFIXES
+    | raw.RAW_SUFFIXES
 )
 
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
@@ -73,6 +74,8 @@ def read_image(path: Path) -> Picture:
     """
     if zarrs.is_zarr(path):
         reader: Callable[[Path], Picture] = _read_zarr
+    elif raw.is_raw(path):
+        raise ImageError(f"{path}: a RAW mosaic is four planes; for this, develop it to a TIFF first")
     else:
         with path.open("rb") as file:
             reader = _reader(path, file.read(64))
@@ -142,7 +145,7 @@ def megapixels(path: Path) -> float:
 
 
 def read_planes(path: Path, most: int | None = None) -> Iterator[Picture]:
-    """The pages of a TIFF stack one after the other, blocks of a Zarr, or the one picture of any other file.
+    """Pages of a TIFF stack, blocks of a Zarr or planes of a RAW mosaic, one by one; else the one picture of a file.
 
     Args:
         path: The file.
@@ -154,6 +157,8 @@ def read_planes(path: Path, most: int | None = None) -> Iterator[Picture]:
     try:
         if zarrs.is_zarr(path):
             yield from zarrs.blocks(path, most)
+        elif raw.is_raw(path):
+            yield from raw.read_planes_of(path)
         elif stack_size(path) == 1:
             yield read_image(path)
         else:
@@ -180,6 +185,10 @@ def writing_planes(path: Path, source: Path) -> Iterator[Callable[[Array, Pictur
     Raises:
         ImageError, OSError: as `write_image`; or a stack is to become something else than a TIFF.
     """
+    if raw.is_raw(source):
+        with raw.writing_dng(path, source) as write_plane:
+            yield write_plane
+        return
     if path.suffix.lower() not in (".tif", ".tiff") or not is_tiff(source):
         if stack_size(source) > 1:
             raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages; write .tif instead")
@@ -353,6 +362,8 @@ def check_fits(path: Path, like: Picture) -> None:
         raise ImageError(f"{path}: unknown suffix; use one of {' '.join(sorted(SUFFIXES))}")
     if suffix == zarrs.SUFFIX:
         raise ImageError(f"{path}: only a Zarr becomes a Zarr; write .tif instead")
+    if suffix in raw.RAW_SUFFIXES:
+        raise ImageError(f"{path}: only a camera's RAW becomes a DNG; write .tif instead")
     if suffix in (".tif", ".tiff"):
         return
     if like.dtype.kind == "f":
