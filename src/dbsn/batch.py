@@ -58,7 +58,7 @@ class Done:
 
 def goes_to_file(output: Path) -> bool:
     """Whether --output names a file, not a folder."""
-    return output.suffix.lower() in SUFFIXES and not output.is_dir()
+    return output.suffix.lower() in SUFFIXES and (zarrs.is_zarr(output) or not output.is_dir())
 
 
 def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> list[Job]:
@@ -81,6 +81,8 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
         target = output if to_file else output / _below(source, folders)
         if raw.is_raw(source) and not to_file:
             target = target.with_suffix(raw.WRITTEN)
+        elif zarrs.is_zarr(source) and not to_file and target.suffix.lower() != zarrs.SUFFIX:
+            target = target.with_name(f"{target.name}{zarrs.SUFFIX}")
         beside = target.with_name(f"{target.stem}_std{zarrs.SUFFIX if zarrs.is_zarr(source) else '.tif'}")
         jobs.append(Job(source, target, beside if save_std else None))
     return _safe(jobs)

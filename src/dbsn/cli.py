@@ -180,11 +180,13 @@ class Denoise:
     ensemble: bool = False
     """Average over each image's eight flips and rotations: better (by 0.1 to 1 dB), and eight times as slow."""
     save_std: bool = False
-    """Also write each pixel's posterior standard deviation, as NAME_std.tif (float32, in intensities)."""
+    """Also write each pixel's posterior standard deviation, as NAME_std.tif, of a Zarr as NAME_std.zarr (float32, in
+    intensities)."""
     strength: float = 1.0
     """How much of the noise to take out: 0 none, 1 all."""
     dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
-    """Kind of the samples that are written: the input's or another; float32 are its own numbers, not rounded (TIFF)."""
+    """Kind of the samples that are written: the input's or another; float32 are its own numbers, not rounded (TIFF,
+    Zarr)."""
     overwrite: bool = False
     """Replace results that exist. Without it, files whose results `denoise.csv` in the output folder knows are skipped,
     so that what was interrupted goes on."""

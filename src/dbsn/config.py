@@ -200,7 +200,7 @@ class ModelConfig(_OfImages):
         super().__post_init__()
         _require(self.stride >= 1, "--stride", self.stride, "1 or more")
         possible = 1 <= self.denoising_stride <= self.stride
-        _require(possible, "--denoising-stride", self.denoising_stride, f"1 to the stride of {self.stride}")
+        _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
     def with_stride(self, stride: int) -> "ModelConfig":
         """The same, learned at a stride and denoising at half of it."""

@@ -14,6 +14,7 @@ REACH = 6
 """Pixels, in every direction, beyond which noise counts as independent."""
 _BLOCK = 32
 _FLATTEST = 0.25  # share of the blocks, by power, that hold noise alone
+_LEAST_POWER = 0.1  # of a block's noise variance; there is less where an image is cut off or was drawn
 _FFT = 64  # no block of 32 then meets itself around the corner
 
 
@@ -24,18 +25,22 @@ def autocorrelation(residual: Image) -> Tensor | None:
         residual: (1, c, h, w) what sets a noisy image apart from its denoised version, in standard deviations.
 
     Returns:
-        (13, 13), of distances of -6 to 6 pixels down and across, 1 in the middle; None if no side has 32 pixels.
+        (13, 13), of distances of -6 to 6 pixels down and across, 1 in the middle; None if the image
+        has not 32 x 32 pixels, or no noise.
     """
     if min(residual.shape[-2:]) < _BLOCK:
         return None
     planes = residual[0].unfold(1, _BLOCK, _BLOCK).unfold(2, _BLOCK, _BLOCK)
     blocks = planes.permute(1, 2, 0, 3, 4).flatten(0, 1).double()
     power = blocks.square().mean((1, 2, 3))
+    blocks, power = blocks[power > _LEAST_POWER], power[power > _LEAST_POWER]
+    if not len(blocks):
+        return None
     flat = blocks[power <= torch.quantile(power, _FLATTEST)]
     distances = _around_zero(torch.fft.irfft2(torch.fft.rfft2(flat, s=(_FFT, _FFT)).abs().square()).mean((0, 1)))
     overlap = _BLOCK - torch.arange(-REACH, REACH + 1, dtype=distances.dtype).abs()
     found = distances / torch.outer(overlap, overlap).to(distances)
-    return (found / found[REACH, REACH].clamp_min(torch.finfo(found.dtype).tiny)).float()
+    return (found / found[REACH, REACH]).float()
 
 
 def kernel(alike: Tensor) -> Tensor:

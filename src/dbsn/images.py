@@ -361,7 +361,7 @@ def check_fits(path: Path, like: Picture) -> None:
     if suffix not in SUFFIXES:
         raise ImageError(f"{path}: unknown suffix; use one of {' '.join(sorted(SUFFIXES))}")
     if suffix == zarrs.SUFFIX:
-        raise ImageError(f"{path}: only a Zarr becomes a Zarr; write .tif instead")
+        raise ImageError(f"{path}: a Zarr is made of a Zarr, by denoising, alone; write .tif instead")
     if suffix in raw.RAW_SUFFIXES:
         raise ImageError(f"{path}: only a camera's RAW becomes a DNG; write .tif instead")
     if suffix in (".tif", ".tiff"):

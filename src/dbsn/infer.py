@@ -20,7 +20,7 @@ from dbsn.likelihood import channel_variance, fuse
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.noise import Noise
 from dbsn.noisemodel import ImageNoise
-from dbsn.patches import as_tensor, lattices
+from dbsn.patches import as_tensor, lattices, placed
 from dbsn.picture import to_pixels
 from dbsn.student import Student
 from dbsn.types import Canvas, Image, Pixels, Place
@@ -32,7 +32,7 @@ _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
 _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
 
 T = TypeVar("T")
-Extra = Literal["std", "mean", "noise_std"]
+Extra = Literal["std", "mean", "noise_std", "blind_std"]
 NO_EXTRAS: tuple[Extra, ...] = ()
 MEAN: tuple[Extra, ...] = ("mean",)
 STD: tuple[Extra, ...] = ("std",)
@@ -51,6 +51,8 @@ class Prediction:
     """Posterior standard deviation of each pixel and channel."""
     mean: np.ndarray | None
     """The blind prediction alone."""
+    blind_std: np.ndarray | None
+    """Standard deviation that is promised of noisy pixel minus blind prediction."""
     noise_std: np.ndarray | None
     """Estimated noise standard deviation of each pixel and channel."""
     under_known_noise: np.ndarray | None
@@ -238,6 +240,7 @@ def predict(
         noise_level=noise_level,
         std=arrays.get("std"),
         mean=arrays.get("mean"),
+        blind_std=arrays.get("blind_std"),
         noise_std=arrays.get("noise_std"),
         under_known_noise=arrays.get("under_known_noise"),
         noise=noise,
@@ -291,24 +294,15 @@ def predict_into(
                 denoised, variance = estimate.fused()
                 noise_std = estimate.noise_std()
                 values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
+                values["blind_std"] = (channel_variance(estimate.mean_var) + noise_std.square()).sqrt()
                 if known_noise:
                     known_var = known_noise.variance(estimate.mean.clamp_min(0))
                     values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
                 for name, array in into.items():
-                    array[_placed(where, part.own)] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
+                    array[placed(where, part.own)] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
                 power = float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean())
                 noise_power += power * part.pixels / math.prod(image.shape[:2])
     return noise_power**0.5, ImageNoise(measurement.cpu(), calibration)
-
-
-def _placed(lattice: tuple[slice, slice], own: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Where in an image the part `own` of one of its lattices lies."""
-
-    def along(all_of_it: slice, part: slice) -> slice:
-        start, step = all_of_it.start or 0, all_of_it.step or 1
-        return slice(start + step * part.start, start + step * (part.stop - 1) + 1, step)
-
-    return along(lattice[0], own[0]), along(lattice[1], own[1])
 
 
 def apply_student(

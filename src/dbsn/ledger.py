@@ -27,8 +27,11 @@ class Made:
 
     @property
     def modified(self) -> str:
-        """When the source was last changed, nanoseconds; empty if it is gone."""
-        return str(self.source.stat().st_mtime_ns) if self.source.exists() else ""
+        """When the source, or anything in it if it is a folder, was last changed, nanoseconds; empty if it is gone."""
+        if not self.source.exists():
+            return ""
+        inside = self.source.rglob("*") if self.source.is_dir() else ()
+        return str(max(path.stat().st_mtime_ns for path in (self.source, *inside)))
 
 
 class Ledger:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dbsn.picture import to_pixels
-from dbsn.types import Image, Mask, Pixels
+from dbsn.types import Image, Mask, Pixels, Place
 
 _HELD_OUT_EVERY = 20
 _STRIP = 8
@@ -100,7 +100,32 @@ def lattices(image: Pixels, stride: int) -> Iterator[tuple[tuple[slice, slice], 
     for row in range(min(stride, image.shape[0])):
         for column in range(min(stride, image.shape[1])):
             where = (slice(row, None, stride), slice(column, None, stride))
-            yield where, image[where]
+            yield where, image[where] if isinstance(image, np.ndarray) else _Lattice(image, (row, column), stride)
+
+
+class _Lattice:
+    """Every `stride`-th pixel of an image that is not in memory."""
+
+    def __init__(self, image: Pixels, first: tuple[int, int], stride: int) -> None:
+        self.image, self.all = image, (slice(first[0], None, stride), slice(first[1], None, stride))
+        sides = [-(-(size - start) // stride) for size, start in zip(image.shape, first, strict=False)]
+        self.shape = (*sides, *image.shape[2:])
+
+    def __getitem__(self, where: Place) -> np.ndarray:
+        """Rows, or rows and columns."""
+        rows, columns = where if isinstance(where, tuple) else (where, slice(None))
+        height, width = self.shape[:2]
+        return self.image[placed(self.all, (slice(*rows.indices(height)), slice(*columns.indices(width))))]
+
+
+def placed(lattice: tuple[slice, slice], own: tuple[slice, slice]) -> tuple[slice, slice]:
+    """Where in an image the part `own` of one of its `lattices` lies."""
+
+    def along(all_of_it: slice, part: slice) -> slice:
+        start, step = all_of_it.start or 0, all_of_it.step or 1
+        return slice(start + step * part.start, start + step * (part.stop - 1) + 1, step)
+
+    return along(lattice[0], own[0]), along(lattice[1], own[1])
 
 
 def hold_out(images: Sequence[np.ndarray], siblings: int = 1) -> tuple[Numbered, Numbered]:

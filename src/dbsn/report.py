@@ -22,13 +22,14 @@ from dbsn.atomic import replacing
 from dbsn.checkpoint import MODEL
 from dbsn.correlation import REACH, autocorrelation
 from dbsn.denoiser import Denoiser
-from dbsn.infer import Prediction
+from dbsn.images import find_images, read_planes
+from dbsn.infer import Prediction, predict
 from dbsn.inspection import LAGS, Inspection, inspect_noise
 from dbsn.patches import as_tensor
-from dbsn.picture import from_pixels, to_pixels
+from dbsn.picture import ImageError, from_pixels
 from dbsn.pipeline import STUDENT
-from dbsn.runs import METRICS, load_folder, saved_config
-from dbsn.screen import describe_images
+from dbsn.runs import METRICS, saved_config
+from dbsn.screen import printable
 
 _PICTURES, _SIDE = 3, 512
 _BINS = 24
@@ -53,11 +54,8 @@ class _Shown:
     @property
     def surprise(self) -> np.ndarray:
         """Distance of each pixel from its blind prediction, in promised standard deviations."""
-        assert self.estimate.noise_std is not None
-        assert self.estimate.std is not None
-        noise = self.estimate.noise_std.astype(np.float64) ** 2
-        left = noise - np.minimum(self.estimate.std.astype(np.float64) ** 2, 0.999999 * noise)
-        return np.asarray((self.noisy - self.estimate.mean) * np.sqrt(left) / noise)  # V + N = N^2 / (N - posterior)
+        assert self.estimate.blind_std is not None
+        return np.asarray((self.noisy - self.estimate.mean) / self.estimate.blind_std)
 
 
 def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device: str = "auto") -> list[str]:
@@ -73,55 +71,71 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
         A line for each image that cannot be read.
 
     Raises:
-        FileNotFoundError: `run` holds no training, or none of its images is where it was.
-        ValueError: matplotlib or Jinja is not installed, or the images are not of the model's kind.
+        FileNotFoundError: `run` holds no training, none of its images is where it was, or `output` is in no folder.
+        ValueError: matplotlib or Jinja is not installed, or no image can be read or is of the model's kind.
     """
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"{output.parent}: no such folder to write {output.name} in; create it first")
     try:
         import jinja2
         import matplotlib  # noqa: F401 - figures are drawn with it
     except ImportError as error:
         raise ValueError("a report needs matplotlib and Jinja: pip install 'dbsn[plot]'") from error
     asked, denoiser = saved_config(run), Denoiser.load(run / MODEL, device=device)
-    known = [Path(file) for file in asked.files]
-    chosen = list(images) or [known[i * len(known) // _PICTURES] for i in range(min(_PICTURES, len(known)))]
-    there = [path for path in chosen if path.exists()]
+    there = find_images(images) if images else [Path(file) for file in asked.files if Path(file).exists()]
     if not there:
-        raise FileNotFoundError(f"{chosen[0]}: gone since the training; name noisy images with --images")
-    files, noisy, failures = load_folder(there)
-    shown = [_show(denoiser, path.name, image) for path, image in zip(files, noisy, strict=False)][:_PICTURES]
+        raise FileNotFoundError(f"{asked.files[0]}: gone since the training; name noisy images with --images")
+    count = min(_PICTURES, len(there))
+    shown, failures = list[_Shown](), list[str]()
+    for path in (there[i * len(there) // count] for i in range(count)):
+        try:
+            shown.append(_show(denoiser, path.name, next(read_planes(path, 1)).pixels))
+        except ImageError as error:
+            failures.append(str(error))
+    if not shown:
+        raise ImageError("; ".join(failures))
     try:
         inspection = inspect_noise([picture.noisy for picture in shown])
         verdict = inspection.verdict
     except ValueError as error:
         inspection, verdict = None, str(error)
     surprise = np.concatenate([picture.surprise.ravel() for picture in shown])
+    plain = np.concatenate([_uncalibrated(denoiser, picture.noisy).ravel() for picture in shown])
     template = jinja2.Environment(loader=jinja2.PackageLoader("dbsn"), autoescape=True).get_template("report.html")
     page = template.render(
         run=run.resolve().name,
-        images=describe_images(noisy),
+        images=f"{len(asked.files)} noisy files; of the pictures below",
         verdict=verdict,
         facts=_facts(denoiser),
         method="the student" if denoiser.student else "posterior mean",
         pictures=[_pictures(picture) for picture in shown],
         noise=_noise_figure(shown, inspection),
         calibration=_surprise_figure(surprise),
-        within=[100 * float((abs(surprise) < limit).mean()) for limit in (1, 2)],
+        within=[100 * float((abs(found) < limit).mean()) for found in (surprise, plain) for limit in (1, 2)],
         training=_training_figure(run),
         files=asked.files,
         clean=asked.clean,
         settings=asked.to_json(),
     )
     with replacing(output) as part:
-        part.write_text(page, encoding="utf-8")
+        part.write_bytes(printable(page).encode())
     return failures
 
 
 def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> _Shown:
     """The middle of an image and what becomes of it."""
     top, left = (max(side - _SIDE, 0) // 2 for side in image.shape[:2])
-    crop = to_pixels(image[top : top + _SIDE, left : left + _SIDE])
-    estimate = denoiser.estimate(crop, extras=("mean", "noise_std", "std"))
+    crop = np.ascontiguousarray(image[top : top + _SIDE, left : left + _SIDE])
+    estimate = denoiser.estimate(crop, extras=("mean", "noise_std", "blind_std"))
     return _Shown(name, crop, denoiser.denoise(crop), estimate)
+
+
+def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:
+    """`_Shown.surprise` as it was before the image's own pixels corrected it."""
+    told = predict(denoiser.model, noisy, bf16=denoiser.bf16, calibrated=False, extras=("mean", "blind_std"))
+    assert told.mean is not None
+    assert told.blind_std is not None
+    return np.asarray((noisy - told.mean) / told.blind_std)
 
 
 def _facts(denoiser: Denoiser) -> dict[str, Any]:
@@ -211,7 +225,8 @@ def _surprise_figure(surprise: np.ndarray) -> str:
 
     figure = Figure(figsize=(6, 3), layout="constrained")
     axes, edges = figure.subplots(), np.linspace(-4, 4, 81)
-    axes.hist(surprise, edges.tolist(), density=True, color="lightsteelblue", label="pixels")
+    weights = np.full(surprise.size, 10 / surprise.size)  # a density: bins are a tenth wide
+    axes.hist(surprise, edges.tolist(), weights=weights, color="lightsteelblue", label="pixels")
     axes.plot(edges, np.exp(-(edges**2) / 2) / np.sqrt(2 * np.pi), color="black", linewidth=1, label="Gaussian")
     axes.set(xlabel="standard deviations", xlim=(-4, 4), yticks=[])
     axes.legend(frameon=False)

@@ -77,16 +77,16 @@ def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
             bar.advance(task, size)
             if done.error:
                 failed += 1
-                print(f"dbsn: {_printable(done.error)}", file=sys.stderr, flush=True)
+                print(f"dbsn: {printable(done.error)}", file=sys.stderr, flush=True)
                 continue
             noise = "" if done.noise_std is None else f"noise {255 * done.noise_std:.1f} of 255  "
-            print(f"{_printable(str(done.output))}  {noise}{done.seconds:.1f} s", flush=True)
+            print(f"{printable(str(done.output))}  {noise}{done.seconds:.1f} s", flush=True)
     if failed and len(files) > 1:
         print(f"{failed} of {len(files)} files failed")
     return 1 if failed else 0
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text with a mark for what is no character: file names may hold any bytes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 

@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from dbsn.picture import DEPTHS, Array, ImageError, Picture, converted, from_pixels, picture_of
+from dbsn.picture import DEPTHS, Array, ImageError, Picture, converted, damaged, from_pixels, picture_of
 
 SUFFIX = ".zarr"
 BLOCK = 512
-"""Side of the blocks that are learned from."""
+"""Side of the blocks that are learned from, about."""
 Place = slice | tuple[slice, slice]
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _SPATIAL, _COLOUR = "YX", "S"
+_COLOUR_NAMES = frozenset({"s", "sample", "samples", "rgb"})
 
 
 def is_zarr(path: Path) -> bool:
@@ -48,13 +49,13 @@ class ZarrImage:
             self.group = zarr.open(path, mode="r")
             self.name = "" if isinstance(self.group, zarr.Array) else _first_array(path, self.group)
             self.array = self.group[self.name] if self.name else self.group
+            self.axes = _axes(self)
         except ImageError:
             raise
         except Exception as error:  # whatever a damaged store makes it raise
             raise ImageError(f"{path}: not a Zarr that can be read ({error}); copy it again from its source") from error
-        if self.array.dtype not in DEPTHS:
+        if self.array.dtype.newbyteorder("=") not in DEPTHS:
             raise ImageError(f"{path}: {self.array.dtype} samples are not supported; convert it to uint16 or float32")
-        self.axes = _axes(self)
         missing = [axis for axis in _SPATIAL if axis not in self.axes]
         if missing or len(self.axes) != self.array.ndim or not math.prod(self.array.shape):
             shape = f"an array of shape {self.array.shape}, axes {self.axes or 'unknown'}"
@@ -84,7 +85,13 @@ class Plane:
     def block(self, where: Place) -> Picture:
         """The same as a picture."""
         place = where if isinstance(where, tuple) else (where, slice(None))
-        samples = np.asarray(self.image.array[self.at(place)])
+        try:
+            samples = np.asarray(self.image.array[self.at(place)])
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged chunk makes each codec raise its own
+            raise damaged(self.image.path, error) from error
+        samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
         left = [axis for axis in self.image.axes if axis in _SPATIAL + _COLOUR]
         order = [left.index(axis) for axis in _SPATIAL + _COLOUR if axis in left]
         return picture_of(self.image.path, samples.transpose(order))
@@ -124,7 +131,8 @@ class PlaneCanvas:
 def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterator[Any]:
     """An array like `source` to write into: chunks, compression, axes and names are its own.
 
-    The folder appears whole or not at all. What else a group holds (a pyramid's lower levels, labels) is left out.
+    The folder appears whole or not at all, and what was there before goes last. What else a group holds (a pyramid's
+    lower levels, labels) is left out.
 
     Args:
         path: Folder to write or replace.
@@ -133,9 +141,16 @@ def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterato
 
     Yields:
         The array.
+
+    Raises:
+        ImageError: What is at `path` is no Zarr.
     """
-    zarr, partial = _zarr(), path.with_name(f".{path.name[-200:]}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    if path.exists() and not is_zarr(path):
+        raise ImageError(f"{path}: in the way of a Zarr; choose another --output")
+    zarr = _zarr()
+    partial, old = (path.with_name(f".{path.name[-200:]}.{what}") for what in ("partial", "old"))
+    for left in (partial, old):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         like, whole = source.array, source.group
         if source.name:
@@ -145,19 +160,23 @@ def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterato
             kept = like.attrs.asdict()
             yield zarr.from_array(partial, data=like, write_data=False, name=source.name or None, attributes=kept)
         else:
+            version, told = like.metadata.zarr_format, like.metadata
+            keys = {"name": "v2", "separator": told.dimension_separator} if version == 2 else told.chunk_key_encoding
             yield zarr.create_array(
                 partial, name=source.name or None, shape=like.shape, dtype=dtype, chunks=like.chunks,
-                zarr_format=like.metadata.zarr_format, attributes=like.attrs.asdict(),
-                dimension_names=getattr(like.metadata, "dimension_names", None),
+                shards=like.shards, compressors=like.compressors, chunk_key_encoding=keys, zarr_format=version,
+                attributes=like.attrs.asdict(), dimension_names=getattr(told, "dimension_names", None),
             )  # fmt: skip
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            os.replace(path, old)
         os.replace(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def blocks(path: Path, most: int | None = None) -> Iterator[Picture]:
-    """Blocks of up to 512 x 512 pixels of all planes, to learn from.
+    """Blocks of about 512 x 512 pixels of all planes, to learn from.
 
     Args:
         path: A folder that `is_zarr`.
@@ -169,12 +188,17 @@ def blocks(path: Path, most: int | None = None) -> Iterator[Picture]:
     image = ZarrImage(path)
     planes = image.planes()
     height, width, _ = planes[0].shape
-    corners = list(product(range(0, height, BLOCK), range(0, width, BLOCK)))
-    every = len(planes) * len(corners)
+    places = list(product(_parts(height), _parts(width)))
+    every = len(planes) * len(places)
     count = min(every, most or every)
     for number in (i * every // count for i in range(count)):
-        plane, (top, left) = planes[number // len(corners)], corners[number % len(corners)]
-        yield plane.block((slice(top, top + BLOCK), slice(left, left + BLOCK)))
+        yield planes[number // len(places)].block(places[number % len(places)])
+
+
+def _parts(size: int) -> list[slice]:
+    """A side in parts of about 512 pixels, all of like size."""
+    count = round(size / BLOCK) or 1
+    return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
 
 
 def _first_array(path: Path, group: Any) -> str:
@@ -209,11 +233,18 @@ def _axes(image: ZarrImage) -> str:
     if names is None:
         names = getattr(image.array.metadata, "dimension_names", None) or image.array.attrs.get("_ARRAY_DIMENSIONS")
     if names and all(names):
-        return "".join(str(name)[0].upper() for name in names)
+        return "".join(_letter(str(name), size) for name, size in zip(names, image.array.shape, strict=True))
     shape = image.array.shape
     if len(shape) >= 3 and shape[-1] == 3 and min(shape[-3:-1]) > 4:
         return "".join(chr(ord("A") + i) for i in range(len(shape) - 3)) + _SPATIAL + _COLOUR
     return "".join(chr(ord("A") + i) for i in range(len(shape) - 2)) + _SPATIAL
+
+
+def _letter(name: str, size: int) -> str:
+    """Y, X, S for colour, or another letter for what counts planes."""
+    colour = name.lower() in _COLOUR_NAMES and size == 3
+    letter = name[0].upper()
+    return _COLOUR if colour else "Q" if letter == _COLOUR else letter
 
 
 def _zarr() -> Any:

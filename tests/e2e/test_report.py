@@ -2,9 +2,11 @@
 
 import base64
 import io
+import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import skimage.data
+import tifffile
 from PIL import Image
 
 from dbsn import Denoiser
+from dbsn.report import write_report
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., Any]
@@ -89,15 +93,31 @@ def test_other_images_can_be_shown_and_what_is_wrong_is_one_line(
     assert len(Page((tmp_path / "other.html").read_text(encoding="utf-8")).images) == 3
     missing = dbsn_command("report", run, "--images", tmp_path / "gone.png")
     nothing = dbsn_command("report", tmp_path)
-    for refused, said in ((missing, "--images"), (nothing, "no training run here")):
+    nowhere = dbsn_command("report", run, "-o", tmp_path / "no" / "where.html")
+    for refused, said in (
+        (missing, "gone.png: no such file"),
+        (nothing, "no training run here"),
+        (nowhere, "create it"),
+    ):
         assert refused.returncode == 2
         assert refused.stderr.count("\n") == 1
         assert said in refused.stderr
 
 
-def test_without_matplotlib_it_says_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dbsn.report import write_report
+def test_names_of_any_bytes_stacks_and_tiny_images_are_shown_under_their_own_name(run: Path, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 40, 41, 3), np.uint8) + 7, photometric="rgb")
+    odd = tmp_path / os.fsdecode(b"b\xff.png")
+    Image.fromarray(skimage.data.coffee()[:70, :80]).save(odd)
+    Image.fromarray(skimage.data.coffee()[:1, :1]).save(tmp_path / "c.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        assert write_report(run, tmp_path / "report.html", [tmp_path / "a.tif", odd, tmp_path / "c.png"]) == []
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert [image.shape[:2] for image in Page(text).images[::3]] == [(40, 41), (70, 80), (1, 1)]
+    assert re.findall(r"<figcaption>(.*): noise of", text) == ["a.tif", "b\ufffd.png", "c.png"]
 
+
+def test_without_matplotlib_it_says_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ValueError, match=r"dbsn\[plot\]"):
         write_report(run, run / "never.html")

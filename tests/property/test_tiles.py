@@ -1,5 +1,7 @@
 """Tiling covers each pixel once and changes nothing."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
-from dbsn.infer import predict, tiles
+from dbsn.infer import predict, predict_into, tiles
 from dbsn.model import BlindSpotModel
 
 NETWORKS: list[NetworkConfig] = [
@@ -71,6 +73,58 @@ def test_at_a_stride_each_lattice_is_denoised_for_itself_tiled_or_not(calibrated
     assert whole.mean is not None
     np.testing.assert_allclose(whole.mean[1::2, 0::2], one.mean, atol=1e-5)
     assert predict(model, image[:1, :1]).denoised.shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_an_image_that_is_not_in_memory_is_read_and_written_in_parts(stride: int) -> None:
+    torch.manual_seed(1)
+    model = BlindSpotModel(ModelConfig(network=NETWORKS[1], stride=stride, denoising_stride=stride)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.15)
+    image = np.random.default_rng(0).random((613, 640, 1), np.float32)
+    largest = []
+
+    class Somewhere:
+        shape = image.shape
+
+        def __init__(self) -> None:
+            self.result = np.full_like(image, np.nan)
+
+        def __getitem__(self, where: Any) -> np.ndarray:
+            largest.append(image[where].size)
+            return image[where]
+
+        def __setitem__(self, where: Any, part: np.ndarray) -> None:
+            largest.append(part.size)
+            self.result[where] = part
+
+    place = Somewhere()
+    level, _ = predict_into({"denoised": place}, model, place, tile=64)
+    expected = predict(model, image, tile=64)
+    np.testing.assert_allclose(place.result, expected.denoised, atol=1e-5)
+    assert level == pytest.approx(expected.noise_level)
+    assert max(largest) < (0.95 if stride == 1 else 0.9) * image.size
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_pixel_lies_as_far_from_its_blind_prediction_as_is_promised(channels: int, calibrated: bool) -> None:
+    torch.manual_seed(1)
+    model = BlindSpotModel(ModelConfig(network=NETWORKS[1], channels=channels)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    image = np.random.default_rng(0).random((130, 140, channels), np.float32)
+    found = predict(model, image, calibrated=calibrated, extras=("mean", "blind_std", "std", "noise_std"))
+    assert found.blind_std is not None
+    assert found.noise_std is not None
+    assert found.std is not None
+    assert (found.blind_std > found.noise_std).all()
+    if channels == 1:  # V + N = N^2 / (N - posterior variance)
+        noise = found.noise_std.astype(float) ** 2
+        np.testing.assert_allclose(found.blind_std**2, noise**2 / (noise - found.std**2), rtol=1e-2)
+    if calibrated:
+        white = (image - found.mean) / found.blind_std
+        assert float(np.sqrt((white**2).mean())) == pytest.approx(1, abs=0.35)
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=["dbsn", "grid3", "grid2"])

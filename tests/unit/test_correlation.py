@@ -45,5 +45,15 @@ def test_drawn_noise_has_the_measured_correlation_and_variance_1(box: int) -> No
     torch.testing.assert_close(again, measured, atol=0.07, rtol=0)
 
 
-def test_a_small_image_tells_nothing() -> None:
+def test_what_is_cut_off_does_not_count() -> None:
+    noise = box_noise(320, 2)
+    noise[..., :128, :] = 1e-4
+    found = autocorrelation(noise)
+    assert found is not None
+    assert float(found[REACH, REACH + 1]) == pytest.approx(0.5, abs=0.05)
+    assert float(found[REACH, REACH + 3]) == pytest.approx(0, abs=0.05)
+
+
+def test_an_image_without_noise_or_space_tells_nothing() -> None:
     assert autocorrelation(torch.randn(1, 1, 31, 200)) is None
+    assert autocorrelation(torch.zeros(1, 1, 200, 200)) is None

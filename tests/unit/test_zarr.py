@@ -119,15 +119,72 @@ def test_the_last_axis_of_three_is_colour_unless_the_axes_say_otherwise(tmp_path
     np.testing.assert_allclose(planes[2][3:5][..., 0], array[3:5, :, 2] / np.float32(255))
 
 
+def test_axes_that_only_begin_like_colour_count_planes(tmp_path: Path) -> None:
+    array = samples((3, 30, 20), "uint8")
+    planes = zarrs.ZarrImage(plain(tmp_path / "a.zarr", array, names=("slice", "y", "x"))).planes()
+    assert [plane.shape for plane in planes] == [(30, 20, 1)] * 3
+    [colour] = zarrs.ZarrImage(plain(tmp_path / "b.zarr", array, names=("sample", "y", "x"))).planes()
+    np.testing.assert_allclose(colour[5:9, 2:4], array[:, 5:9, 2:4].transpose(1, 2, 0) / np.float32(255))
+
+
+def test_the_other_byte_order_is_read_and_kept(tmp_path: Path, model: Path, dbsn_command: Command) -> None:
+    array = samples((40, 41), "uint16").astype(">u2")
+    source = plain(tmp_path / "a.zarr", array, 2)
+    assert dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "b.zarr", "--strength", 0).returncode == 0
+    result = zarr.open(tmp_path / "b.zarr")
+    assert result.dtype == np.dtype(">u2")
+    np.testing.assert_array_equal(result[:], array)
+
+
+def test_results_are_made_once_and_again_when_their_source_has_changed(
+    tmp_path: Path, model: Path, dbsn_command: Command
+) -> None:
+    source = ome(tmp_path / "in" / "a.zarr", samples((1, 1, 40, 40), "uint16"), 3)
+    into_folder = ("denoise", tmp_path / "in", "-m", model, "-o", tmp_path / "out")
+    assert dbsn_command(*into_folder).returncode == 0
+    first = zarr.open(tmp_path / "out" / "a.zarr")["0"][:]
+    assert "1 of 1 results are there already" in dbsn_command(*into_folder).stdout
+    zarr.open(source, mode="r+")["0"][:] = samples((1, 1, 40, 40), "uint16")
+    assert "there already" not in dbsn_command(*into_folder).stdout
+    assert (zarr.open(tmp_path / "out" / "a.zarr")["0"][:] != first).any()
+    into_file = ("denoise", source, "-m", model, "-o", tmp_path / "b.zarr")
+    assert dbsn_command(*into_file).returncode == 0
+    again = dbsn_command(*into_file)
+    assert again.returncode == 2
+    assert "--overwrite replaces" in again.stderr
+    assert dbsn_command(*into_file, "--overwrite").returncode == 0
+    assert not list(tmp_path.glob(".*"))
+    named = dbsn_command("denoise", source / "0", "-m", model, "-o", tmp_path / "part")
+    assert named.returncode == 0, named.stderr
+    assert zarr.open(tmp_path / "part" / "0.zarr").shape == (1, 1, 40, 40)
+
+
+def test_a_damaged_chunk_is_told_and_the_next_file_is_done(tmp_path: Path, model: Path, dbsn_command: Command) -> None:
+    for name in "ab":
+        array = zarr.create_array(
+            tmp_path / "in" / f"{name}.zarr", shape=(40, 41), chunks=(40, 41), dtype="uint8",
+            compressors=zarr.codecs.GzipCodec(),
+        )  # fmt: skip
+        array[:] = samples((40, 41), "uint8")
+    chunk = tmp_path / "in" / "a.zarr" / "c" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:100])
+    done = dbsn_command("denoise", tmp_path / "in", "-m", model, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "a.zarr: truncated or damaged" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.zarr", "denoise.csv"]
+
+
 def test_blocks_of_all_planes_are_learned_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zarrs, "BLOCK", 20)
     array = samples((3, 50, 30), "uint16")
     path = plain(tmp_path / "d.zarr", array)
     every = [picture.pixels for picture in read_planes(path)]
-    assert len(every) == 3 * 3 * 2
+    assert len(every) == 3 * 2 * 2
     assert sum(block.size for block in every) == array.size
-    np.testing.assert_allclose(every[1][..., 0], array[0, :20, 20:] / np.float32(65535))
+    np.testing.assert_allclose(every[1][..., 0], array[0, :25, 15:] / np.float32(65535))
     assert len(list(read_planes(path, 7))) == 7
+    barely_more = plain(tmp_path / "e.zarr", array[0, :21, :23])
+    assert [picture.pixels.shape for picture in read_planes(barely_more)] == [(21, 23, 1)]
     assert megapixels(path) == pytest.approx(3 * 50 * 30 / 1e6)
     assert read_image(plain(tmp_path / "one.zarr", array[0])).pixels.shape == (50, 30, 1)
 
@@ -177,9 +234,17 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left(
 
 def test_kinds_can_be_changed(tmp_path: Path, model: Path, dbsn_command: Command) -> None:
     array = samples((40, 41), "uint16")
-    source = plain(tmp_path / "f.zarr", array)
+    source = tmp_path / "f.zarr"
+    kept: dict[str, Any] = {"compressors": zarr.codecs.GzipCodec(level=2), "shards": (32, 32)}
+    zarr.create_array(source, shape=array.shape, chunks=(8, 8), dtype="uint16", **kept)[:] = array
     flags = ("--strength", 0, "--dtype", "float32")
     assert dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "g.zarr", *flags).returncode == 0
     result = zarr.open(tmp_path / "g.zarr")
     assert result.dtype == np.float32
     np.testing.assert_allclose(result[:], array, rtol=1e-6)
+    before = zarr.open(source)
+    assert (result.chunks, result.shards, result.compressors) == (before.chunks, before.shards, before.compressors)
+    (tmp_path / "h.zarr").write_text("a file")
+    done = dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "h.zarr", "--overwrite")
+    assert done.returncode == 1
+    assert "in the way of a Zarr" in done.stderr
