@@ -1,6 +1,7 @@
 """scikit-image's non-local means and wavelet denoising on the same images, calibrated without truth.
 
-Each image's strength is chosen by `skimage.restoration.calibrate_denoiser` from the noisy image alone.
+Each image's strength is chosen by `skimage.restoration.calibrate_denoiser` from the noisy image alone. What that
+returns predicts every pixel without looking at it; "plain" is the denoiser itself with the strength so chosen.
 Usage: python benchmarks/classical.py --noisy DIR --clean DIR [--protocol float|affine] [--save DIR] [--every N]
 """
 
@@ -9,6 +10,7 @@ import json
 import time
 import warnings
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +22,25 @@ from dbsn.metrics import prepare, psnr, ssim
 STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7)
 
 
-def denoised(method: str, noisy: np.ndarray) -> np.ndarray:
+def denoised(method: str, noisy: np.ndarray, *, plain: bool = True) -> np.ndarray:
     """One image (h, w, c), strength picked among multiples of skimage's own noise estimate."""
     image = noisy if noisy.shape[2] > 1 else noisy[..., 0]
     axis = -1 if noisy.shape[2] > 1 else None
     level = float(np.mean(estimate_sigma(image, channel_axis=axis)))
     levels = [strength * level for strength in STRENGTHS]
     if method == "nl_means":
-        function = partial(denoise_nl_means, patch_size=5, patch_distance=6, fast_mode=True, channel_axis=axis)
+        function = partial(denoise_nl_means, patch_size=5, patch_distance=6, fast_mode=True)
         parameters = {"h": levels}
     else:
-        function = partial(denoise_wavelet, channel_axis=axis, convert2ycbcr=axis is not None, rescale_sigma=True)
+        function = partial(denoise_wavelet, convert2ycbcr=axis is not None, rescale_sigma=True)
         parameters = {"sigma": levels}
+    # as a parameter, or calibrate_denoiser does not know of it and interpolates across channels
+    parameters["channel_axis"] = [axis]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        best = calibrate_denoiser(image, function, parameters)
-        return np.asarray(best(image), np.float32).reshape(noisy.shape)
+        blind, (tested, losses) = calibrate_denoiser(image, function, parameters, extra_output=True)
+        result = function(image, **tested[int(np.argmin(losses))]) if plain else blind(image)
+    return np.asarray(result, np.float32).reshape(noisy.shape)
 
 
 def main() -> None:
@@ -47,20 +52,20 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="measure every so many images only")
     arguments = parser.parse_args()
     cleans = {path.stem: path for path in find_images([arguments.clean])}
-    for method in ("nl_means", "wavelet"):
+    for method, plain in product(("nl_means", "wavelet"), (True, False)):
         began, scores = time.perf_counter(), []
         for path in find_images([arguments.noisy])[:: arguments.every]:
             picture = read_image(path)
             clean = read_image(cleans[path.stem]).pixels
-            result = denoised(method, picture.pixels)
-            if arguments.save:
+            result = denoised(method, picture.pixels, plain=plain)
+            if arguments.save and plain:
                 (arguments.save / method).mkdir(parents=True, exist_ok=True)
                 write_image(arguments.save / method / path.name, result, picture)
             compared = prepare(result, clean, arguments.protocol)
             scores.append((psnr(compared, clean), ssim(compared, clean)))
         values = np.mean(scores, 0)
         seconds = time.perf_counter() - began
-        print(json.dumps({"method": method, "psnr": values[0], "ssim": values[1], "images": len(scores),
+        print(json.dumps({"method": method, "plain": plain, "psnr": values[0], "ssim": values[1], "images": len(scores),
                           "protocol": arguments.protocol, "seconds": seconds}), flush=True)  # fmt: skip
 
 

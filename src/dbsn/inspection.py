@@ -27,6 +27,7 @@ _BINS, _LEAST_BLOCKS = 8, 4
 _LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks of up to 1.2 times the power of the lowest 2 % are taken for noise alone
 _MOST_BLOCKS = 60_000  # of one image
 _CORRELATED, _CHANNELS_CORRELATED, _LEVEL_DEPENDS = 0.15, 0.08, 1.25
+_WORTH_A_STRIDE = 0.3  # correlation; texture that is taken for noise in photographs with hardly any has 0.2
 _COMPRESSED, _VANISHES = 0.1, 0.6  # the latter of 255
 
 
@@ -110,8 +111,13 @@ class Inspection:
 
     @property
     def stride(self) -> int:
-        """Distance of pixels from which on noise is as good as independent; 1 if that of every pixel is."""
-        return 1 if self.suits else 2 * max(self.reach, 2) + 1
+        """Distance of pixels to learn at; 1 unless neighbours share so much that a blind-spot network would keep it."""
+        others = np.abs(np.delete(self.autocorrelation, LAGS - 1))  # without that of no distance
+        return 1 if self.suits or others.max() < _WORTH_A_STRIDE else self._independent_from
+
+    @property
+    def _independent_from(self) -> int:
+        return 2 * max(self.reach, 2) + 1
 
     @property
     def family(self) -> NoiseFamily:
@@ -136,10 +142,12 @@ class Inspection:
             said += "JPEG compression has spread it over blocks of 8 x 8 pixels"
         else:
             said += f"It is correlated over about {self.reach} pixels"
-        return said + (
-            f" ({self.neighbours:.2f} between neighbours), which a blind-spot network would take for structure: learn "
-            f"from every {self.stride}th pixel (--stride {self.stride}); better, use RAW or uncompressed files."
-        )
+        said += f" ({self.neighbours:.2f} between neighbours), which a blind-spot network takes for structure"
+        if self.stride > 1:
+            said += f": learn from every {self.stride}th pixel (--stride {self.stride}); better,"
+        else:
+            said += f" and keeps a part of: try --stride {self._independent_from}, or"
+        return said + " use RAW or uncompressed files."
 
 
 _FORMS: dict[NoiseFamily, str] = {

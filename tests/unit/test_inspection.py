@@ -70,7 +70,14 @@ def test_jpeg_is_seen(quality: int) -> None:
     found = inspect_noise([np.asarray(Image.open(file))])
     assert not found.suits
     assert "JPEG" in found.verdict
-    assert found.stride == 5
+    assert found.stride == (5 if quality == 75 else 1)
+    assert ("keeps a part of: try --stride 5" in found.verdict) == (quality > 75)
+
+
+def test_texture_of_photographs_with_hardly_any_noise_asks_for_no_stride() -> None:
+    noise = WHITE * 0.5 / 255
+    for clean in (ASTRONAUT, ASTRONAUT[:161:2, 100:291:2], CAMERA[::4, ::4]):
+        assert inspect_noise([clean + noise[: clean.shape[0], : clean.shape[1], : clean.shape[2]]]).stride == 1
 
 
 def test_what_is_left_open_follows_from_what_is_found() -> None:
