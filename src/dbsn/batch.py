@@ -20,7 +20,7 @@ from dbsn.atomic import replacing
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, read_planes, write_image, writing_planes
-from dbsn.infer import DEFAULT_TILE, NO_EXTRAS, STD
+from dbsn.infer import DEFAULT_TILE
 from dbsn.ledger import Ledger, Made
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
@@ -201,16 +201,15 @@ def denoise_files(
                 if not raw.is_raw(job.source):
                     check_fits(job.output, replace(picture, dtype=dtype))
                 write = write or files.enter_context(writing_planes(job.output, job.source))
-                if denoiser.picks_student(how.method):
-                    result = denoiser.denoise(picture.pixels, method="student", tile=how.tile, ensemble=how.ensemble)
-                else:
-                    extras = STD if job.beside else NO_EXTRAS
-                    estimate = denoiser.estimate(picture.pixels, tile=how.tile, ensemble=how.ensemble, extras=extras)
-                    result = estimate.denoised
-                    levels.append(estimate.noise_level)
-                    if job.beside and estimate.std is not None:
-                        write_std = write_std or files.enter_context(_writing_float_tiff(job.beside))
-                        write_std(estimate.std)
+                result = np.empty(picture.pixels.shape, np.float32)
+                std = np.empty_like(result) if job.beside else None
+                level = denoiser.denoise_into(
+                    result, picture.pixels, std=std, method=how.method, tile=how.tile, ensemble=how.ensemble
+                )
+                levels += [] if level is None else [level]
+                if job.beside and std is not None:
+                    write_std = write_std or files.enter_context(_writing_float_tiff(job.beside))
+                    write_std(std)
                 if how.strength < 1:
                     result = picture.pixels + how.strength * (result - picture.pixels)
                 write(*converted(result, picture, dtype))

@@ -180,8 +180,8 @@ class Denoise:
     ensemble: bool = False
     """Average over each image's eight flips and rotations: better (by 0.1 to 1 dB), and eight times as slow."""
     save_std: bool = False
-    """Also write each pixel's posterior standard deviation, as NAME_std.tif, of a Zarr as NAME_std.zarr (float32, in
-    intensities)."""
+    """Also write each pixel's standard deviation from the truth, as NAME_std.tif, of a Zarr as NAME_std.zarr (float32,
+    in intensities)."""
     strength: float = 1.0
     """How much of the noise to take out: 0 none, 1 all."""
     dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
@@ -202,8 +202,8 @@ class Denoise:
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
         denoiser = _load(self.model, self.device)
-        if denoiser.picks_student(self.method) and self.save_std:
-            raise ValueError("--save-std: the student does not know its uncertainty; add --method posterior")
+        if denoiser.picks_student(self.method) and self.save_std and not denoiser.knows_std:
+            raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
         ledger = None if goes_to_file(self.output) else Ledger(self.output)
         settings = how.settings(denoiser, self.model)
         missing = jobs if self.overwrite else left(jobs, ledger, settings)

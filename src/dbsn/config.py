@@ -218,10 +218,13 @@ class StudentConfig(_OfImages):
 
     network: StudentNetwork = field(default_factory=UNetConfig)
     """The network."""
+    uncertainty: bool = True
+    """Whether a small network beside it says how far its result is from the truth."""
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "StudentConfig":
         """The inverse of `to_dict`; ValueError names what is unknown or missing."""
+        values = {"uncertainty": False, **values}  # files from before there was one
         return _understood(StudentConfig, values, UNetConfig, MWCNNConfig, DnCNNConfig, ModuleConfig)
 
 

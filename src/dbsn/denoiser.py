@@ -23,8 +23,6 @@ from dbsn.config import (
 )
 from dbsn.infer import (
     DEFAULT_TILE,
-    NO_EXTRAS,
-    STD,
     Extra,
     Prediction,
     apply_student,
@@ -174,25 +172,53 @@ class Denoiser:
             raise ValueError("this model has no student; --method posterior, or train one with --clean")
         return method != "posterior" and self.student is not None
 
+    @property
+    def knows_std(self) -> bool:
+        """Whether its student says how far a result is from the truth; the blind-spot model always does."""
+        return self.student is not None and self.student.spread is not None
+
     @overload
     def predict(
-        self, image: np.ndarray, *, return_std: Literal[False] = False, tile: int = ..., ensemble: bool = ...
+        self,
+        image: np.ndarray,
+        *,
+        return_std: Literal[False] = False,
+        method: Method = ...,
+        tile: int = ...,
+        ensemble: bool = ...,
     ) -> np.ndarray: ...
     @overload
     def predict(
-        self, image: np.ndarray, *, return_std: Literal[True], tile: int = ..., ensemble: bool = ...
+        self,
+        image: np.ndarray,
+        *,
+        return_std: Literal[True],
+        method: Method = ...,
+        tile: int = ...,
+        ensemble: bool = ...,
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
     def predict(
-        self, image: np.ndarray, *, return_std: bool = False, tile: int = DEFAULT_TILE, ensemble: bool = False
+        self,
+        image: np.ndarray,
+        *,
+        return_std: bool = False,
+        method: Method = "auto",
+        tile: int = DEFAULT_TILE,
+        ensemble: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """The denoised image as float32, and on request its posterior standard deviation in the same unit.
+        """The denoised image as float32, and on request the standard deviation of each pixel in the same unit.
 
-        Integers are in [0, 1] (divided by their type's largest value), floats in their own unit.
+        Integers are in [0, 1] (divided by their type's largest value), floats in their own unit. Other arguments and
+        errors as of `denoise`; also ValueError for a student from before there was a standard deviation.
         """
-        estimate = self.estimate(image, tile=tile, ensemble=ensemble, extras=STD if return_std else NO_EXTRAS)
-        denoised = estimate.denoised.reshape(image.shape)
-        return denoised if estimate.std is None else (denoised, estimate.std.reshape(image.shape))
+        pixels = _pixels(image)
+        denoised = np.empty(pixels.shape, np.float32)
+        std = np.empty_like(denoised) if return_std else None
+        self.denoise_into(denoised, pixels, std=std, method=method, tile=tile, ensemble=ensemble)
+        return (
+            denoised.reshape(image.shape) if std is None else (denoised.reshape(image.shape), std.reshape(image.shape))
+        )
 
     def estimate(
         self,
@@ -220,7 +246,7 @@ class Denoiser:
         Args:
             into: Where to put intensities (h, w, c).
             image: What gives parts of an image (h, w, c).
-            std: Where to put the posterior standard deviation, too.
+            std: Where to put each pixel's standard deviation, too.
             method: As of `denoise`.
             tile: As of `denoise`.
             ensemble: As of `denoise`.
@@ -228,11 +254,11 @@ class Denoiser:
         Returns:
             The noise level, intensity; None if the student was asked, who does not know it.
         """
+        places = {"denoised": into} | ({} if std is None else {"std": std})
         if self.picks_student(method):
             assert self.student is not None
-            apply_student_into(into, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16)
+            apply_student_into(places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16)
             return None
-        places = {"denoised": into} | ({} if std is None else {"std": std})
         return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
 
     def save(self, path: str | Path) -> None:

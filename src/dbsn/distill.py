@@ -24,6 +24,7 @@ from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Image, Scalar
 
 _HELD_OUT, _HELD_OUT_SIDE = 8, 192
+_SPREAD_WEIGHT = 0.01  # so small that the shared limit of the gradient's norm does not feel it; Adam undoes it
 _PROBE = 0.1  # disturbance for Stein's estimate, in standard deviations of the noise
 
 
@@ -98,9 +99,11 @@ def new_student(config: StudentConfig, seed: int, begin_from: Student | None = N
         torch.manual_seed(seed)
         student = Student(config)
     if begin_from:
-        if replace(begin_from.config, offset=config.offset, scale=config.scale) != config:
+        if (begin_from.config.network, begin_from.config.channels) != (config.network, config.channels):
             raise ValueError(f"cannot start a {config.network.kind} student from {begin_from.config.network}")
-        student.load_state_dict(begin_from.state_dict())
+        student.network.load_state_dict(begin_from.network.state_dict())
+        if student.spread and begin_from.spread:
+            student.spread.load_state_dict(begin_from.spread.state_dict())
     return student
 
 
@@ -108,16 +111,28 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
     """The loss of stage 2: weighted squared errors of both sets, in units of each patch's noise variance (S3)."""
 
     def loss(student: Student, pairs: Pairs, share: float) -> Losses:
-        error = (student(pairs.noisy) - pairs.target).square() / pairs.noise_var * pairs.valid
+        denoised, std = student(pairs.noisy, with_std=True)
+        error = (denoised - pairs.target).square() / pairs.noise_var * pairs.valid
         size = pairs.valid.sum() * error.shape[1]
         zero = error.sum() * 0
         terms = {
             "noisy": error[: pairs.first].sum() / size * config.noisy_weight if pairs.first else zero,
             "synthetic": error[pairs.first :].sum() / size if pairs.first < len(error) else zero,
         }
+        if std is not None:
+            terms["spread"] = _SPREAD_WEIGHT * spread_nll(pairs, denoised.detach(), std)
         return Losses(terms=terms, shown={"noise_std": pairs.noise_var.sqrt().mean()})
 
     return loss
+
+
+def spread_nll(pairs: Pairs, denoised: Image, std: Image) -> Scalar:
+    """Negative log-likelihood of what set 2's results miss, under the student's uncertainty (S5); 0 without set 2."""
+    miss, known = denoised - pairs.target, pairs.valid.clone()
+    known[: pairs.first] = 0
+    power = pairs.noise_var  # the unit: it makes the figure comparable, and no difference otherwise
+    nll = (miss / std).square() / 2 + (std.square() / power).log() / 2
+    return (nll * known).sum() / (known.sum() * nll.shape[1]).clamp_min(1)
 
 
 class HeldOut:

@@ -18,6 +18,7 @@ from dbsn.calibrate import Sample, calibrate, leaked
 from dbsn.correlation import autocorrelation, kernel
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.model import BlindSpotModel, Estimate
+from dbsn.networks.spread import Spread
 from dbsn.noise import Noise
 from dbsn.noisemodel import ImageNoise
 from dbsn.patches import as_tensor, lattices, placed
@@ -317,12 +318,12 @@ def apply_student(
         ValueError: The image has another number of channels than the student.
     """
     denoised = np.empty(image.shape, np.float32)
-    apply_student_into(denoised, student, image, tile=tile, ensemble=ensemble, bf16=bf16)
+    apply_student_into({"denoised": denoised}, student, image, tile=tile, ensemble=ensemble, bf16=bf16)
     return denoised
 
 
 def apply_student_into(
-    into: Canvas,
+    into: Mapping[str, Canvas],
     student: Student,
     image: Pixels,
     *,
@@ -330,15 +331,38 @@ def apply_student_into(
     ensemble: bool = False,
     bf16: bool = False,
 ) -> None:
-    """`apply_student` tile by tile, of an image that need not be in memory, into a place that need not be either."""
+    """`apply_student` tile by tile, of an image that need not be in memory, into places that need not be either.
+
+    Args:
+        into: Where to put "denoised" and, if it is there, "std": the standard deviation from the truth, of the eight
+            orientations' the mean.
+        student: As of `predict`, and so are the others.
+        image: (h, w, c).
+        tile: Side of a tile.
+        ensemble: Average over eight orientations.
+        bf16: Convolve in bfloat16.
+
+    Raises:
+        ValueError: As `apply_student`; or the student does not know its standard deviation.
+    """
     _check(image, tile, student.config.channels)
+    if "std" in into and student.spread is None:
+        raise ValueError("this student does not know its uncertainty: it was trained before there was one")
     device = next(student.parameters()).device
     turns = range(_ORIENTATIONS if ensemble else 1)
+    margin = student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        for part in tiles(*image.shape[:2], tile=tile, margin=student.receptive_radius, multiple=student.multiple):
+        for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
-            average = torch.stack([_turn_back(student(_turn(noisy, turn)), turn) for turn in turns]).mean(0)
-            into[part.own] = average[0].permute(1, 2, 0)[part.inner].cpu().numpy()
+            turned = [_turn(noisy, turn) for turn in turns]
+            if "std" in into:
+                denoised, std = zip(*(student(each, with_std=True) for each in turned), strict=True)
+                results = {"denoised": denoised, "std": std}
+            else:
+                results = {"denoised": [student(each) for each in turned]}
+            for name, canvas in into.items():
+                every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
+                canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner].cpu().numpy()
 
 
 def _check(image: Pixels, tile: int, channels: int) -> None:

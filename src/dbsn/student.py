@@ -9,7 +9,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from dbsn.config import DnCNNConfig, ModuleConfig, MWCNNConfig, StudentConfig, S
 from dbsn.networks.dncnn import DnCNN
 from dbsn.networks.layers import initialise
 from dbsn.networks.mwcnn import MWCNN
+from dbsn.networks.spread import Spread
 from dbsn.networks.unet import DenseUNet, zero_residuals
 from dbsn.types import Image
 
@@ -35,25 +36,37 @@ class Student(nn.Module):
         self.network = _build(config.network, config.channels)
         self.multiple = int(getattr(self.network, "multiple", 1))
         self.receptive_radius = int(getattr(self.network, "receptive_radius", _UNKNOWN_RADIUS))
+        self.spread = Spread(config.channels) if config.uncertainty else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups."""
         return [{"params": list(self.parameters()), "pace": 1.0}]
 
-    def forward(self, noisy: Image) -> Image:
+    @overload
+    def forward(self, noisy: Image) -> Image: ...
+    @overload
+    def forward(self, noisy: Image, *, with_std: Literal[True]) -> tuple[Image, Image | None]: ...
+
+    def forward(self, noisy: Image, *, with_std: bool = False) -> Image | tuple[Image, Image | None]:
         """Denoise.
 
         Args:
             noisy: (b, c, h, w) intensities, any size.
+            with_std: Also say how far each result is from the truth.
 
         Returns:
-            The same shape, float32.
+            The same shape, float32, intensities; and on request its standard deviation from the truth (S5), through
+            which no gradient reaches the result, or None for a student from before there was one.
         """
         height, width = noisy.shape[-2:]
         seen = (noisy - self.config.offset) / self.config.scale
         missing = (0, -width % self.multiple, 0, -height % self.multiple)
         out: Image = self.network(functional.pad(seen, missing, mode="replicate") if any(missing) else seen)
-        return out[..., :height, :width].float() * self.config.scale + self.config.offset
+        result = out[..., :height, :width].float()
+        denoised = result * self.config.scale + self.config.offset
+        if not with_std:
+            return denoised
+        return denoised, self.spread(seen, result.detach()) * self.config.scale if self.spread else None
 
 
 def _build(network: StudentNetwork, channels: int) -> nn.Module:

@@ -19,7 +19,7 @@ from PIL import Image as PillowImage
 from scipy.ndimage import gaussian_filter
 
 from dbsn import Denoiser
-from dbsn.checkpoint import MODEL, load_model, load_tensors
+from dbsn.checkpoint import MODEL, load_model, load_tensors, save_tensors
 from dbsn.config import DistillConfig
 from dbsn.pipeline import STUDENT
 from dbsn.train import CHECKPOINT
@@ -87,9 +87,36 @@ def test_denoise_takes_the_student_unless_told_otherwise(
         results[method] = np.asarray(PillowImage.open(out / "0.png"))
     assert np.array_equal(results["auto"], results["student"])
     assert not np.array_equal(results["posterior"], results["student"])
-    refused = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", tmp_path / "x", "--save-std")
+    stds = {}
+    for method in ("student", "posterior"):
+        flags = ("--method", method, "--save-std", "--tile", "64")
+        done = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", tmp_path / f"{method} std", *flags)
+        assert done.returncode == 0, done.stderr
+        stds[method] = tifffile.imread(tmp_path / f"{method} std" / "0_std.tif")
+        assert np.array_equal(np.asarray(PillowImage.open(tmp_path / f"{method} std" / "0.png")), results[method])
+    denoiser = Denoiser.load(run / MODEL, device="cpu")
+    _, expected = denoiser.predict(np.asarray(PillowImage.open(folders[0] / "0.png")), return_std=True)
+    np.testing.assert_allclose(stds["student"], expected, atol=1e-5)
+    assert not np.allclose(stds["posterior"], expected, rtol=0.1)
+
+
+def test_a_student_from_before_there_was_an_uncertainty_says_so(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    tensors, header = load_tensors(run / MODEL)
+    del header["student"]["uncertainty"]
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("student/spread")}
+    assert len(kept) < len(tensors)
+    save_tensors(tmp_path / "old", kept, header)
+    assert dbsn_command("denoise", folders[0], "-m", tmp_path / "old", "-o", tmp_path / "out").returncode == 0
+    result = np.asarray(PillowImage.open(tmp_path / "out" / "0.png"))
+    now = Denoiser.load(run / MODEL, device="cpu").denoise(np.asarray(PillowImage.open(folders[0] / "0.png")))
+    np.testing.assert_array_equal(result, now)
+    refused = dbsn_command("denoise", folders[0], "-m", tmp_path / "old", "-o", tmp_path / "x", "--save-std")
     assert refused.returncode == 2
     assert "--method posterior" in refused.stderr
+    with pytest.raises(ValueError, match="does not know its uncertainty"):
+        Denoiser.load(tmp_path / "old", device="cpu").predict(result, return_std=True)
 
 
 def test_correlated_noise_is_learned_at_a_stride_and_put_on_clean_images_as_it_is(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import dbsn.pairs
 from dbsn.checkpoint import load_tensors
-from dbsn.config import DistillConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.distill import distillation_loss, stein_risk
+from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNetConfig
+from dbsn.distill import distillation_loss, spread_nll, stein_risk
 from dbsn.infer import predict
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
@@ -222,3 +222,29 @@ def test_counts_of_any_size_survive_the_teachers_file(tmp_path: Path) -> None:
     list(teach(model, images, tmp_path / "t"))
     result = taught(model, images, tmp_path / "t").results[0]
     assert np.abs(result - 1e6).max() < 1e5
+
+
+def test_a_students_uncertainty_is_learned_from_what_it_misses_and_leaves_it_alone() -> None:
+    torch.manual_seed(0)
+    student = Student(StudentConfig(network=STUDENTS["unet-tiny"]))  # untrained: it hands its input through
+    before = {name: weight.clone() for name, weight in student.network.state_dict().items()}
+    optimizer = torch.optim.Adam(student.parameters(), 0.01)
+
+    def pairs(levels: torch.Tensor) -> Pairs:
+        clean = torch.rand(len(levels), 1, 1, 1).expand(-1, 1, 32, 32).contiguous()
+        noisy = clean + levels * torch.randn(clean.shape)
+        return Pairs(noisy=noisy, target=clean, noise_var=levels.square(), valid=torch.ones_like(clean), first=2)
+
+    for _ in range(150):
+        batch = pairs(torch.tensor([0.05, 0.3, 0.02, 0.05, 0.1, 0.2]).view(-1, 1, 1, 1))
+        batch.target[:2] += 5.0  # set 1, whose truth is not known, has no say
+        denoised, std = student(batch.noisy, with_std=True)
+        optimizer.zero_grad()
+        spread_nll(batch, denoised.detach(), std).backward()
+        optimizer.step()
+    for name, weight in student.network.state_dict().items():
+        assert torch.equal(weight, before[name])
+    levels = torch.tensor([0.03, 0.08, 0.15]).view(-1, 1, 1, 1)
+    _, std = student(pairs(levels).noisy, with_std=True)
+    assert (std.mean((1, 2, 3)) / levels.flatten()).tolist() == pytest.approx([1] * 3, abs=0.45)
+    assert std.mean((1, 2, 3)).diff().min() > 0.02
