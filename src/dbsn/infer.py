@@ -355,9 +355,10 @@ def apply_student_into(
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
             turned = [_turn(noisy, turn) for turn in turns]
+            results: dict[str, list[Image]]
             if "std" in into:
-                denoised, std = zip(*(student(each, with_std=True) for each in turned), strict=True)
-                results = {"denoised": denoised, "std": std}
+                both = [student(each, with_std=True) for each in turned]
+                results = {"denoised": [denoised for denoised, _ in both], "std": [std for _, std in both]}
             else:
                 results = {"denoised": [student(each) for each in turned]}
             for name, canvas in into.items():

@@ -26,6 +26,7 @@ from dbsn.types import Scalar
 _SPLIT = ("flat", "noise", "prediction")
 _SETTLED = 0.1  # share of the budget before the split is learned: the first residuals are many times too large, and
 # what follows them learns so violently that its ReLUs die
+_ANCHOR = 0.03  # weight of L1 beside L2, which lets a mean drift that the fused image hardly needs
 _PROBED = 4  # one patch in so many is disturbed
 _HELD_OUT_SIDE = 240
 _HELD_OUT_IMAGES = 8
@@ -95,7 +96,8 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
         if staged or config.mean == "l2":
             terms["mean"] = _average(relative_squared_error(estimate), valid)
         elif config.mean == "fusion":
-            terms["mean"] = _average(fused_squared_error(estimate), valid)
+            held = _ANCHOR * relative_squared_error(estimate)
+            terms["mean"] = _average(fused_squared_error(estimate) + held, valid)
         learns_mean = residual if not staged and config.mean == "likelihood" else fixed
         if config.loss == "envelope":
             terms["flat"] = _average(flat_loss(estimate, config.quantile), valid)

@@ -9,7 +9,7 @@ from dbsn.patches import Batch
 from dbsn.selfsupervised import self_supervised_loss
 
 
-def gradient_sizes(share: float, config: TrainConfig) -> dict[str, float]:
+def gradient_sizes(share: float, config: TrainConfig, *, believed: bool = False) -> dict[str, float]:
     """Largest gradient of the mean's and of the noise estimate's last layer at this share of the budget."""
     torch.manual_seed(0)
     model = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
@@ -17,6 +17,9 @@ def gradient_sizes(share: float, config: TrainConfig) -> dict[str, float]:
     batch = Batch(noisy=noisy, measurement=model.measure(noisy), valid=torch.ones_like(noisy), phase=(1, 1), spacing=3)
     # every pixel counts as flat, so that the noise estimate has something to learn from
     torch.nn.init.constant_(model.flatness.last.bias, 10.0)  # type: ignore[arg-type]
+    if believed:  # the pixels: hardly any noise, and poor predictions
+        torch.nn.init.constant_(model.noise_estimator.mlp.last.bias, -20.0)  # type: ignore[arg-type]
+        torch.nn.init.constant_(model.prediction_head.last.bias, 3.0)  # type: ignore[arg-type]
     losses = self_supervised_loss(config)(model, batch, share)
     torch.stack(list(losses.terms.values())).sum().backward()
     layers = {"mean": model.network.to_mean.last, "noise": model.noise_estimator.mlp.last}
@@ -32,3 +35,8 @@ def test_the_mean_learns_from_the_start_and_the_noise_only_once_it_has_settled(m
     assert early["noise"] == 0
     assert later["mean"] > 0
     assert later["noise"] > 0
+
+
+def test_a_mean_that_the_fused_image_hardly_needs_is_held_all_the_same() -> None:
+    staged, fused = (gradient_sizes(share, TrainConfig(), believed=True)["mean"] for share in (0.05, 0.5))
+    assert fused > 0.02 * staged
