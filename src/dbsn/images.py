@@ -43,6 +43,7 @@ SUFFIXES = (
     | raw.RAW_SUFFIXES
 )
 
+_NAMED = " ".join(sorted(SUFFIXES - raw.RAW_SUFFIXES))
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 LARGEST_JPEG_EXIF, LARGEST_JPEG_XMP = 65527, 65504
 XMP_KEYWORD = b"XML:com.adobe.xmp"
@@ -225,7 +226,7 @@ def _expand(given: Path) -> Iterable[Path]:
     if given.is_dir():
         images = sorted(path for path in given.rglob("*") if _is_visible_image(path, given))
         if not images:
-            raise ImageError(f"{given}: no images in this folder; looked for {' '.join(sorted(SUFFIXES))}")
+            raise ImageError(f"{given}: no images in this folder; looked for {_NAMED} and camera RAW")
         return images
     if given.exists():
         return [given]
@@ -359,7 +360,7 @@ def check_fits(path: Path, like: Picture) -> None:
     """
     suffix, (height, width) = path.suffix.lower(), like.pixels.shape[:2]
     if suffix not in SUFFIXES:
-        raise ImageError(f"{path}: unknown suffix; use one of {' '.join(sorted(SUFFIXES))}")
+        raise ImageError(f"{path}: unknown suffix; use one of {_NAMED}")
     if suffix == zarrs.SUFFIX:
         raise ImageError(f"{path}: a Zarr is made of a Zarr, by denoising, alone; write .tif instead")
     if suffix in raw.RAW_SUFFIXES:

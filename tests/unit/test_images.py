@@ -556,7 +556,7 @@ def cmyk_jpeg() -> bytes:
 
 UNREADABLE = [
     (lambda: b"", "the file is empty; copy it again"),
-    (lambda: b"GIF89a" + bytes(50), "damaged, or not PNG, JPEG, TIFF, WebP or BMP; convert it"),
+    (lambda: b"GIF89a" + bytes(50), "damaged, or not PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC; convert it"),
     (lambda: b"RIFF\x24\0\0\0WAVEfmt " + bytes(50), "damaged, or not PNG"),
     (apng, "an animated PNG; save the frame"),
     (animated_webp, "an animated WebP; save the frame"),
@@ -596,7 +596,13 @@ UNWRITABLE = [
     (".tif", "float16", 1, ".jpg", "a .jpg file cannot hold float16 samples; write .tif instead"),
     (".png", "uint8", 4, ".jpeg", "a .jpeg file cannot hold transparency; write .png or .tif instead"),
     (".png", "uint8", 2, ".bmp", "a .bmp file cannot hold transparency; write .png or .tif instead"),
-    (".png", "uint8", 3, ".gif", "unknown suffix; use one of .bmp .jpeg .jpg .png .tif .tiff .webp"),
+    (
+        ".png",
+        "uint8",
+        3,
+        ".gif",
+        "unknown suffix; use one of .avif .bmp .heic .heif .hif .jpeg .jpg .png .tif",
+    ),
     (".png", "uint8", 3, "", "unknown suffix; use one of"),
 ]
 
@@ -911,7 +917,9 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_without_images_is_named_with_the_known_suffixes(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ImageError, match=r"no images in this folder; looked for \.bmp \.jpeg .* \.webp"):
+    with pytest.raises(
+        ImageError, match=r"no images in this folder; looked for \.avif .* \.zarr and camera RAW"
+    ):
         find_images([tmp_path])
 
 
