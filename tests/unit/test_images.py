@@ -917,9 +917,7 @@ def test_a_path_that_does_not_exist_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_folder_without_images_is_named_with_the_known_suffixes(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(
-        ImageError, match=r"no images in this folder; looked for \.avif .* \.zarr and camera RAW"
-    ):
+    with pytest.raises(ImageError, match=r"no images in this folder; looked for \.avif .* \.zarr and camera RAW"):
         find_images([tmp_path])
 
 
