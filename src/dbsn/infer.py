@@ -34,9 +34,7 @@ _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
 
 T = TypeVar("T")
 Extra = Literal["std", "mean", "noise_std", "blind_std"]
-NO_EXTRAS: tuple[Extra, ...] = ()
 MEAN: tuple[Extra, ...] = ("mean",)
-STD: tuple[Extra, ...] = ("std",)
 NOISE_STD: tuple[Extra, ...] = ("noise_std",)
 
 
