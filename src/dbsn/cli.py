@@ -202,7 +202,7 @@ class Denoise:
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
         denoiser = _load(self.model, self.device)
-        if denoiser.picks_student(self.method) and self.save_std and not denoiser.knows_std:
+        if denoiser.picks_student(self.method) and self.save_std and not denoiser.student_knows_std:
             raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
         ledger = None if goes_to_file(self.output) else Ledger(self.output)
         settings = how.settings(denoiser, self.model)

@@ -173,8 +173,8 @@ class Denoiser:
         return method != "posterior" and self.student is not None
 
     @property
-    def knows_std(self) -> bool:
-        """Whether its student says how far a result is from the truth; the blind-spot model always does."""
+    def student_knows_std(self) -> bool:
+        """Whether there is a student that says how far its results are from the truth."""
         return self.student is not None and self.student.spread is not None
 
     @overload
@@ -216,9 +216,8 @@ class Denoiser:
         denoised = np.empty(pixels.shape, np.float32)
         std = np.empty_like(denoised) if return_std else None
         self.denoise_into(denoised, pixels, std=std, method=method, tile=tile, ensemble=ensemble)
-        return (
-            denoised.reshape(image.shape) if std is None else (denoised.reshape(image.shape), std.reshape(image.shape))
-        )
+        denoised = denoised.reshape(image.shape)
+        return denoised if std is None else (denoised, std.reshape(image.shape))
 
     def estimate(
         self,

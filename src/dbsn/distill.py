@@ -62,7 +62,11 @@ def distil(
     """
     teacher = known.noise.model
     shape = StudentConfig(
-        network=network, channels=teacher.config.channels, offset=teacher.config.offset, scale=teacher.config.scale
+        network=network,
+        channels=teacher.config.channels,
+        offset=teacher.config.offset,
+        scale=teacher.config.scale,
+        uncertainty=config.baseline != "n2n",  # which never sees the truth
     )
     student = new_student(shape, config.seed, begin_from)
     learned, held = hold_out(clean)
@@ -130,8 +134,7 @@ def spread_nll(pairs: Pairs, denoised: Image, std: Image) -> Scalar:
     """Negative log-likelihood of what set 2's results miss, under the student's uncertainty (S5); 0 without set 2."""
     miss, known = denoised - pairs.target, pairs.valid.clone()
     known[: pairs.first] = 0
-    power = pairs.noise_var  # the unit: it makes the figure comparable, and no difference otherwise
-    nll = (miss / std).square() / 2 + (std.square() / power).log() / 2
+    nll = (miss / std).square() / 2 + (std.square() / pairs.noise_var).log() / 2  # the unit makes no difference
     return (nll * known).sum() / (known.sum() * nll.shape[1]).clamp_min(1)
 
 

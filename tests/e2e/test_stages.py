@@ -299,6 +299,8 @@ def test_every_setting_of_stage_two_changes_what_is_learned(
         assert done.returncode == 0, done.stderr
         weights.append(load_tensors(tmp_path / name / MODEL)[0]["student/network.head.weight"])
     assert not torch.equal(*weights)
+    knows = Denoiser.load(tmp_path / "other" / MODEL, device="cpu").student_knows_std
+    assert knows == ("n2n" not in flags), "Noise2Noise never sees what its results are far from"
 
 
 def test_mistakes_are_one_line(run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command) -> None:
