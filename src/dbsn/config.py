@@ -82,6 +82,8 @@ class UNetConfig:
     """Channels at each resolution, finest (two pixels) first."""
     blocks: tuple[int, ...] = (3, 4)
     """Residual blocks at each resolution (in the encoder, and again in the decoder, but for the last)."""
+    guided: bool = False
+    """Whether it is told the noise level beside the image (S6), for noise of any level."""
 
     def __post_init__(self) -> None:
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
@@ -138,6 +140,7 @@ StudentNetwork = UNetConfig | MWCNNConfig | DnCNNConfig | ModuleConfig
 
 STUDENTS: dict[str, StudentNetwork] = {
     "unet": UNetConfig(),
+    "unet-guided": UNetConfig(guided=True),
     "unet-tiny": UNetConfig(widths=(16, 32), blocks=(1, 1)),
     "mwcnn": MWCNNConfig(),
     "dncnn": DnCNNConfig(),
@@ -315,7 +318,8 @@ class DistillConfig(Training):
     jitter: float = 0.1
     """How far the noise level of a patch strays from the learned one, as a share of it, either way."""
     noise: str | None = None
-    """Noise put on the clean images instead of the learned one (awgn:25, hg:40,10, pg:2,10, mg:75): for comparison."""
+    """Noise put on the clean images instead of the learned one (awgn:25, hg:40,10, pg:2,10, mg:75): for comparison; or
+    any:60, another noise for each patch, of up to that level, for a student that is to know them all."""
     baseline: Baseline | None = None
     """Instead of both sets, for comparison: n2c (supervised: clean images with --student.noise, towards themselves) or
     n2n (Noise2Noise: towards another copy with such noise)."""

@@ -16,7 +16,7 @@ from torch import nn
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
 from dbsn.likelihood import coloured
-from dbsn.noise import parse_noise
+from dbsn.noise import parse_noises
 from dbsn.pairs import PairedPatches, Pairs, Taught, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
 from dbsn.student import Student
@@ -84,7 +84,7 @@ def distil(
         student.parameter_groups(),
         distillation_loss(config),
         pairs,
-        HeldOut(known, [image for _, image in held], config),
+        HeldOut(known, [image for _, image in held], config, student.multiple),
         keep,
         config,
         run=run,
@@ -115,7 +115,7 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
     """The loss of stage 2: weighted squared errors of both sets, in units of each patch's noise variance (S3)."""
 
     def loss(student: Student, pairs: Pairs, share: float) -> Losses:
-        denoised, std = student(pairs.noisy, with_std=True)
+        denoised, std = student(pairs.noisy, pairs.level, with_std=True)
         error = (denoised - pairs.target).square() / pairs.noise_var * pairs.valid
         size = pairs.valid.sum() * error.shape[1]
         zero = error.sum() * 0
@@ -142,19 +142,21 @@ class HeldOut:
     """The figure that picks the best student, without any truth (S4): the mean of two relative squared errors.
 
     One is measured on clean images held out from learning, under learned noise; the other is Stein's unbiased estimate
-    on noisy images, under their own noise. Both are in units of the noise variance: 1 is what the noisy image has.
+    on noisy images, under their own noise. Both are in units of the noise variance: 1 is what the noisy image has. A
+    baseline is told by the first alone.
     """
 
-    def __init__(self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig) -> None:
+    def __init__(self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, multiple: int) -> None:
         generator = torch.Generator().manual_seed(config.seed)
         source = replace(config, baseline=None)
-        oracle = parse_noise(config.noise) if config.noise else None
+        oracle = parse_noises(config.noise) if config.noise else None
         self.synthetic = [
-            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator)
+            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, multiple)
             for crop in (as_tensor(_middle(image)) for image in _evenly(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []
-        for number, image, result in _evenly(known.hold_out()[1]):
+        held = [] if config.baseline else known.hold_out()[1]  # a baseline sees no noisy image
+        for number, image, result in _evenly(held):
             noisy = as_tensor(_middle(image))
             variance = known.noise.variance(as_tensor(_middle(result)), [number])
             self.noisy.append((noisy, coloured(variance, known.noise.white(noisy, generator, [number]))))
@@ -165,11 +167,11 @@ class HeldOut:
         with torch.inference_mode():
             errors = [_relative_error(student, pairs.to(device)) for pairs in self.synthetic]
             risks = [stein_risk(student, noisy.to(device), noise.to(device)) for noisy, noise in self.noisy]
-        return float(torch.stack(errors).mean() + torch.stack(risks).mean()) / 2
+        return float(torch.stack([torch.stack(part).mean() for part in (errors, risks) if part]).mean())
 
 
 def _relative_error(student: Student, pairs: Pairs) -> Scalar:
-    return ((student(pairs.noisy) - pairs.target).square() / pairs.noise_var).mean()
+    return ((student(pairs.noisy, pairs.level) - pairs.target).square() / pairs.noise_var).mean()
 
 
 def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:

@@ -145,8 +145,7 @@ class Passes:
 
     def __init__(self, model: BlindSpotModel, image: Pixels, *, ensemble: bool = False) -> None:
         self.model, self.image, self.ensemble = model, image, ensemble
-        strips = (slice(top, top + _STRIP) for top in range(0, image.shape[0], _STRIP))
-        self.measurement = model.measure_strips(self._pixels(strip) for strip in strips)
+        self.measurement = model.measure_strips(self._pixels(strip) for strip in _strips(image.shape[0]))
         self._whole: Estimate | None = None
 
     def parts(self, tile: int) -> list[Tile]:
@@ -182,6 +181,11 @@ class Passes:
     def _pixels(self, where: Place) -> Image:
         device = next(self.model.parameters()).device
         return as_tensor(self.image[where]).to(device, memory_format=torch.channels_last)
+
+
+def _strips(height: int) -> Iterator[slice]:
+    """The rows of an image, a few hundred at a time."""
+    return (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
 
 
 def _some(parts: Sequence[T]) -> Sequence[T]:
@@ -350,15 +354,17 @@ def apply_student_into(
     turns = range(_ORIENTATIONS if ensemble else 1)
     margin = student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        measurement = student.measure(as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
             turned = [_turn(noisy, turn) for turn in turns]
+            levels = [student.level(each, measurement) for each in turned]
             results: dict[str, list[Image]]
             if "std" in into:
-                both = [student(each, with_std=True) for each in turned]
+                both = [student(each, level, with_std=True) for each, level in zip(turned, levels, strict=True)]
                 results = {"denoised": [denoised for denoised, _ in both], "std": [std for _, std in both]}
             else:
-                results = {"denoised": [student(each) for each in turned]}
+                results = {"denoised": [student(each, level) for each, level in zip(turned, levels, strict=True)]}
             for name, canvas in into.items():
                 every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
                 canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner].cpu().numpy()

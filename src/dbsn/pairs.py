@@ -20,16 +20,19 @@ from dbsn.infer import learned_noise, predict
 from dbsn.likelihood import channel_variance
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import MEASURES, measure
-from dbsn.noise import Noise, parse_noise
+from dbsn.noise import AnyNoise, Noise, one_noise, parse_noises
 from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
 from dbsn.picture import to_pixels
-from dbsn.types import Image, Mask, Variance
+from dbsn.student import cells
+from dbsn.types import Cells, Image, Mask, Variance
 
 RESULTS = "teacher.safetensors"
 _MOST_PIXELS = 24_000_000  # of the noisy images that the teacher goes through
 _SAVED_EVERY = 60.0  # seconds
 _LEAST_VAR = 1e-12
+_LEAST_STD, _MIDDLE_STD = 2 / 255, 10 / 255
+_LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab-notes.md): spread of E1's level, and its excess on photographs
 Known = tuple[int, np.ndarray, np.ndarray]
 
 
@@ -122,7 +125,9 @@ class Pairs:
     target: Image
     """What the student is to give."""
     noise_var: Tensor
-    """Mean noise variance of each patch, (b, 1, 1, 1): the unit of its squared error."""
+    """Unit of each patch's squared error, (b, 1, 1, 1): its mean noise variance (of `any:` noise see `_unit`)."""
+    level: Cells
+    """Noise level as a guided student is told it, (b, c, h / multiple, w / multiple)."""
     valid: Mask
     """1 inside the image, 0 where a patch is larger than it."""
     first: int
@@ -136,8 +141,8 @@ class Pairs:
     def to(self, device: torch.device) -> "Pairs":
         """The same pairs on a device, images channels-last."""
         noisy, target = (image.to(device, memory_format=torch.channels_last) for image in (self.noisy, self.target))
-        noise_var, valid = self.noise_var.to(device), self.valid.to(device)
-        return replace(self, noisy=noisy, target=target, noise_var=noise_var, valid=valid)
+        noise_var, level, valid = (part.to(device) for part in (self.noise_var, self.level, self.valid))
+        return replace(self, noisy=noisy, target=target, noise_var=noise_var, level=level, valid=valid)
 
 
 class PairedPatches:
@@ -146,8 +151,8 @@ class PairedPatches:
     def __init__(
         self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, *, multiple: int, fill: float
     ) -> None:
-        self.known, self.clean, self.config, self.fill = known, clean, config, fill
-        self.known_noise = parse_noise(config.noise) if config.noise else None
+        self.known, self.clean, self.config, self.fill, self.multiple = known, clean, config, fill, multiple
+        self.known_noise = parse_noises(config.noise) if config.noise else None
         self.first = 0 if config.baseline else _first(config)
         self.noisy = known.hold_out()[0]
         noisy = [image for _, image, _ in self.noisy]
@@ -164,7 +169,7 @@ class PairedPatches:
             parts.append(self._clean(self.config.batch - self.first, generator))
         joined = {
             name: torch.cat([getattr(part, name) for part in parts])
-            for name in ("noisy", "target", "noise_var", "valid")
+            for name in ("noisy", "target", "noise_var", "level", "valid")
         }
         return Pairs(**joined, first=self.first)
 
@@ -174,8 +179,15 @@ class PairedPatches:
         patches = [cut([noisy, result], self.size, self.fill, generator) for _, noisy, result in chosen]
         noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
         valid = torch.stack([inside for _, inside in patches])
-        variance = self.known.noise.variance(target, [number for number, _, _ in chosen])
-        return Pairs(noisy=noisy, target=target, noise_var=_power(variance, valid), valid=valid, first=count)
+        noise, which = self.known.noise, [number for number, _, _ in chosen]
+        return Pairs(
+            noisy=noisy,
+            target=target,
+            noise_var=_power(noise.variance(target, which), valid),
+            level=_told_level(noise.variance(cells(noisy, self.multiple), which), noise, generator),
+            valid=valid,
+            first=count,
+        )
 
     def _clean(self, count: int, generator: torch.Generator) -> Pairs:
         """Set 2: clean patches with noise."""
@@ -183,7 +195,7 @@ class PairedPatches:
         patches = [cut([self.clean[i]], self.size, self.fill, generator) for i in chosen]
         clean = torch.stack([patch for [patch], _ in patches])
         valid = torch.stack([inside for _, inside in patches])
-        return synthetic_pairs(clean, valid, self.known.noise, self.config, self.known_noise, generator)
+        return synthetic_pairs(clean, valid, self.known.noise, self.config, self.known_noise, generator, self.multiple)
 
 
 def synthetic_pairs(
@@ -191,27 +203,58 @@ def synthetic_pairs(
     valid: Mask,
     learned: NoiseModel,
     config: DistillConfig,
-    known: Noise | None,
+    known: Noise | AnyNoise | None,
     generator: torch.Generator,
+    multiple: int,
 ) -> Pairs:
-    """Clean patches with noise drawn for them: the learned one, or a known one in its place (S2)."""
-    which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
+    """Clean patches with noise drawn for them: the learned one, or a known one in its place (S2).
 
-    def noisy() -> Image:
+    A guided student is told the level in cells of `multiple` pixels.
+    """
+    which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
+    noises = [one_noise(known, clean.shape[1], generator) for _ in clean] if known else []
+
+    def sample() -> Image:
         if known:
-            drawn = known.sample(clean, generator)
+            drawn = torch.cat([noise.sample(x, generator) for noise, x in zip(noises, clean.split(1), strict=True)])
         else:
             drawn = learned.sample(clean, generator, which, jitter=config.jitter)
         return torch.where(valid > 0, drawn, clean)
 
-    variance = known.variance(clean) if known else learned.variance(clean, which)
+    def variance(image: Image) -> Variance:
+        if not known:
+            return learned.variance(image, which)
+        parts = zip(noises, image.split(1), strict=True)
+        return torch.cat([channel_variance(noise.variance(part)) for noise, part in parts])
+
+    noisy = sample()
+    power = _power(variance(clean), valid)
     return Pairs(
-        noisy=noisy(),
-        target=noisy() if config.baseline == "n2n" else clean,
-        noise_var=_power(variance, valid),
+        noisy=noisy,
+        target=sample() if config.baseline == "n2n" else clean,
+        noise_var=_unit(power) if isinstance(known, AnyNoise) else power,
+        level=_told_level(variance(cells(noisy, multiple)), learned, generator),
         valid=valid,
         first=0,
     )
+
+
+def _unit(power: Tensor) -> Tensor:
+    """What the squared error of a patch under noise of this variance is counted in, where levels differ widely (S6).
+
+    What a good denoiser leaves rises with the noise's standard deviation, not with its variance; in units of it no
+    level counts more than another, and clean images do not count without bound.
+    """
+    return power.clamp_min(_LEAST_STD**2).sqrt() * _MIDDLE_STD
+
+
+def _told_level(variance: Variance, noise: NoiseModel, generator: torch.Generator) -> Cells:
+    """The level of noise of this variance as it would be measured: not exactly, and texture is taken for noise (S6)."""
+    std = channel_variance(variance).sqrt()
+    shape = (*std.shape[:2], 1, 1)
+    error = (_LEVEL_ERROR * torch.randn(shape, generator=generator)).exp()
+    texture = _TEXTURE * noise.model.config.scale * torch.empty(shape).exponential_(generator=generator)
+    return ((std * error).square() + texture.square()).sqrt()
 
 
 def _first(config: DistillConfig) -> int:

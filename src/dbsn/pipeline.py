@@ -18,7 +18,7 @@ from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwor
 from dbsn.distill import distil, new_student
 from dbsn.evaluate import to_gray
 from dbsn.model import BlindSpotModel
-from dbsn.noise import parse_noise
+from dbsn.noise import one_noise, parse_noises
 from dbsn.noisemodel import clean_range
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
@@ -138,7 +138,8 @@ def _check(second: StageTwo, channels: int) -> None:
     """Find what is wrong with stage 2 before stage 1 has taken its time."""
     new_student(StudentConfig(network=second.network, channels=channels), second.config.seed, second.begin_from)
     if second.config.noise:
-        parse_noise(second.config.noise).variance(torch.zeros(1, channels, 1, 1))
+        noise = one_noise(parse_noises(second.config.noise), channels, torch.Generator())
+        noise.variance(torch.zeros(1, channels, 1, 1))
 
 
 def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -7,21 +7,23 @@ here. Tested in tests/unit/test_student.py.
 import importlib
 import importlib.util
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, overload
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dbsn.config import DnCNNConfig, ModuleConfig, MWCNNConfig, StudentConfig, StudentNetwork, UNetConfig
 from dbsn.networks.dncnn import DnCNN
+from dbsn.networks.estimator import measure, measured_variance
 from dbsn.networks.layers import initialise
 from dbsn.networks.mwcnn import MWCNN
 from dbsn.networks.spread import Spread
 from dbsn.networks.unet import DenseUNet, zero_residuals
-from dbsn.types import Image
+from dbsn.types import Cells, Image
 
 _ODD_SIDE = 37
 _UNKNOWN_RADIUS = 64  # taken for a network that does not say how far it sees
@@ -36,22 +38,52 @@ class Student(nn.Module):
         self.network = _build(config.network, config.channels)
         self.multiple = int(getattr(self.network, "multiple", 1))
         self.receptive_radius = int(getattr(self.network, "receptive_radius", _UNKNOWN_RADIUS))
+        self.guided = isinstance(config.network, UNetConfig) and config.network.guided
         self.spread = Spread(config.channels) if config.uncertainty else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups."""
         return [{"params": list(self.parameters()), "pace": 1.0}]
 
-    @overload
-    def forward(self, noisy: Image) -> Image: ...
-    @overload
-    def forward(self, noisy: Image, *, with_std: Literal[True]) -> tuple[Image, Image | None]: ...
+    def measure(self, strips: Iterable[Image]) -> Tensor | None:
+        """What a guided student is told about a whole image, which comes in strips of rows as for `measure`."""
+        return measure(self._seen(strip) for strip in strips) if self.guided else None
 
-    def forward(self, noisy: Image, *, with_std: bool = False) -> Image | tuple[Image, Image | None]:
+    def level(self, noisy: Image, measurement: Tensor | None = None) -> Cells | None:
+        """Noise level of an image as a guided student is told it, one for each cell of `multiple` x `multiple` pixels.
+
+        Args:
+            noisy: (b, c, h, w) intensities.
+            measurement: `measure` of the whole images that these are parts of; by default of these.
+
+        Returns:
+            Standard deviations (b, c, h / multiple, w / multiple), rounded up, intensities; None if it is not guided.
+        """
+        if not self.guided:
+            return None
+        if measurement is None:
+            measurement = measure([self._seen(noisy)])
+        return measured_variance(self._seen(cells(noisy, self.multiple)), measurement).sqrt() * self.config.scale
+
+    def _seen(self, noisy: Image) -> Image:
+        """Intensities as the network sees them."""
+        return (noisy - self.config.offset) / self.config.scale
+
+    @overload
+    def forward(self, noisy: Image, level: Cells | None = ...) -> Image: ...
+    @overload
+    def forward(
+        self, noisy: Image, level: Cells | None = ..., *, with_std: Literal[True]
+    ) -> tuple[Image, Image | None]: ...
+
+    def forward(
+        self, noisy: Image, level: Cells | None = None, *, with_std: bool = False
+    ) -> Image | tuple[Image, Image | None]:
         """Denoise.
 
         Args:
             noisy: (b, c, h, w) intensities, any size.
+            level: What a guided student is told, as `level` says; by default that of these images.
             with_std: Also say how far each result is from the truth.
 
         Returns:
@@ -59,14 +91,25 @@ class Student(nn.Module):
             which no gradient reaches the result, or None for a student from before there was one.
         """
         height, width = noisy.shape[-2:]
-        seen = (noisy - self.config.offset) / self.config.scale
+        seen = self._seen(noisy)
         missing = (0, -width % self.multiple, 0, -height % self.multiple)
-        out: Image = self.network(functional.pad(seen, missing, mode="replicate") if any(missing) else seen)
+        padded = functional.pad(seen, missing, mode="replicate") if any(missing) else seen
+        told = []
+        if self.guided:
+            given = self.level(noisy) if level is None else level
+            assert given is not None
+            told = [functional.interpolate(given / self.config.scale, scale_factor=float(self.multiple))]
+        out: Image = self.network(padded, *told)
         result = out[..., :height, :width].float()
         denoised = result * self.config.scale + self.config.offset
         if not with_std:
             return denoised
         return denoised, self.spread(seen, result.detach()) * self.config.scale if self.spread else None
+
+
+def cells(image: Image, side: int) -> Cells:
+    """Means of cells of side x side pixels, (b, c, h / side, w / side), rounded up."""
+    return functional.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False)
 
 
 def _build(network: StudentNetwork, channels: int) -> nn.Module:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 Image = Float[Tensor, "b c h w"]
 Features = Float[Tensor, "b f rows columns"]
+Cells = Float[Tensor, "b c down across"]
 Mask = Float[Tensor, "b 1 rows columns"]
 Covariance = Float[Tensor, "b c c h w"]
 Variance = Float[Tensor, "b c h w"] | Float[Tensor, "b c c h w"]

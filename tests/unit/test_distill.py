@@ -108,7 +108,12 @@ def test_the_loss_is_the_squared_error_in_noise_variances_with_a_tenth_of_the_we
     valid = torch.ones(2, 1, 4, 4)
     valid[1, :, 2:] = 0  # half of the second patch lies outside
     pairs = Pairs(
-        noisy=noisy, target=target, noise_var=torch.tensor([0.01, 0.1])[:, None, None, None], valid=valid, first=1
+        noisy=noisy,
+        target=target,
+        noise_var=torch.tensor([0.01, 0.1])[:, None, None, None],
+        level=torch.ones(2, 1, 2, 2),
+        valid=valid,
+        first=1,
     )
     terms = distillation_loss(CONFIG)(student, pairs, 0.5).terms
     assert terms["noisy"].item() == pytest.approx(0.1 * 16 * 0.2**2 / 0.01 / 24)
@@ -233,7 +238,9 @@ def test_a_students_uncertainty_is_learned_from_what_it_misses_and_leaves_it_alo
     def pairs(levels: torch.Tensor) -> Pairs:
         clean = torch.rand(len(levels), 1, 1, 1).expand(-1, 1, 32, 32).contiguous()
         noisy = clean + levels * torch.randn(clean.shape)
-        return Pairs(noisy=noisy, target=clean, noise_var=levels.square(), valid=torch.ones_like(clean), first=2)
+        return Pairs(
+            noisy=noisy, target=clean, noise_var=levels.square(), level=levels, valid=torch.ones_like(clean), first=2
+        )
 
     for _ in range(150):
         batch = pairs(torch.tensor([0.05, 0.3, 0.02, 0.05, 0.1, 0.2]).view(-1, 1, 1, 1))

@@ -5,6 +5,7 @@
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -58,20 +59,24 @@ class UNet(nn.Module):
 
 
 class DenseUNet(nn.Module):
-    """An ordinary denoiser: a U-Net on 2 x 2 pixels at a time, added to its input."""
+    """An ordinary denoiser: a U-Net on 2 x 2 pixels at a time, added to its input; perhaps told the noise level."""
 
     def __init__(self, config: UNetConfig, channels: int) -> None:
         super().__init__()
         width = config.widths[0]
-        self.head = nn.Conv2d(4 * channels, width, 3, padding=1)
+        self.head = nn.Conv2d(4 * channels * (2 if config.guided else 1), width, 3, padding=1)
         self.backbone = UNet(config.widths, config.blocks)
         self.tail = nn.Conv2d(width, 4 * channels, 1)
         self.multiple = 2 * self.backbone.multiple
         self.receptive_radius = 2 * (self.backbone.receptive_radius + 1) + 1
 
-    def forward(self, noisy: Image) -> Image:
-        """(b, c, h, w) to the same shape; height and width are multiples of `multiple`."""
-        features = self.backbone(self.head(functional.pixel_unshuffle(noisy, 2)))
+    def forward(self, noisy: Image, level: Image | None = None) -> Image:
+        """(b, c, h, w) to the same shape, given the noise level of each pixel if it is guided.
+
+        Height and width are multiples of `multiple`.
+        """
+        seen = noisy if level is None else torch.cat([noisy, level], 1)
+        features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)))
         return noisy + functional.pixel_shuffle(self.tail(features.relu()), 2)
 
     @property

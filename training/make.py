@@ -1,0 +1,78 @@
+"""Make a shipped model: noisy images of every kind, a teacher from them alone, a student from clean ones. Resumable.
+
+Usage: python training/make.py gray|photo [--clean DIR] [--runs DIR] [--threads N] [--part noisy|teacher|student|all]
+           [--teacher-steps N] [--student-steps N]
+Each part goes on where it was stopped, also with more steps than before; `training/README.md` has what was run.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import tifffile
+import torch
+
+from dbsn.evaluate import to_gray
+from dbsn.images import find_images, read_image
+from dbsn.noise import one_noise, parse_noises
+from dbsn.patches import as_tensor
+
+NOISE = "any:60"
+FEW = 8
+"""Noisy images that stage 2 is shown; they only pick its best student, which learns from clean ones."""
+
+
+def make_noisy(clean: Path, gray: bool, folder: Path) -> list[Path]:
+    """The quarters of each clean image, each with another noise: float32 TIFF, one fixed realisation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    noises, made = parse_noises(NOISE), []
+    for index, path in enumerate(find_images([clean])):
+        pixels = read_image(path).pixels
+        pixels = to_gray(pixels) if gray else pixels
+        rows, columns = (side // 2 for side in pixels.shape[:2])
+        quarters = [pixels[y : y + rows, x : x + columns] for y in (0, rows) for x in (0, columns)]
+        for number, quarter in enumerate(quarters):
+            made.append(folder / f"{path.stem}_{number}.tif")
+            if made[-1].exists():
+                continue
+            generator = torch.Generator().manual_seed(4 * index + number)
+            noise = one_noise(noises, quarter.shape[2], generator)
+            noisy = noise.sample(as_tensor(np.ascontiguousarray(quarter)), generator)[0].permute(1, 2, 0).numpy()
+            tifffile.imwrite(made[-1], noisy.squeeze())
+    return made
+
+
+def train(run: Path, steps: tuple[str, int], threads: int, *start: object) -> None:
+    """Start the run with these arguments of `dbsn train`, or go on with it."""
+    begun = (run / "config.json").exists()
+    command = [sys.executable, "-m", "dbsn", "train", "-o", run, *steps, *(["--resume"] if begun else start)]
+    subprocess.run(list(map(str, command)), check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", choices=("gray", "photo"))
+    parser.add_argument("--clean", type=Path, default=Path("../shared/data/clean_free"))
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--part", choices=("noisy", "teacher", "student", "all"), default="all")
+    parser.add_argument("--teacher-steps", type=int, default=5000)
+    parser.add_argument("--student-steps", type=int, default=7000)
+    arguments = parser.parse_args()
+    folder = arguments.runs / f"ship_{arguments.model}"
+    noisy = make_noisy(arguments.clean, arguments.model == "gray", folder / "noisy")
+    teacher = folder / "teacher"
+    if arguments.part in ("teacher", "all"):
+        train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy)
+    if arguments.part in ("student", "all"):
+        few = noisy[:: -(-len(noisy) // FEW)]
+        flags = ("--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
+        flags += ("--student.network", "unet-guided", "--student.baseline", "n2c", "--student.noise", NOISE)
+        train(folder / "student", ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags)
+
+
+if __name__ == "__main__":
+    main()
