@@ -2,6 +2,7 @@
 
 Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [--brief]
            [dbsn train's flags]
+Training starts from scratch; --from shipped starts from the model that comes with dbsn.
 Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.
 --brief measures every 4th image, without the eightfold average and without the curve of the noise.
 """
@@ -118,7 +119,9 @@ def main() -> None:
     if (run / "config.json").exists():
         dbsn("train", "-o", run, "--resume", threads=arguments.threads)
     else:
-        dbsn("train", noisy, "-o", run, "--minutes", experiment.minutes, *flags, threads=arguments.threads)
+        origin = () if "--from" in flags else ("--from", "scratch")
+        budget = ("--minutes", experiment.minutes)
+        dbsn("train", noisy, "-o", run, *origin, *budget, *flags, threads=arguments.threads)
     model = run / "model.safetensors"
     clean = data / experiment.clean
     if arguments.brief:

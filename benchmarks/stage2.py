@@ -102,7 +102,8 @@ def main() -> None:
         dbsn("train", "-o", run, "--resume", threads=arguments.threads)
     else:
         budget = ("--minutes", experiment.minutes, "--student.minutes", experiment.minutes)
-        dbsn("train", *noisy, "-o", run, *budget, *flags, "--clean", *clean, threads=arguments.threads)
+        origin = () if "--from" in flags else ("--from", "scratch")
+        dbsn("train", *noisy, "-o", run, *origin, *budget, *flags, "--clean", *clean, threads=arguments.threads)
     for method in ("student", "posterior"):
         shown = dbsn(
             "evaluate", "-m", run / "model.safetensors", *measured, "--method", method,

@@ -48,7 +48,8 @@ def make_noisy(clean: Path, gray: bool, folder: Path) -> list[Path]:
 def train(run: Path, steps: tuple[str, int], threads: int, *start: object) -> None:
     """Start the run with these arguments of `dbsn train`, or go on with it."""
     begun = (run / "config.json").exists()
-    command = [sys.executable, "-m", "dbsn", "train", "-o", run, *steps, *(["--resume"] if begun else start)]
+    command = [sys.executable, "-m", "dbsn", "train", "-o", run, *steps]
+    command += ["--resume"] if begun else ["--from", "scratch", *start]
     subprocess.run(list(map(str, command)), check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
 
 

@@ -3,7 +3,6 @@
 Promise: an output file is whole or absent, and no input is ever written over (tests/e2e/test_shell.py).
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,7 +16,8 @@ import torch
 
 from dbsn import raw, zarrs
 from dbsn.atomic import replacing
-from dbsn.denoiser import Denoiser, Method
+from dbsn.choice import Choice
+from dbsn.denoiser import Method
 from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, read_planes, write_image, writing_planes
 from dbsn.infer import DEFAULT_TILE
@@ -52,8 +52,20 @@ class Done:
     seconds: float
     noise_std: float | None = None
     """Root-mean-square noise, intensity: estimated, or put on; None if the student did not ask."""
+    why: str = ""
+    """Which model was picked for it and why, where that has not been said before."""
     error: str | None = None
     """One line that names the file, if it failed."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a job found out."""
+
+    level: float | None
+    """As `Done.noise_std`."""
+    why: str = ""
+    """As `Done.why`."""
 
 
 def goes_to_file(output: Path) -> bool:
@@ -167,33 +179,31 @@ class How:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"--strength {self.strength}: expected a number from 0 (nothing) to 1 (all of the noise)")
 
-    def settings(self, denoiser: Denoiser, model: Path) -> str:
+    def settings(self, choice: Choice) -> str:
         """Everything that a result depends on, in words."""
-        method = "student" if denoiser.picks_student(self.method) else "posterior"
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()[:12]
         often = " ensemble" if self.ensemble else ""
         kind = "" if self.dtype == "input" else f" as {self.dtype}"
-        return f"{method} of model {digest} strength {self.strength:g}{often}{kind}"
+        return f"{self.method} of model {choice.digest} strength {self.strength:g}{often}{kind}"
 
 
 def denoise_files(
-    denoiser: Denoiser, jobs: Sequence[Job], how: How, ledger: Ledger | None = None, settings: str = ""
+    choice: Choice, jobs: Sequence[Job], how: How, ledger: Ledger | None = None, settings: str = ""
 ) -> Iterator[Done]:
     """Denoise each file into its output; yields one `Done` per job, failures included.
 
     Args:
-        denoiser: What denoises.
+        choice: What denoises.
         jobs: What goes where.
         how: Settings.
         ledger: Where to note what became of each.
         settings: What to note of how they were made.
     """
 
-    def denoise(number: int, job: Job) -> float | None:
+    def denoise(number: int, job: Job) -> Found:
         job.output.parent.mkdir(parents=True, exist_ok=True)
         if zarrs.is_zarr(job.source):
-            return _denoise_zarr(denoiser, job, how)
-        levels = list[float]()
+            return _denoise_zarr(choice, job, how)
+        levels, why = list[float](), ""
         with ExitStack() as files:
             write, write_std = None, None
             for picture in read_planes(job.source):
@@ -203,7 +213,8 @@ def denoise_files(
                 write = write or files.enter_context(writing_planes(job.output, job.source))
                 result = np.empty(picture.pixels.shape, np.float32)
                 std = np.empty_like(result) if job.beside else None
-                level = denoiser.denoise_into(
+                why = why or choice.why(picture.pixels)
+                level = choice.denoiser(picture.pixels.shape[2]).denoise_into(
                     result, picture.pixels, std=std, method=how.method, tile=how.tile, ensemble=how.ensemble
                 )
                 levels += [] if level is None else [level]
@@ -213,13 +224,13 @@ def denoise_files(
                 if how.strength < 1:
                     result = picture.pixels + how.strength * (result - picture.pixels)
                 write(*converted(result, picture, dtype))
-        return _mean_level(levels)
+        return Found(_mean_level(levels), why)
 
     if ledger is None:
         yield from _each(jobs, denoise)
         return
 
-    def noted(number: int, job: Job) -> float | None:
+    def noted(number: int, job: Job) -> Found:
         for target in job.targets:
             ledger.begin(target)
         return denoise(number, job)
@@ -231,12 +242,12 @@ def denoise_files(
         yield done
 
 
-def _denoise_zarr(denoiser: Denoiser, job: Job, how: How) -> float | None:
-    """Denoise an array plane by plane, each block by block; returns its noise level, if it is known."""
+def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
+    """Denoise an array plane by plane, each block by block."""
     if job.output.suffix.lower() != zarrs.SUFFIX:
         raise ValueError(f"{job.output}: a Zarr stays one; write {zarrs.SUFFIX} instead")
     source = zarrs.ZarrImage(job.source)
-    levels = list[float]()
+    levels, why = list[float](), ""
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarrs.writing_zarr(job.output, source, dtype))
@@ -244,7 +255,8 @@ def _denoise_zarr(denoiser: Denoiser, job: Job, how: How) -> float | None:
         if job.beside:
             beside = arrays.enter_context(zarrs.writing_zarr(job.beside, source, np.dtype(np.float32)))
         for plane in source.planes():
-            level = denoiser.denoise_into(
+            why = why or choice.why(plane)
+            level = choice.denoiser(plane.shape[2]).denoise_into(
                 zarrs.PlaneCanvas(result, plane, how.strength),
                 plane,
                 std=None if beside is None else zarrs.PlaneCanvas(beside, plane, None),
@@ -253,7 +265,7 @@ def _denoise_zarr(denoiser: Denoiser, job: Job, how: How) -> float | None:
                 ensemble=how.ensemble,
             )
             levels += [] if level is None else [level]
-    return _mean_level(levels)
+    return Found(_mean_level(levels), why)
 
 
 def _mean_level(levels: Sequence[float]) -> float | None:
@@ -274,7 +286,7 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
         seed: Of the noise; a file's realisation depends on it and the file's place in `jobs`.
     """
 
-    def synthesize(number: int, job: Job) -> float:
+    def synthesize(number: int, job: Job) -> Found:
         picture = read_image(job.source)
         pixels = to_gray(picture.pixels) if noise.model.config.channels == 1 else picture.pixels
         if pixels.shape[2] != noise.model.config.channels:
@@ -292,23 +304,23 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
             else:
                 back = (image - low) / width
                 write_image(file, back, replace(picture, pixels=back))
-        return float(np.sqrt(((noisy - clean) ** 2).mean()))
+        return Found(float(np.sqrt(((noisy - clean) ** 2).mean())))
 
     return _each(jobs, synthesize)
 
 
-def _each(jobs: Sequence[Job], work: Callable[[int, Job], float | None]) -> Iterator[Done]:
+def _each(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[Done]:
     """Do each job; one that fails is told by a line that names its file."""
     for number, job in enumerate(jobs):
         began = time.perf_counter()
         try:
-            level = work(number, job)
+            found = work(number, job)
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             text = reason if str(job.source) in reason else f"{job.source}: {reason}"
             yield Done(output=job.output, seconds=time.perf_counter() - began, error=text)
         else:
-            yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=level)
+            yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, why=found.why)
 
 
 @contextmanager

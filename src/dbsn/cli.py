@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from dbsn import shipped
 from dbsn.config import NETWORKS, Auto, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class TrainFlags(TrainConfig):
 class StudentFlags(DistillConfig):
     """`DistillConfig` as typed, and which student."""
 
-    network: str = "unet"
-    """unet, mwcnn (the paper's), dncnn; or package.module:factory, a function from the number of channels to a network
-    of your own that maps (b, c, h, w) to (b, c, h, w)."""
+    network: str = "auto"
+    """unet, unet-guided (is told the noise level), mwcnn (the paper's), dncnn; auto: as what it starts from; or
+    package.module:factory, a function from the number of channels to a network of your own that maps (b, c, h, w) to
+    (b, c, h, w)."""
     start: Path | None = None
-    """Model file whose student's weights to start from."""
+    """Model file whose student's weights to start from; by default those of --from, where --student.network is auto."""
 
     def __post_init__(self) -> None:
         """Leave the checks to `DistillConfig`."""
@@ -69,6 +71,9 @@ class Train:
     """Distance in pixels at which noise counts as independent. Noise that neighbours share, as in camera JPEGs, is
     learned from images of every such pixel, and taken out at half the distance. auto: what `dbsn inspect` finds, 1 if
     noise is independent from pixel to pixel."""
+    start: Annotated[str, tyro.conf.arg(name="from")] = "shipped"
+    """What to start from, so that minutes do: shipped (the model that comes with dbsn for such images, where network
+    and --noise are its own), a model file, or scratch."""
     resume: bool = False
     """Go on with the run in --output as it was started; only budget, learning rate and precision may change."""
     device: Device = "auto"
@@ -105,7 +110,9 @@ class Train:
             except ValueError as error:  # images too small to tell can be learned from all the same
                 told = str(error)
             model = suited(asked.model, found, noise=self.noise, stride=self.stride)
-            asked = replace(asked, model=model)
+            asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
+            asked, begun = runs.starting(asked, self.start)
+            told += f"\n{begun}" if begun else ""
             if model.stride > 1 and not self.teacher:
                 told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
             if is_main_process():
@@ -146,8 +153,8 @@ class Train:
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Training settings of both stages given beside --resume; the others are the run's."""
         usual = Train(output=self.output)
-        names = ("noisy", "network", "noise", "stride", "clean", "teacher")
-        given = [name for name in names if getattr(self, name) != getattr(usual, name)]
+        names = ("noisy", "network", "noise", "stride", "start", "clean", "teacher")
+        given = ["from" if name == "start" else name for name in names if getattr(self, name) != getattr(usual, name)]
         given += [
             f"student.{name}"
             for name in ("network", "start")
@@ -168,9 +175,10 @@ class Denoise:
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")]
     """Image files, folders (searched with their sub-folders) or patterns."""
-    model: ModelFile
-    """Model file (a run's model.safetensors)."""
-    output: Output
+    model: Annotated[Path | None, tyro.conf.arg(aliases=["-m"])] = None
+    """Model file (a run's model.safetensors), or the name of one that comes with dbsn (`dbsn models`); without it, the
+    latter that is for such images."""
+    output: Output = Path("denoised")
     """A folder; or, for a single input file, a file name."""
     tile: int = 768
     """Side of a tile in pixels; smaller needs less memory, 0 takes each image whole."""
@@ -196,20 +204,23 @@ class Denoise:
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""
         from dbsn.batch import How, denoise_files, goes_to_file, left, plan
+        from dbsn.choice import Choice
         from dbsn.ledger import Ledger
         from dbsn.screen import show_files
 
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
-        denoiser = _load(self.model, self.device)
-        if denoiser.picks_student(self.method) and self.save_std and not denoiser.student_knows_std:
-            raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
+        choice = Choice(self.model, device=self.device)
+        if choice.given:
+            denoiser = choice.denoiser(0)  # now, so that one that cannot be used is told before all files
+            if denoiser.picks_student(self.method) and self.save_std and not denoiser.student_knows_std:
+                raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
         ledger = None if goes_to_file(self.output) else Ledger(self.output)
-        settings = how.settings(denoiser, self.model)
+        settings = how.settings(choice)
         missing = jobs if self.overwrite else left(jobs, ledger, settings)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} results are there already; --overwrite makes them again")
-        return show_files(denoise_files(denoiser, missing, how, ledger, settings), [job.source for job in missing])
+        return show_files(denoise_files(choice, missing, how, ledger, settings), [job.source for job in missing])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -379,7 +390,7 @@ class Info:
         """Describe; always 0."""
         from dbsn.checkpoint import load_model
 
-        saved = load_model(self.model)
+        saved = load_model(shipped.model_file(self.model))
         facts: dict[str, Any] = {"model": saved.model.config.to_dict(), "parameters": _parameters(saved.model)}
         if saved.student:
             facts |= {"student": saved.student.config.to_dict(), "student parameters": _parameters(saved.student)}
@@ -427,6 +438,30 @@ class Report:
         return 1 if failures else 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """List the models that come with dbsn: what for, trained on what, how good, how fast."""
+
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> int:
+        """List; always 0."""
+        every = {name: shipped.card(name) for name in shipped.names()}
+        sizes = {name: shipped.path_of(name).stat().st_size for name in every}
+        if self.json:
+            files = {name: {"bytes": sizes[name], "sha256": shipped.sha256(name)} for name in every}
+            print(json.dumps({name: asdict(card) | files[name] for name, card in every.items()}))
+            return 0
+        for name, card in every.items():
+            print(f"{name}: {card.purpose}")
+            facts = {"noise": card.noise, "trained on": card.data, "terms": card.terms, "made by": card.made_by}
+            facts |= {"file": f"{sizes[name] / 1e6:.1f} MB, sha256 {shipped.sha256(name)}"}
+            for what, said in (facts | card.measured).items():
+                print(f"  {what:<12} {said}")
+        return 0
+
+
 def _parameters(module: "nn.Module") -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
@@ -439,6 +474,7 @@ Command = (
     | Annotated[Inspect, tyro.conf.subcommand("inspect")]
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Info, tyro.conf.subcommand("info")]
+    | Annotated[Models, tyro.conf.subcommand("models")]
 )
 
 
@@ -460,7 +496,7 @@ def report_failures(failures: list[str]) -> None:
 def _load(path: Path, device: str) -> "Denoiser":
     from dbsn.denoiser import Denoiser
 
-    return Denoiser.load(path, device=device)
+    return Denoiser.load(shipped.model_file(path), device=device)
 
 
 def main() -> None:

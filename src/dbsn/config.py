@@ -205,6 +205,11 @@ class ModelConfig(_OfImages):
         possible = 1 <= self.denoising_stride <= self.stride
         _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
+    def is_like(self, other: "ModelConfig") -> bool:
+        """Whether its networks are those of another, for whichever intensities and stride."""
+        elsewhere = {name: getattr(self, name) for name in ("offset", "scale", "stride", "denoising_stride")}
+        return dataclasses.replace(other, **elsewhere) == self
+
     def with_stride(self, stride: int) -> "ModelConfig":
         """The same, learned at a stride and denoising at half of it."""
         return dataclasses.replace(self, stride=stride, denoising_stride=max(1, stride // 2))

@@ -2,7 +2,9 @@
 
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -25,19 +27,21 @@ from dbsn.infer import (
     DEFAULT_TILE,
     Extra,
     Prediction,
-    apply_student,
     apply_student_into,
     predict,
     predict_into,
 )
 from dbsn.inspection import A_FEW, inspect_noise, suited
-from dbsn.noisemodel import NoiseModel
+from dbsn.noisemodel import NoiseModel, clean_range
+from dbsn.patches import intensity_range
 from dbsn.picture import from_pixels, to_pixels
 from dbsn.pipeline import StageTwo, stages
-from dbsn.runs import load_folder
+from dbsn.runs import AUTO, SHIPPED, RunConfig, load_folder, origins, starting
+from dbsn.shipped import CARD, model_file
 from dbsn.train import Progress, has_fast_bf16, pick_device
 from dbsn.types import Canvas, Pixels
 
+_SAMPLED_ROWS, _SAMPLED_STRIPS = 8, 32
 Method = Literal["auto", "student", "posterior"]
 """Which of a model's denoisers: the student, the blind-spot model's posterior mean, or the student if there is one."""
 
@@ -84,7 +88,8 @@ class Denoiser:
         noise: NoiseFamily | Auto = "any",
         stride: int | Auto = "auto",
         network: NetworkName = "grid",
-        student: str | Callable[[int], nn.Module] = "unet",
+        student: str | Callable[[int], nn.Module] = AUTO,
+        start: str = SHIPPED,
         distill: DistillConfig | None = None,
         seed: int = 0,
         device: str = "auto",
@@ -103,7 +108,10 @@ class Denoiser:
             stride: Distance of pixels at which noise counts as independent; "auto": what `inspect_noise` finds.
             network: A name of `dbsn.config.NETWORKS`.
             student: A name of `dbsn.config.STUDENTS`, "package.module:factory", or the factory itself: a function of a
-                module, from the number of channels to a network that maps (b, c, h, w) to (b, c, h, w).
+                module, from the number of channels to a network that maps (b, c, h, w) to (b, c, h, w). "auto": as
+                what it starts from, or else a U-Net.
+            start: "shipped" (the model that comes with dbsn for such images, where network and noise are its own), a
+                model file, or "scratch".
             distill: How the student is trained; by default as long as stage 1.
             seed: Of everything random.
             device: "auto", "cpu", "cuda" or "mps".
@@ -128,13 +136,16 @@ class Denoiser:
             found = None
         model = suited(base, found, noise=noise, stride=stride)
         config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
+        name = student if isinstance(student, str) else f"{student.__module__}:{student.__qualname__}"
+        how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
+        asked, _ = starting(RunConfig(files=(), model=model, train=config, student=name, distill=how), start)
+        blind, begin_from = origins(asked)
         second = None
         if clean is not None:
-            name = student if isinstance(student, str) else f"{student.__module__}:{student.__qualname__}"
-            how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
-            second = StageTwo(images=_images(clean, mixed=True), network=student_network(name), config=how)
+            shape = student_network(asked.student)
+            second = StageTwo(images=_images(clean, mixed=True), network=shape, config=how, begin_from=begin_from)
         with tempfile.TemporaryDirectory() as folder:
-            for stage in stages(images, model, config, second, Path(folder), device=device):
+            for stage in stages(images, model, config, second, Path(folder), begin_from=blind, device=device):
                 for progress in stage.progress:
                     if on_progress and isinstance(progress, Progress):
                         on_progress(progress)
@@ -155,11 +166,8 @@ class Denoiser:
             ValueError: Another number of channels than the denoiser was trained on, or there is no student.
         """
         pixels = _pixels(image)
-        if self.picks_student(method):
-            assert self.student is not None
-            result = apply_student(self.student, pixels, tile=tile, ensemble=ensemble, bf16=self.bf16)
-        else:
-            result = self.estimate(image, tile=tile, ensemble=ensemble).denoised
+        result = np.empty(pixels.shape, np.float32)
+        self.denoise_into(result, pixels, method=method, tile=tile, ensemble=ensemble)
         return from_pixels(result, image.dtype).reshape(image.shape)
 
     def picks_student(self, method: Method) -> bool:
@@ -228,7 +236,9 @@ class Denoiser:
         extras: Collection[Extra] = (),
     ) -> Prediction:
         """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
-        return predict(self.model, _pixels(image), tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
+        pixels = _pixels(image)
+        with self._stretched_to(pixels):
+            return predict(self.model, pixels, tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
 
     def denoise_into(
         self,
@@ -251,14 +261,28 @@ class Denoiser:
             ensemble: As of `denoise`.
 
         Returns:
-            The noise level, intensity; None if the student was asked, who does not know it.
+            The noise level, intensity; None if the student was asked and is not told it.
         """
         places = {"denoised": into} | ({} if std is None else {"std": std})
-        if self.picks_student(method):
-            assert self.student is not None
-            apply_student_into(places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16)
-            return None
-        return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
+        with self._stretched_to(image):
+            if self.picks_student(method):
+                assert self.student is not None
+                return apply_student_into(places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16)
+            return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
+
+    @contextmanager
+    def _stretched_to(self, image: Pixels) -> Iterator[None]:
+        """Let a model that comes with dbsn, and knows photographs, see an image that is in counts, or dark, as one."""
+        networks = [network for network in (self.model, self.student) if network]
+        configs = [network.config for network in networks]
+        low, width = clean_range(*intensity_range([_sampled(image)])) if CARD in self.about else (0.0, 1.0)
+        try:
+            for network, config in zip(networks, configs, strict=True):
+                network.config = replace(config, offset=low + width * config.offset, scale=width * config.scale)
+            yield
+        finally:
+            for network, config in zip(networks, configs, strict=True):
+                network.config = config
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file that holds weights and configuration."""
@@ -266,13 +290,13 @@ class Denoiser:
 
     @staticmethod
     def load(path: str | Path, *, device: str = "auto") -> "Denoiser":
-        """Read a model file.
+        """Read a model file, or one that comes with dbsn by its name ("photo", "gray").
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged or not a model of this program.
         """
-        return Denoiser(load_model(Path(path)), device=device)
+        return Denoiser(load_model(model_file(Path(path))), device=device)
 
 
 def _with_channels(image: np.ndarray) -> np.ndarray:
@@ -283,6 +307,13 @@ def _with_channels(image: np.ndarray) -> np.ndarray:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
         raise ValueError(f"image of shape {image.shape}: expected (height, width) or (height, width, channels)")
     return image[..., None] if image.ndim == 2 else image
+
+
+def _sampled(image: Pixels) -> np.ndarray:
+    """Some rows of an image, which may be on disk, spread over it: (n, w, c)."""
+    height = image.shape[0]
+    starts = range(0, height, max(_SAMPLED_ROWS, height // _SAMPLED_STRIPS))
+    return np.concatenate([image[slice(start, start + _SAMPLED_ROWS)] for start in starts])
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:

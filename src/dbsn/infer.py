@@ -332,7 +332,7 @@ def apply_student_into(
     tile: int = DEFAULT_TILE,
     ensemble: bool = False,
     bf16: bool = False,
-) -> None:
+) -> float | None:
     """`apply_student` tile by tile, of an image that need not be in memory, into places that need not be either.
 
     Args:
@@ -344,6 +344,9 @@ def apply_student_into(
         ensemble: Average over eight orientations.
         bf16: Convolve in bfloat16.
 
+    Returns:
+        The noise level that it was told, root mean square, intensity; None if it is not told any.
+
     Raises:
         ValueError: As `apply_student`; or the student does not know its standard deviation.
     """
@@ -353,12 +356,15 @@ def apply_student_into(
     device = next(student.parameters()).device
     turns = range(_ORIENTATIONS if ensemble else 1)
     margin = student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
+    power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         measurement = student.measure(as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
             turned = [_turn(noisy, turn) for turn in turns]
             levels = [student.level(each, measurement) for each in turned]
+            told = [float(level.square().mean()) for level in levels if level is not None]
+            power += sum(told) / len(turns) * part.pixels / math.prod(image.shape[:2])
             results: dict[str, list[Image]]
             if "std" in into:
                 both = [student(each, level, with_std=True) for each, level in zip(turned, levels, strict=True)]
@@ -368,6 +374,7 @@ def apply_student_into(
             for name, canvas in into.items():
                 every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
                 canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner].cpu().numpy()
+    return power**0.5 if student.guided else None
 
 
 def _check(image: Pixels, tile: int, channels: int) -> None:

@@ -86,6 +86,22 @@ class BlindSpotModel(nn.Module):
         others = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
         return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE}]
 
+    def take_over(self, other: "BlindSpotModel") -> None:
+        """Begin with another model's weights, which give the same estimates here.
+
+        What sets an image apart stays in the units of the images that are to be learned from (`NoiseEstimator.expect`).
+
+        Raises:
+            ValueError: It is another network, or for other channels or noise.
+        """
+        if not self.config.is_like(other.config):
+            raise ValueError(f"cannot start from a model of {other.config}; --from scratch needs none")
+        wanted = {name: buffer.clone() for name, buffer in self.noise_estimator.named_buffers()}
+        self.load_state_dict(other.state_dict())
+        for stack in (self.noise_estimator.mlp, self.flatness):
+            self.noise_estimator.show_in(wanted["usual"], wanted["spread"], stack)
+        self.noise_estimator.load_state_dict(wanted, strict=False)
+
     def normalise(self, image: Image) -> Image:
         """Intensities to network units."""
         return (image - self.config.offset) / self.config.scale

@@ -72,6 +72,7 @@ def stages(
     folder: Path,
     *,
     teacher: BlindSpotModel | None = None,
+    begin_from: BlindSpotModel | None = None,
     about: dict[str, Any] | None = None,
     device: str = "auto",
 ) -> Iterator[Stage]:
@@ -84,6 +85,7 @@ def stages(
         second: Stage 2; None for stage 1 alone.
         folder: Existing folder for checkpoints, the teacher's results and the model file.
         teacher: A trained blind-spot model, in the place of stage 1.
+        begin_from: A blind-spot model whose weights stage 1 begins with.
         about: Kept in the model file.
         device: "auto", "cpu", "cuda" or "mps".
 
@@ -102,7 +104,10 @@ def stages(
         if (folder / RESULTS).exists():
             raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended; start a new run")
         resume = (folder / CHECKPOINT).exists()
-        yield Stage("blind", learn(noisy, model, config, run=folder, about=story, resume=resume, device=device))
+        progress = learn(
+            noisy, model, config, run=folder, about=story, begin_from=begin_from, resume=resume, device=device
+        )
+        yield Stage("blind", progress)
         wait_for_all()
         if not finished(folder / CHECKPOINT, config):
             return
@@ -119,7 +124,7 @@ def stages(
     wait_for_all()
     (folder / STUDENT).mkdir(exist_ok=True)
     known = taught(teacher.to("cpu"), chosen, folder / RESULTS)
-    progress = distil(
+    distilling = distil(
         known,
         clean,
         second.network,
@@ -131,7 +136,7 @@ def stages(
         resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
-    yield Stage("student", progress, f"learned from the noisy images: {known.noise}")
+    yield Stage("student", distilling, f"learned from the noisy images: {known.noise}")
 
 
 def _check(second: StageTwo, channels: int) -> None:

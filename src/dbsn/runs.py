@@ -17,12 +17,15 @@ from PIL import Image as PillowImage
 
 from dbsn import __version__
 from dbsn.checkpoint import MODEL, load_model, load_tensors, write_atomically
-from dbsn.config import DistillConfig, ModelConfig, TrainConfig, Training, student_network
+from dbsn.config import STUDENTS, DistillConfig, ModelConfig, TrainConfig, Training, student_network
 from dbsn.images import find_images, read_planes
 from dbsn.infer import apply_student, predict
+from dbsn.model import BlindSpotModel
 from dbsn.pairs import RESULTS
 from dbsn.picture import ImageError, from_pixels, to_pixels
 from dbsn.pipeline import STUDENT, Stage, StageTwo, stages
+from dbsn.shipped import model_file, name_for
+from dbsn.student import Student
 from dbsn.train import CHECKPOINT, Progress, is_main_process
 
 CONFIG = "config.json"
@@ -30,6 +33,7 @@ METRICS = "metrics.csv"
 PREVIEW = "preview.png"
 RESUMABLE = frozenset({"minutes", "steps", "learning_rate", "precision"})
 """Settings that may change when a run is resumed."""
+SHIPPED, SCRATCH, AUTO, DEFAULT_STUDENT = "shipped", "scratch", "auto", "unet"
 MOST_PLANES = 256  # of a stack, to learn from
 
 _Settings = TypeVar("_Settings", bound=Training)
@@ -57,6 +61,8 @@ class RunConfig:
     """Model file whose blind-spot model takes the place of stage 1."""
     student_start: str | None = None
     """Model file whose student's weights stage 2 starts from."""
+    start: str | None = None
+    """Model file, or name of a shipped model, whose blind-spot weights stage 1 starts from."""
 
     def to_json(self) -> str:
         """As text for config.json."""
@@ -113,6 +119,51 @@ def check_free(folder: Path) -> None:
     """
     if any((folder / name).exists() for name in (CHECKPOINT, MODEL, RESULTS)):
         raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
+
+
+def starting(asked: RunConfig, where: str) -> tuple[RunConfig, str]:
+    """Settle what a run starts from.
+
+    Args:
+        asked: With the images' channels; its student may be AUTO: that of what the run starts from, or else a U-Net.
+        where: SHIPPED (the model that comes with dbsn for such images), a model file or a shipped model's name, or
+            SCRATCH.
+
+    Returns:
+        The same with `start`, `student` and `student_start`, and a line on it for a person, if there is one to say.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: The model named is of another kind than the run's.
+    """
+    scratch = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
+    name = name_for(asked.model.channels) if where == SHIPPED else where
+    if name is None or where == SCRATCH:
+        return scratch, ""
+    saved = load_model(model_file(Path(name)))
+    if not asked.teacher and not asked.model.is_like(saved.model.config):
+        if where == SHIPPED:
+            return scratch, f"starting from scratch: the model {name} is another network or for other noise"
+        raise ValueError(f"--from {where}: a model of {saved.model.config}, unlike the run's {asked.model}")
+    begun = scratch if asked.teacher else replace(scratch, start=name)
+    if asked.student == AUTO and saved.student and not asked.distill.baseline:
+        network = next((known for known, each in STUDENTS.items() if each == saved.student.config.network), None)
+        begun = replace(begun, student=network, student_start=asked.student_start or name) if network else begun
+    return begun, f"starting from the model {name}; --from scratch starts from nothing"
+
+
+def origins(asked: RunConfig) -> tuple[BlindSpotModel | None, Student | None]:
+    """What stage 1 and stage 2 begin from.
+
+    Raises:
+        FileNotFoundError: A model file is not there.
+        ValueError: It cannot be used, or holds no student.
+    """
+    blind = load_model(model_file(Path(asked.start))).model if asked.start else None
+    student = load_model(model_file(Path(asked.student_start))).student if asked.student_start else None
+    if asked.student_start and not student:
+        raise ValueError(f"--student.start {asked.student_start}: holds no student")
+    return blind, student
 
 
 def start(
@@ -206,19 +257,22 @@ def _stages(
     if teacher and teacher.config.channels != noisy[0].shape[2]:
         raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
     second = None
+    begin_from, student = origins(asked)
     if clean:
-        begin_from = load_model(Path(asked.student_start)).student if asked.student_start else None
-        if asked.student_start and not begin_from:
-            raise ValueError(f"--student.start {asked.student_start}: holds no student")
         network = student_network(asked.student)
-        second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=begin_from)
+        second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=student)
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
     if clean:
         about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
+    if begin_from:
+        about["started from"] = asked.start
     if taught_by:
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
     preview = np.ascontiguousarray(noisy[0][:_PREVIEW_SIDE, :_PREVIEW_SIDE])
-    todo = stages(noisy, asked.model, asked.train, second, folder, teacher=teacher, about=about, device=device)
+    todo = stages(
+        noisy, asked.model, asked.train, second, folder, teacher=teacher, begin_from=begin_from, about=about,
+        device=device,
+    )  # fmt: skip
     return (_recorded(stage, folder, preview) for stage in todo)
 
 

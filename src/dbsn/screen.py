@@ -79,6 +79,8 @@ def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
                 failed += 1
                 print(f"dbsn: {printable(done.error)}", file=sys.stderr, flush=True)
                 continue
+            if done.why:
+                print(f"{printable(str(done.output))}: {done.why}", flush=True)
             noise = "" if done.noise_std is None else f"noise {255 * done.noise_std:.1f} of 255  "
             print(f"{printable(str(done.output))}  {noise}{done.seconds:.1f} s", flush=True)
     if failed and len(files) > 1:

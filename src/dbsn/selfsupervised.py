@@ -39,12 +39,13 @@ def learn(
     *,
     run: Path,
     about: dict[str, Any],
+    begin_from: BlindSpotModel | None = None,
     resume: bool = False,
     device: str = "auto",
 ) -> Iterator[Progress]:
     """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
 
-    The best one is left in `run` as `model.safetensors`.
+    The best one is left in `run` as `model.safetensors`. It begins with the weights of `begin_from`, if there is one.
 
     Raises:
         ValueError: There is no image, or their channels differ from the model's.
@@ -58,6 +59,8 @@ def learn(
     stride = model_config.stride
     known = ImageSet.of([part for image in images for _, part in lattices(image, stride)], model.measure)
     model.noise_estimator.expect(known.measurements)
+    if begin_from:
+        model.take_over(begin_from)
     learned, held = known.hold_out(siblings=stride**2)
     patches = Patches(
         learned,

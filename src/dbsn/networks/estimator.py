@@ -169,6 +169,15 @@ class NoiseEstimator(nn.Module):
         self.usual.copy_(known.mean(0, keepdim=True))
         self.spread.copy_(known.std(0, keepdim=True, correction=0).clamp_min(_LEAST_SPREAD))
 
+    @torch.no_grad()
+    def show_in(self, usual: Tensor, spread: Tensor, stack: PixelMLP) -> None:
+        """Change a stack that `context` is shown to so that it says the same when that has these units, not today's."""
+        first = stack.first
+        assert first.bias is not None
+        told = first.weight[:, self.channels :, 0, 0]
+        first.bias += told @ ((usual - self.usual) / self.spread).flatten()
+        told *= (spread / self.spread).flatten()
+
     def context(self, image: Image, measurement: Tensor) -> Tensor:
         """Each pixel's intensity with what sets its image apart: (b, (1 + 5) c, h, w).
 

@@ -71,6 +71,13 @@ class PixelMLP(nn.Module):
         return out
 
     @property
+    def first(self) -> nn.Conv2d:
+        """The layer that sees the input."""
+        layer = self.conv[0]
+        assert isinstance(layer, nn.Conv2d)
+        return layer
+
+    @property
     def last(self) -> nn.Conv2d:
         """The layer that produces the output."""
         layer = self.conv[-1]

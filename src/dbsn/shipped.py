@@ -1,0 +1,80 @@
+"""The models that come with the package: which there are, what for, and what their files say of them. Loads no torch.
+
+Each is a model file in `dbsn/weights` whose header holds its card (training/pack.py writes both); docs/models.md is
+made from the cards. Picking weights apart does not belong here. Tested in tests/unit/test_shipped.py.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+WEIGHTS = Path(__file__).parent / "weights"
+CARD = "card"
+"""Where in what a model file says about itself its card is."""
+_BY_CHANNELS = {1: "gray", 3: "photo"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a shipped model says of itself."""
+
+    name: str
+    """To be given as -m."""
+    channels: int
+    """Of the images it is for."""
+    purpose: str
+    """What it is for, in a sentence."""
+    noise: str
+    """The noise it has learned to take out."""
+    data: str
+    """What it was trained on."""
+    terms: str
+    """Those of the training images, and the model's own."""
+    made_by: str
+    """Commands that make it again."""
+    measured: dict[str, Any]
+    """Its figures, each with the command that measures it."""
+
+
+def names() -> list[str]:
+    """The models there are, by name."""
+    return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+
+
+def path_of(name: str) -> Path:
+    """The file of a shipped model.
+
+    Raises:
+        FileNotFoundError: There is none of this name.
+    """
+    path = WEIGHTS / f"{name}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"no model {name!r} comes with dbsn; there are {', '.join(names()) or 'none'}")
+    return path
+
+
+def model_file(given: Path) -> Path:
+    """The file that -m means: a file, or else the shipped model of this name."""
+    return given if given.exists() or given.name not in names() or given.parent != Path() else path_of(given.name)
+
+
+def name_for(channels: int) -> str | None:
+    """The shipped model for images of so many channels, if there is one."""
+    name = _BY_CHANNELS.get(channels)
+    return name if name in names() else None
+
+
+def card(name: str) -> Card:
+    """What a shipped model says of itself."""
+    with safe_open(path_of(name), framework="np") as file:
+        header = json.loads(file.metadata()["header"])
+    return Card(**header["about"][CARD])
+
+
+def sha256(name: str) -> str:
+    """Of a shipped model's file, in hexadecimal."""
+    return hashlib.sha256(path_of(name).read_bytes()).hexdigest()

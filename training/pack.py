@@ -1,0 +1,103 @@
+"""Put a trained model into the package: half precision, with its card; docs/models.md follows from the cards.
+
+Usage: python training/pack.py gray|photo [--runs DIR] [--measured FILE]
+Teacher and student are those of runs/ship_NAME (training/make.py); FILE is what benchmarks/quality.py printed. Without
+a name only docs/models.md is made again.
+"""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from dbsn import shipped
+from dbsn.checkpoint import load_model, load_tensors, save_tensors
+
+MODELS = Path(__file__).parent.parent / "docs" / "models.md"
+KEPT_WHOLE = 20_000
+"""Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
+DATA = (
+    "48 photographs of Ubuntu's wallpaper packages, shrunk until their own noise is gone, each patch with other noise:"
+    " of one level or rising with intensity, channels alike or not, independent or correlated, up to 60 of 255, half of"
+    " it cut off and rounded to 8 bits; a sixteenth without noise"
+)
+TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain (docs/models.md); weights Apache-2.0"
+CARDS = {
+    "gray": "gray images with noise that is independent from pixel to pixel, from none to strong",
+    "photo": "colour images with noise that is independent from pixel to pixel, from none to strong",
+}
+
+
+def pack(name: str, runs: Path) -> None:
+    """Write the shipped model file of this name from its runs; its measured figures stay until they are replaced."""
+    folder = runs / f"ship_{name}"
+    student, teacher = (folder / part / "model.safetensors" for part in ("student", "teacher"))
+    tensors, header = load_tensors(student)
+    of_teacher, about = load_tensors(teacher)
+    if about["model"]["scale"] != header["student"]["scale"]:
+        raise SystemExit(f"{teacher} and {student} were trained on other intensities")
+    parts = {key: value for key, value in tensors.items() if key.startswith("student/")} | of_teacher
+    small = {key: value.half() if value.numel() > KEPT_WHOLE else value for key, value in parts.items()}
+    story = {
+        what: {"step": of["step"], "seed": 0}
+        for what, of in (("teacher", about["about"]), ("student", header["about"]))
+    }
+    known = shipped.card(name).measured if name in shipped.names() else {}
+    card = shipped.Card(
+        name=name,
+        channels=about["model"]["channels"],
+        purpose=CARDS[name],
+        noise="Gaussian of any level up to 60 of 255, Poisson-Gaussian, heteroscedastic, correlated between channels",
+        data=DATA,
+        terms=TERMS,
+        made_by=f"python training/make.py {name}; python training/pack.py {name}",
+        measured=known,
+    )
+    shipped.WEIGHTS.mkdir(exist_ok=True)
+    header = {"model": about["model"], "student": header["student"], "about": story | {shipped.CARD: asdict(card)}}
+    save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
+    load_model(shipped.path_of(name))
+
+
+def write_measured(name: str, measured: dict[str, str]) -> None:
+    """Replace the measured figures of a shipped model's card."""
+    tensors, header = load_tensors(shipped.path_of(name))
+    header["about"][shipped.CARD]["measured"] = measured
+    save_tensors(shipped.path_of(name), tensors, header)
+
+
+def cards() -> str:
+    """docs/models.md."""
+    lines = [
+        "# Models that come with dbsn",
+        "",
+        "Made from the cards in the model files by `python training/pack.py`.",
+        "",
+    ]
+    for name in shipped.names():
+        card = shipped.card(name)
+        lines += [f"## {name}", "", f"For {card.purpose}.", ""]
+        facts = {"Takes out": card.noise, "Trained on": card.data, "Terms": card.terms, "Made by": f"`{card.made_by}`"}
+        facts |= {"File": f"{shipped.path_of(name).stat().st_size / 1e6:.1f} MB, sha256 `{shipped.sha256(name)}`"}
+        lines += [f"- **{what}**: {said}" for what, said in (facts | card.measured).items()] + [""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", nargs="?", choices=CARDS)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--measured", type=Path)
+    arguments = parser.parse_args()
+    if arguments.model and arguments.measured:
+        write_measured(arguments.model, json.loads(arguments.measured.read_text()))
+    elif arguments.model:
+        pack(arguments.model, arguments.runs)
+    MODELS.write_text(cards())
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()
