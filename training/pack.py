@@ -1,6 +1,6 @@
 """Put a trained model into the package: half precision, with its card; docs/models.md follows from the cards.
 
-Usage: python training/pack.py gray|photo [--runs DIR] [--measured FILE]
+Usage: python training/pack.py gray|photo [--runs DIR] [--teacher] [--measured FILE]
 Teacher and student are those of runs/ship_NAME (training/make.py); FILE is what benchmarks/quality.py printed. Without
 a name only docs/models.md is made again.
 """
@@ -30,24 +30,24 @@ CARDS = {
 }
 
 
-def pack(name: str, runs: Path) -> None:
+def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     """Write the shipped model file of this name from its runs; its measured figures stay until they are replaced."""
     folder = runs / f"ship_{name}"
     student, teacher = (folder / part / "model.safetensors" for part in ("student", "teacher"))
-    tensors, header = load_tensors(student)
-    of_teacher, about = load_tensors(teacher)
-    if about["model"]["scale"] != header["student"]["scale"]:
-        raise SystemExit(f"{teacher} and {student} were trained on other intensities")
-    parts = {key: value for key, value in tensors.items() if key.startswith("student/")} | of_teacher
+    tensors, of_student = load_tensors(student)
+    parts = {key: value for key, value in tensors.items() if key.startswith("student/")}
+    header = {"student": of_student["student"], "about": {"student": {"step": of_student["about"]["step"]}}}
+    if with_teacher:
+        of_teacher, about = load_tensors(teacher)
+        if about["model"]["scale"] != header["student"]["scale"]:
+            raise SystemExit(f"{teacher} and {student} were trained on other intensities")
+        parts |= of_teacher
+        header |= {"model": about["model"], "about": header["about"] | {"teacher": {"step": about["about"]["step"]}}}
     small = {key: value.half() if value.numel() > KEPT_WHOLE else value for key, value in parts.items()}
-    story = {
-        what: {"step": of["step"], "seed": 0}
-        for what, of in (("teacher", about["about"]), ("student", header["about"]))
-    }
     known = shipped.card(name).measured if name in shipped.names() else {}
     card = shipped.Card(
         name=name,
-        channels=about["model"]["channels"],
+        channels=header["student"]["channels"],
         purpose=CARDS[name],
         noise="Gaussian of any level up to 60 of 255, Poisson-Gaussian, heteroscedastic, correlated between channels",
         data=DATA,
@@ -56,7 +56,7 @@ def pack(name: str, runs: Path) -> None:
         measured=known,
     )
     shipped.WEIGHTS.mkdir(exist_ok=True)
-    header = {"model": about["model"], "student": header["student"], "about": story | {shipped.CARD: asdict(card)}}
+    header["about"] |= {shipped.CARD: asdict(card)}
     save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
     load_model(shipped.path_of(name))
 
@@ -89,12 +89,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", choices=CARDS)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--teacher", action="store_true", help="put the teacher in, too")
     parser.add_argument("--measured", type=Path)
     arguments = parser.parse_args()
     if arguments.model and arguments.measured:
         write_measured(arguments.model, json.loads(arguments.measured.read_text()))
     elif arguments.model:
-        pack(arguments.model, arguments.runs)
+        pack(arguments.model, arguments.runs, with_teacher=arguments.teacher)
     MODELS.write_text(cards())
 
 

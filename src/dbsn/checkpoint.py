@@ -64,8 +64,8 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 class Saved:
     """What a model file holds."""
 
-    model: BlindSpotModel
-    """The blind-spot model of stage 1, the student's teacher."""
+    model: BlindSpotModel | None = None
+    """The blind-spot model of stage 1, the student's teacher; None where a student is given away without it."""
     student: Student | None = None
     """The ordinary denoiser of stage 2."""
     noise: NoiseModel | None = None
@@ -73,10 +73,25 @@ class Saved:
     about: dict[str, Any] = field(default_factory=dict)
     """How it was trained."""
 
+    @property
+    def teacher(self) -> BlindSpotModel:
+        """The blind-spot model.
+
+        Raises:
+            ValueError: There is none.
+        """
+        if self.model is None:
+            raise ValueError("this model file holds a student alone, no blind-spot model (no posterior, no noise map)")
+        return self.model
+
 
 def save_model(path: Path, saved: Saved) -> None:
     """Write a model file. The blind-spot model's tensors have their plain names, the others a prefix."""
-    tensors, header = saved.model.state_dict(), {"model": saved.model.config.to_dict(), "about": saved.about}
+    tensors: dict[str, Tensor] = {}
+    header: dict[str, Any] = {"about": saved.about}
+    if saved.model:
+        tensors |= saved.model.state_dict()
+        header["model"] = saved.model.config.to_dict()
     if saved.student:
         tensors |= {f"student/{name}": tensor for name, tensor in saved.student.state_dict().items()}
         header["student"] = saved.student.config.to_dict()
@@ -94,25 +109,29 @@ def load_model(path: Path) -> Saved:
         ValueError: It is damaged, of another kind, or its weights do not fit its configuration.
     """
     tensors, header = load_tensors(path)
-    if "model" not in header:
+    if not {"model", "student"} & header.keys():
         raise ValueError(f"{path}: holds no model configuration; use the run's model.safetensors")
     parts: dict[str, dict[str, Tensor]] = {"": {}, "student": {}, "noise": {}}
     for key, tensor in tensors.items():
         part, _, name = key.rpartition("/")
         parts.setdefault(part, {})[name] = tensor
-    model = BlindSpotModel(ModelConfig.from_dict(header["model"]))
+    model = BlindSpotModel(ModelConfig.from_dict(header["model"])) if "model" in header else None
     student = Student(StudentConfig.from_dict(header["student"])) if "student" in header else None
     try:
-        model.load_state_dict(parts[""], strict=True)
+        if model:
+            model.load_state_dict(parts[""], strict=True)
         if student:
             student.load_state_dict(parts["student"], strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path}: weights do not fit the configuration in the file: {error}") from None
     noise = None
-    if "recording" in header:
+    if model and "recording" in header:
         noise = NoiseModel.from_tensors(model, parts["noise"], Recording(**header["recording"]))
     return Saved(
-        model=model.eval(), student=student.eval() if student else None, noise=noise, about=header.get("about", {})
+        model=model.eval() if model else None,
+        student=student.eval() if student else None,
+        noise=noise,
+        about=header.get("about", {}),
     )
 
 

@@ -13,6 +13,7 @@ from dbsn.denoiser import Denoiser
 from dbsn.inspection import inspect_noise
 from dbsn.types import Pixels
 
+_HARDLY_ANY = 1.5 / 255
 _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 
 
@@ -83,6 +84,8 @@ def _verdict(image: Pixels) -> tuple[str, str]:
     except ValueError:
         return "too few pixels to tell its noise", "unknown"
     level = f"noise of {255 * found.levels[0]:.1f} of 255"
+    if found.levels[0] < _HARDLY_ANY:
+        return level, "clean"
     if found.suits:
         return f"{level}, independent from pixel to pixel", "suits"
     spread = "spread by JPEG" if found.is_compressed else f"correlated over about {found.reach} pixels"

@@ -111,7 +111,7 @@ class Train:
                 told = str(error)
             model = suited(asked.model, found, noise=self.noise, stride=self.stride)
             asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
-            asked, begun = runs.starting(asked, self.start)
+            asked, begun = runs.starting(asked, self.start, distils=bool(clean))
             told += f"\n{begun}" if begun else ""
             if model.stride > 1 and not self.teacher:
                 told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
@@ -391,7 +391,9 @@ class Info:
         from dbsn.checkpoint import load_model
 
         saved = load_model(shipped.model_file(self.model))
-        facts: dict[str, Any] = {"model": saved.model.config.to_dict(), "parameters": _parameters(saved.model)}
+        facts: dict[str, Any] = {}
+        if saved.model:
+            facts |= {"model": saved.model.config.to_dict(), "parameters": _parameters(saved.model)}
         if saved.student:
             facts |= {"student": saved.student.config.to_dict(), "student parameters": _parameters(saved.student)}
         if saved.noise:
@@ -399,15 +401,21 @@ class Info:
         if self.json:
             print(json.dumps(facts | {"about": saved.about}))
             return 0
-        config = saved.model.config
+        config = (saved.model or saved.student or saved.teacher).config
         kind = "gray" if config.channels == 1 else f"{config.channels}-channel"
-        print(f"{self.model}: {kind} blind-spot denoiser{' and its student' if saved.student else ''}")
-        print(f"  blind-spot   {asdict(config.network)}, {facts['parameters']:,} parameters")
+        parts = [name for name, part in (("blind-spot denoiser", saved.model), ("student", saved.student)) if part]
+        print(f"{self.model}: {kind} {' and its '.join(parts)}")
+        if saved.model:
+            print(f"  blind-spot   {asdict(saved.model.config.network)}, {facts['parameters']:,} parameters")
         if saved.student:
             print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")
-        print(f"  noise        {config.noise}{f'; {saved.noise}' if saved.noise else ''}")
-        if config.stride > 1:
-            print(f"  stride       learned at {config.stride} pixels, denoising at {config.denoising_stride}")
+        if saved.model:
+            print(f"  noise        {saved.model.config.noise}{f'; {saved.noise}' if saved.noise else ''}")
+        if saved.model and saved.model.config.stride > 1:
+            strides = (
+                f"learned at {saved.model.config.stride} pixels, denoising at {saved.model.config.denoising_stride}"
+            )
+            print(f"  stride       {strides}")
         print(f"  intensities  {config.offset - config.scale:.4g} to {config.offset + config.scale:.4g}")
         for name, value in saved.about.items():
             print(f"  {name:<12} {value}")

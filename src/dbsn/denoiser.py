@@ -32,6 +32,7 @@ from dbsn.infer import (
     predict_into,
 )
 from dbsn.inspection import A_FEW, inspect_noise, suited
+from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import intensity_range
 from dbsn.picture import from_pixels, to_pixels
@@ -56,11 +57,16 @@ class Denoiser:
     def __init__(self, saved: Saved, *, device: str = "auto") -> None:
         self.device = pick_device(device)
         self.saved = saved
-        self.model = saved.model.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.student = saved.student
-        if self.student:
-            self.student.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for network in (saved.model, saved.student):
+            if network:
+                network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.bf16 = has_fast_bf16(self.device)
+
+    @property
+    def model(self) -> BlindSpotModel:
+        """The blind-spot model; ValueError if the file holds a student alone."""
+        return self.saved.teacher
 
     @property
     def about(self) -> dict[str, Any]:
@@ -138,7 +144,8 @@ class Denoiser:
         config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
         name = student if isinstance(student, str) else f"{student.__module__}:{student.__qualname__}"
         how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
-        asked, _ = starting(RunConfig(files=(), model=model, train=config, student=name, distill=how), start)
+        plain = RunConfig(files=(), model=model, train=config, student=name, distill=how)
+        asked, _ = starting(plain, start, distils=clean is not None)
         blind, begin_from = origins(asked)
         second = None
         if clean is not None:
@@ -273,7 +280,7 @@ class Denoiser:
     @contextmanager
     def _stretched_to(self, image: Pixels) -> Iterator[None]:
         """Let a model that comes with dbsn, and knows photographs, see an image that is in counts, or dark, as one."""
-        networks = [network for network in (self.model, self.student) if network]
+        networks = [network for network in (self.saved.model, self.student) if network]
         configs = [network.config for network in networks]
         low, width = clean_range(*intensity_range([_sampled(image)])) if CARD in self.about else (0.0, 1.0)
         try:

@@ -115,7 +115,7 @@ def stages(
         return
     if not teacher:
         saved = load_model(folder / MODEL)
-        teacher, story = saved.model, {**story, "teacher": saved.about.get("teacher", saved.about)}
+        teacher, story = saved.teacher, {**story, "teacher": saved.about.get("teacher", saved.about)}
     chosen = some_of(noisy)
     where = pick_device(device)
     teacher.eval().to(where)

@@ -121,13 +121,14 @@ def check_free(folder: Path) -> None:
         raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
 
 
-def starting(asked: RunConfig, where: str) -> tuple[RunConfig, str]:
+def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig, str]:
     """Settle what a run starts from.
 
     Args:
         asked: With the images' channels; its student may be AUTO: that of what the run starts from, or else a U-Net.
         where: SHIPPED (the model that comes with dbsn for such images), a model file or a shipped model's name, or
             SCRATCH.
+        distils: Whether there is to be a student.
 
     Returns:
         The same with `start`, `student` and `student_start`, and a line on it for a person, if there is one to say.
@@ -141,15 +142,19 @@ def starting(asked: RunConfig, where: str) -> tuple[RunConfig, str]:
     if name is None or where == SCRATCH:
         return scratch, ""
     saved = load_model(model_file(Path(name)))
-    if not asked.teacher and not asked.model.is_like(saved.model.config):
-        if where == SHIPPED:
-            return scratch, f"starting from scratch: the model {name} is another network or for other noise"
-        raise ValueError(f"--from {where}: a model of {saved.model.config}, unlike the run's {asked.model}")
-    begun = scratch if asked.teacher else replace(scratch, start=name)
-    if asked.student == AUTO and saved.student and not asked.distill.baseline:
+    begun = scratch
+    if not asked.teacher and (saved.model or where != SHIPPED):
+        if asked.model.is_like(saved.teacher.config):
+            begun = replace(scratch, start=name)
+        elif where != SHIPPED:
+            raise ValueError(f"--from {where}: a model of {saved.teacher.config}, unlike the run's {asked.model}")
+    if distils and asked.student == AUTO and saved.student and not asked.distill.baseline:
         network = next((known for known, each in STUDENTS.items() if each == saved.student.config.network), None)
         begun = replace(begun, student=network, student_start=asked.student_start or name) if network else begun
-    return begun, f"starting from the model {name}; --from scratch starts from nothing"
+    parts = [part for part, origin in (("teacher", begun.start), ("student", begun.student_start)) if origin == name]
+    if not parts:
+        return begun, ""
+    return begun, f"starting from {' and '.join(parts)} of the model {name}; --from scratch starts from nothing"
 
 
 def origins(asked: RunConfig) -> tuple[BlindSpotModel | None, Student | None]:
@@ -159,7 +164,7 @@ def origins(asked: RunConfig) -> tuple[BlindSpotModel | None, Student | None]:
         FileNotFoundError: A model file is not there.
         ValueError: It cannot be used, or holds no student.
     """
-    blind = load_model(model_file(Path(asked.start))).model if asked.start else None
+    blind = load_model(model_file(Path(asked.start))).teacher if asked.start else None
     student = load_model(model_file(Path(asked.student_start))).student if asked.student_start else None
     if asked.student_start and not student:
         raise ValueError(f"--student.start {asked.student_start}: holds no student")
@@ -253,7 +258,7 @@ def _stages(
 ) -> Iterator[Stage]:
     """The stages of a run, with metrics and preview kept on the way."""
     taught_by = load_model(Path(asked.teacher)) if asked.teacher else None
-    teacher = taught_by.model if taught_by else None
+    teacher = taught_by.teacher if taught_by else None
     if teacher and teacher.config.channels != noisy[0].shape[2]:
         raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
     second = None
@@ -334,7 +339,7 @@ def _as_csv(rows: list[dict[str, str]]) -> bytes:
 def _write_preview(folder: Path, noisy: np.ndarray) -> None:
     """Side by side: noisy, blind mean, denoised (by the student, too), and the noise level (white = its largest)."""
     saved = load_model(folder / MODEL)
-    model = saved.model
+    model = saved.teacher
     estimate = predict(model, noisy, extras=("mean", "noise_std"))
     assert estimate.mean is not None
     assert estimate.noise_std is not None

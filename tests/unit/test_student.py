@@ -20,7 +20,7 @@ from dbsn.config import (
     student_network,
 )
 from dbsn.denoiser import Denoiser
-from dbsn.infer import apply_student
+from dbsn.infer import apply_student, apply_student_into
 from dbsn.model import BlindSpotModel
 from dbsn.networks.mwcnn import haar, inverse_haar
 from dbsn.student import Student
@@ -53,6 +53,7 @@ TINY: list[StudentNetwork] = [
     MWCNNConfig(widths=(8, 8), depth=2),
     DnCNNConfig(width=8, depth=3),
 ]
+GUIDED = UNetConfig(widths=(8, 16), blocks=(1, 1), guided=True)
 
 
 def disturbed(network: StudentNetwork, channels: int = 1) -> Student:
@@ -64,7 +65,7 @@ def disturbed(network: StudentNetwork, channels: int = 1) -> Student:
     return student
 
 
-@pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
+@pytest.mark.parametrize("network", [*TINY, GUIDED], ids=str)
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (5, 3), (16, 24), (33, 50)])
 def test_any_size_goes_in_and_comes_out(network: StudentNetwork, channels: int, size: tuple[int, int]) -> None:
@@ -81,7 +82,7 @@ def test_an_untrained_student_hands_its_input_through(network: StudentNetwork) -
         torch.testing.assert_close(student(image), image)
 
 
-@pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
+@pytest.mark.parametrize("network", [*TINY, GUIDED], ids=str)
 def test_in_tiles_the_result_is_the_same(network: StudentNetwork) -> None:
     image = np.random.default_rng(0).random((150, 131, 1), np.float32)
     student = disturbed(network)
@@ -102,6 +103,28 @@ def test_no_student_sees_further_than_it_says(network: StudentNetwork) -> None:
     rows, columns = moved.nonzero(as_tuple=True)
     assert moved.any()
     assert max((rows - radius - 4).abs().max(), (columns - radius - 4).abs().max()) <= radius
+
+
+def test_a_guided_student_is_told_the_level_that_is_measured_or_given() -> None:
+    student = disturbed(GUIDED)
+    noise = torch.randn((1, 1, 130, 121), generator=torch.Generator().manual_seed(0))
+    noisy = 0.5 + 0.1 * noise
+    level = student.level(noisy)
+    assert level is not None
+    assert level.shape == (1, 1, 33, 31)  # cells of 4 x 4 pixels, the last ones smaller
+    assert float(level.mean()) == pytest.approx(0.1, rel=0.1)
+    with torch.inference_mode():
+        assert torch.equal(student(noisy), student(noisy, level))
+        assert (student(noisy) - student(noisy, 3 * level)).abs().mean() > 1e-3
+    assert disturbed(TINY[0]).level(noisy) is None
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_the_noise_level_that_a_guided_student_is_told_is_said(ensemble: bool) -> None:
+    noisy = np.random.default_rng(0).normal(0.5, 0.1, (128, 96, 1)).astype(np.float32)
+    into = {"denoised": np.empty_like(noisy)}
+    assert apply_student_into(into, disturbed(GUIDED), noisy, ensemble=ensemble) == pytest.approx(0.1, rel=0.1)
+    assert apply_student_into(into, disturbed(TINY[0]), noisy) is None
 
 
 def test_the_default_student_sees_no_further_than_64_pixels() -> None:

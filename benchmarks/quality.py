@@ -1,0 +1,72 @@
+"""How good the models that come with dbsn are, blind, beside denoisers that are told the true noise level.
+
+Usage: python benchmarks/quality.py [--data DIR] [--every N] [--models gray photo] [--peers BM3D ...] [--out FILE]
+Clean images of set12 and bsd68 (gray) and cbsd68 (colour) with one fixed realisation each of AWGN 15 / 25 / 50, HG
+40,10, MG 75 (colour), and without noise. --every 4 measures every 4th image. Results are added to FILE as JSON
+(benchmarks/results/quality.json), from which benchmarks/tables.py makes README's table.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from peers import PEERS, Denoise
+from results import here, kept
+
+from dbsn import Denoiser
+from dbsn.evaluate import synthetic_noise, true_noise_std
+from dbsn.images import find_images, read_image
+from dbsn.metrics import prepare, psnr, ssim
+from dbsn.noise import parse_noise
+from dbsn.shipped import card
+
+SETS = {"gray": ("bsd68", "set12"), "photo": ("cbsd68",)}
+NOISES = ("awgn:15", "awgn:25", "awgn:50", "hg:40,10", "mg:75", "awgn:0")
+RESULTS = Path(__file__).parent / "results" / "quality.json"
+
+
+def scores(denoise: Denoise, folder: Path, spec: str, every: int) -> dict[str, float | int]:
+    """Mean figures over the images of a folder under one noise."""
+    began, found = time.perf_counter(), []
+    for index, path in enumerate(find_images([folder])):
+        if index % every:
+            continue
+        pair = synthetic_noise(read_image(path).pixels, parse_noise(spec), seed=0, index=index)
+        std = true_noise_std(pair)
+        assert std is not None
+        result = prepare(denoise(pair.noisy, std), pair.clean, "float")
+        found.append((min(psnr(result, pair.clean), 99.0), ssim(result, pair.clean)))
+    decibels, similarity = np.mean(found, 0).tolist()
+    return {"psnr": decibels, "ssim": similarity, "images": len(found), "seconds": time.perf_counter() - began}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--models", nargs="*", default=list(SETS), choices=SETS)
+    parser.add_argument("--peers", nargs="*", default=["BM3D"], choices=PEERS)
+    parser.add_argument("--noises", nargs="*", default=NOISES)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    for model in arguments.models:
+        denoiser = Denoiser.load(model)
+        methods: dict[str, Denoise] = {model: lambda noisy, _, denoiser=denoiser: denoiser.predict(noisy)}
+        methods |= {name: PEERS[name] for name in arguments.peers}
+        for folder in SETS[model]:
+            for spec in arguments.noises:
+                if spec.startswith("mg") and card(model).channels == 1:
+                    continue
+                for name, denoise in methods.items():
+                    if spec == "awgn:0" and name in PEERS:
+                        continue  # they would be told that there is none
+                    row = {"set": folder, "noise": spec, "method": name}
+                    row |= scores(denoise, arguments.data / folder, spec, arguments.every)
+                    print(json.dumps(row), flush=True)
+                    kept(arguments.out, row, same=("set", "noise", "method"), about=here())
+
+
+if __name__ == "__main__":
+    main()

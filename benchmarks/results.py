@@ -1,0 +1,45 @@
+"""What measured figures are kept with: the machine, versions and commit; and keeping them in a JSON file."""
+
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "numpy", "scikit-image", "bm3d", "opencv-python-headless")
+
+
+def here() -> dict[str, Any]:
+    """This machine, these versions, this commit."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    return {"machine": machine(), "commit": commit, "python": platform.python_version(), "versions": versions()}
+
+
+def machine() -> str:
+    """The processor and how many cores this process may use."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{names[0] if names else platform.processor()}, {cores} cores"
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that matter, where they are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def kept(path: Path, row: dict[str, Any], *, same: Sequence[str], about: dict[str, Any]) -> None:
+    """Put a row of figures into a JSON file, in the place of the one that is the `same` in these entries."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    rows = [old for old in rows if any(old[key] != row[key] for key in same)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps([*rows, {**row, **about}], indent=1) + "\n")

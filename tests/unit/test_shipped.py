@@ -1,0 +1,192 @@
+"""Models that come with dbsn: each is whole, does what its card says, and is picked, listed and started from."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+
+from dbsn import Denoiser, shipped
+from dbsn.checkpoint import MODEL, Saved, save_model
+from dbsn.config import STUDENTS, ModelConfig, StudentConfig, TrainConfig
+from dbsn.images import read_image
+from dbsn.metrics import psnr
+from dbsn.model import BlindSpotModel
+from dbsn.networks.estimator import MEASURES
+from dbsn.picture import to_pixels
+from dbsn.runs import AUTO, SCRATCH, SHIPPED, RunConfig, starting
+from dbsn.student import Student
+
+PHOTOGRAPHS = {1: skimage.data.camera()[100:356, 100:356, None], 3: skimage.data.astronaut()[:256, 100:356]}
+Command = Callable[..., Any]
+
+
+def noisy(clean: np.ndarray, level: float) -> np.ndarray:
+    """In 8 bits."""
+    drawn = clean + np.random.default_rng(0).normal(0, level, clean.shape)
+    return drawn.clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_each_takes_noise_of_any_level_out_and_leaves_a_clean_image_alone(name: str) -> None:
+    denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[shipped.card(name).channels]
+    for level, least in ((10, 3.5), (25, 7), (50, 9.5)):
+        image = noisy(clean, level)
+        before, after = (psnr(to_pixels(each), to_pixels(clean)) for each in (image, denoiser.denoise(image)))
+        assert after > before + least
+    assert psnr(to_pixels(denoiser.denoise(clean)), to_pixels(clean)) > 45
+
+
+@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize(("low", "high"), [(0, 4095), (100.0, 3000.0), (0.0, 0.1)])
+def test_images_in_counts_or_dark_are_denoised_as_photographs_are(name: str, low: float, high: float) -> None:
+    denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[shipped.card(name).channels]
+    image = noisy(clean, 20) / np.float32(255)
+    span = high - low
+    other = (low + span * image).round().astype(np.uint16) if isinstance(low, int) else low + np.float32(span) * image
+    result = (denoiser.denoise(other) - np.float32(low)) / span
+    assert np.abs(result - denoiser.denoise(image)).mean() < 0.004
+    assert denoiser.denoise(other).dtype == other.dtype
+
+
+@pytest.mark.parametrize("name", shipped.names())
+def test_cards_are_whole_and_the_weights_small(name: str) -> None:
+    card = shipped.card(name)
+    assert card.name == name
+    assert all(getattr(card, field) for field in ("purpose", "noise", "data", "terms", "made_by"))
+    assert sum(shipped.path_of(each).stat().st_size for each in shipped.names()) < 40e6
+    models = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    assert shipped.sha256(name) in models, "python training/pack.py makes docs/models.md again"
+
+
+def test_models_are_listed(dbsn_command: Command) -> None:
+    listed = dbsn_command("models")
+    for name in shipped.names():
+        assert f"{name}: {shipped.card(name).purpose}" in listed.stdout
+        assert shipped.sha256(name) in listed.stdout
+    assert set(json.loads(dbsn_command("models", "--json").stdout)) == set(shipped.names())
+    assert "photo" in dbsn_command("info", "photo").stdout
+
+
+def test_without_a_model_the_one_for_the_image_is_picked_and_said_once(tmp_path: Path, dbsn_command: Command) -> None:
+    clean = PHOTOGRAPHS[3]
+    for name in ("a", "b"):
+        Image.fromarray(noisy(clean, 25)).save(tmp_path / f"{name}.png")
+    done = dbsn_command("denoise", tmp_path, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model photo (comes with dbsn), because this is a colour image with noise of 2") == 1
+    assert "independent from pixel to pixel" in done.stdout
+    result = read_image(tmp_path / "out" / "a.png").pixels
+    assert psnr(result, to_pixels(clean)) > psnr(to_pixels(noisy(clean, 25)), to_pixels(clean)) + 7
+
+
+def test_noise_that_no_shipped_model_knows_is_said(tmp_path: Path, dbsn_command: Command) -> None:
+    from scipy.ndimage import gaussian_filter
+
+    spread = gaussian_filter(np.random.default_rng(0).normal(0, 60, (256, 256, 3)), (1, 1, 0))
+    Image.fromarray((PHOTOGRAPHS[3] * 0.5 + 60 + spread).clip(0, 255).astype(np.uint8)).save(tmp_path / "a.png")
+    done = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "out")
+    assert "correlated over about" in done.stdout
+    assert "which no shipped model has learned" in done.stdout
+
+
+def test_a_model_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, dbsn_command: Command) -> None:
+    Image.fromarray(PHOTOGRAPHS[3]).save(tmp_path / "a.png")
+    done = dbsn_command("denoise", tmp_path / "a.png", "-m", "phot", "-o", tmp_path / "out")
+    assert done.returncode == 2
+    assert "phot: no such model file" in done.stderr
+    with pytest.raises(FileNotFoundError, match="there are"):
+        shipped.path_of("phot")
+
+
+def like_shipped(folder: Path, channels: int, *, alone: bool = False) -> Path:
+    """A model file as the shipped ones are, small."""
+    config = ModelConfig(channels=channels)
+    student = Student(StudentConfig(channels=channels, network=STUDENTS["unet-guided"]))
+    path = folder / "like.safetensors"
+    save_model(path, Saved(model=None if alone else BlindSpotModel(config), student=student))
+    return path
+
+
+def asked(channels: int = 1, **changes: Any) -> RunConfig:
+    return replace(
+        RunConfig(files=(), model=ModelConfig(channels=channels), train=TrainConfig(), student=AUTO), **changes
+    )
+
+
+def test_a_run_starts_from_a_model_of_its_kind(tmp_path: Path) -> None:
+    path = str(like_shipped(tmp_path, 1))
+    begun, said = starting(asked(), path, distils=True)
+    assert (begun.start, begun.student, begun.student_start) == (path, "unet-guided", path)
+    assert "teacher and student" in said
+    begun, _ = starting(asked(), path, distils=False)
+    assert (begun.start, begun.student_start) == (path, None)
+    begun, said = starting(asked(), SCRATCH, distils=True)
+    assert (begun.start, begun.student, begun.student_start, said) == (None, "unet", None, "")
+    begun, _ = starting(asked(teacher="some.safetensors"), path, distils=True)
+    assert (begun.start, begun.student_start) == (None, path)
+    begun, _ = starting(asked(student="dncnn"), path, distils=True)
+    assert (begun.start, begun.student, begun.student_start) == (path, "dncnn", None)
+    with pytest.raises(ValueError, match="--from"):
+        starting(asked(3), path, distils=False)
+
+
+def test_a_student_alone_is_a_model_file_that_says_what_it_cannot(tmp_path: Path, dbsn_command: Command) -> None:
+    path = like_shipped(tmp_path, 1, alone=True)
+    denoiser = Denoiser.load(path, device="cpu")
+    image = noisy(PHOTOGRAPHS[1], 20)
+    assert denoiser.denoise(image).shape == image.shape
+    with pytest.raises(ValueError, match="holds a student alone"):
+        denoiser.denoise(image, method="posterior")
+    with pytest.raises(ValueError, match="holds a student alone"):
+        starting(asked(), str(path), distils=False)
+    told = dbsn_command("info", path)
+    assert told.returncode == 0, told.stderr
+    assert "gray student" in told.stdout
+
+
+def test_shipped_models_are_what_a_run_starts_from_where_they_fit() -> None:
+    for channels in (1, 3):
+        begun, _ = starting(asked(channels), SHIPPED, distils=True)
+        assert begun.student_start == shipped.name_for(channels)
+    begun, _ = starting(asked(2), SHIPPED, distils=True)
+    assert (begun.start, begun.student_start) == (None, None)
+
+
+def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_images() -> None:
+    torch.manual_seed(0)
+    config = ModelConfig(channels=3)
+    one, other = BlindSpotModel(config).eval(), BlindSpotModel(replace(config, stride=2)).eval()
+    for parameter in one.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    seen = [torch.randn(1, 3 * MEASURES, 1, 1) for _ in range(4)]
+    one.noise_estimator.expect(seen)
+    other.noise_estimator.expect([0.3 * measurement + 1 for measurement in seen])
+    units = other.noise_estimator.spread.clone()
+    other.take_over(one)
+    assert torch.equal(other.noise_estimator.spread, units)
+    image = torch.rand(1, 3, 36, 36)
+    with torch.inference_mode():
+        expected, got = one(image), other(image)
+    for name in ("mean", "mean_var", "noise_var", "total_var", "flat_below"):
+        torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="cannot start from"):
+        BlindSpotModel(ModelConfig(channels=1)).take_over(one)
+
+
+def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command: Command) -> None:
+    Image.fromarray(noisy(PHOTOGRAPHS[1], 20).squeeze()).save(tmp_path / "a.png")
+    path = like_shipped(tmp_path, 1)
+    flags = ("--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
+    done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path, *flags)
+    assert done.returncode == 0, done.stderr
+    assert "starting from teacher of the model" in done.stdout
+    ours, theirs = (Denoiser.load(each, device="cpu").model for each in (tmp_path / "run" / MODEL, path))
+    name = "network.backbone.encoder.0.0.first.weight"
+    torch.testing.assert_close(ours.state_dict()[name], theirs.state_dict()[name])
