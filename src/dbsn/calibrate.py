@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from dbsn.likelihood import channel_variance, log_volume, scaled
@@ -154,6 +153,8 @@ def _prediction_curve(share: Tensor, excess: Tensor, leak: Tensor, bins: int) ->
 
 def _rising(values: list[float], like: Tensor) -> Tensor:
     """The nearest values that never fall."""
+    from scipy.optimize import isotonic_regression  # half a second to load, and no student needs it
+
     return torch.as_tensor(isotonic_regression(values).x, dtype=like.dtype, device=like.device)
 
 

@@ -7,7 +7,6 @@ offset of the prediction fitted to the truth first (microscopy, where the two we
 from typing import Literal
 
 import numpy as np
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 Protocol = Literal["float", "uint8", "affine"]
 
@@ -25,6 +24,8 @@ def prepare(prediction: np.ndarray, truth: np.ndarray, protocol: Protocol) -> np
 
 def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, peak 1; infinite for equal images."""
+    from skimage.metrics import peak_signal_noise_ratio  # takes longer to load than most images to denoise
+
     with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(truth, prediction, data_range=1.0))
 
@@ -36,6 +37,8 @@ def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
     """
     if min(truth.shape[:2]) < 11:
         return float("nan")
+    from skimage.metrics import structural_similarity
+
     return float(
         structural_similarity(
             truth,

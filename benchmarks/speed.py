@@ -1,0 +1,257 @@
+"""How fast the models that come with dbsn are: against this machine's convolutions, other denoisers, and the clock.
+
+Usage: python benchmarks/speed.py [--parts roof student peers sizes files training] [--repeats 5] [--out FILE]
+Nothing else may run beside it. Medians; ratios are medians over runs that follow each other. Results are added to FILE
+as JSON (benchmarks/results/speed.json), from which benchmarks/tables.py makes README's table.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from peers import PEERS
+from PIL import Image
+from results import here, kept
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from dbsn import Denoiser
+from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig, student_network
+from dbsn.distill import distillation_loss, new_student
+from dbsn.model import BlindSpotModel
+from dbsn.optimizer import Muon
+from dbsn.pairs import Pairs
+from dbsn.patches import Batch
+from dbsn.selfsupervised import self_supervised_loss
+from dbsn.shipped import card, names
+from dbsn.train import has_fast_bf16
+
+RESULTS = Path(__file__).parent / "results" / "speed.json"
+MODELS = {name: card(name).channels for name in names()}
+SIZES = (0.1, 1.0, 10.0, 100.0)
+REPEATS = 5
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def median(work: Callable[[], object]) -> float:
+    """Of the runs after a first one."""
+    work()
+    return float(np.median([seconds(work) for _ in range(REPEATS)]))
+
+
+def precisions() -> list[torch.dtype]:
+    """Those that convolutions run in here."""
+    return [torch.bfloat16, torch.float32] if has_fast_bf16("cpu") else [torch.float32]
+
+
+def roof(kind: torch.dtype, *, backward: bool = False) -> float:
+    """GFLOP/s of the fastest same-size 3 x 3 convolution, channels-last."""
+    best = 0.0
+    for width in (64, 96, 128):
+        convolution = nn.Conv2d(width, width, 3, padding=1).to(kind).to(memory_format=torch.channels_last)
+        image = torch.rand(1, width, 256, 256).to(kind).to(memory_format=torch.channels_last).requires_grad_(backward)
+        flops = 2 * 9 * width**2 * 256**2 * (3 if backward else 1)
+
+        def step(convolution: nn.Module = convolution, image: torch.Tensor = image) -> None:
+            with torch.set_grad_enabled(backward):
+                result = convolution(image)
+                if backward:
+                    result.backward(torch.ones_like(result))
+
+        best = max(best, flops / median(step) / 1e9)
+    return best
+
+
+def photograph(channels: int, height: int, width: int) -> np.ndarray:
+    """Smooth content with noise, in 8 bits."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:height, :width].astype(np.float32) / 97
+    smooth = 128 + 60 * np.sin(rows)[..., None] * np.cos(columns)[..., None] * np.ones(channels, np.float32)
+    noise = random.standard_normal((min(height, 1024), min(width, 1024), channels), np.float32) * 20
+    tiled = np.tile(noise, (-(-height // noise.shape[0]), -(-width // noise.shape[1]), 1))[:height, :width]
+    return (smooth + tiled).clip(0, 255).astype(np.uint8)
+
+
+def flops_a_pixel(student: nn.Module, channels: int) -> float:
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        student(torch.rand(1, channels, 256, 256))
+    return counter.get_total_flops() / 256**2
+
+
+def of_students() -> None:
+    """A square megapixel in memory: megapixels a second, and the share of the roof."""
+    for name, channels in MODELS.items():
+        denoiser, image = Denoiser.load(name, device="cpu"), photograph(channels, 1000, 1000)
+        assert denoiser.student is not None
+        cost = flops_a_pixel(denoiser.student, channels)
+        for kind in precisions():
+            denoiser.bf16 = kind == torch.bfloat16
+            best, taken = roof(kind), median(lambda denoiser=denoiser, image=image: denoiser.denoise(image))
+            tell(
+                f"{name} {_short(kind)}", megapixels_per_second=1 / taken, gflops=cost / taken / 1e3, roof_gflops=best,
+                share_of_roof=cost / taken / 1e3 / best,
+            )  # fmt: skip
+
+
+def of_peers(names: list[str]) -> None:
+    """512 x 512 pixels: how much longer others take, one after the other."""
+    for name, channels in MODELS.items():
+        denoiser, image = Denoiser.load(name, device="cpu"), photograph(channels, 512, 512)
+        pixels = image / np.float32(255)
+        denoiser.denoise(image)
+        for peer in names:
+            pairs = [
+                (seconds(lambda: denoiser.denoise(image)), seconds(lambda peer=peer: PEERS[peer](pixels, 20 / 255)))  # noqa: B023
+                for _ in range(max(1, REPEATS // 2))
+            ]
+            ours, theirs = np.median(pairs, 0).tolist()
+            ratio = float(np.median([their / our for our, their in pairs]))
+            tell(f"{name}, {peer}", ratio=ratio, seconds=ours, peer_seconds=theirs)
+
+
+def of_sizes() -> None:
+    """Seconds a megapixel from a tenth to a hundred megapixels, in memory."""
+    denoiser = Denoiser.load("photo", device="cpu")
+    for size in SIZES:
+        side = round((size * 1e6) ** 0.5)
+        image = photograph(3, side, side)
+        taken = median(lambda image=image: denoiser.denoise(image)) if size <= 1 else seconds(
+            lambda image=image: denoiser.denoise(image)
+        )  # fmt: skip
+        tell(f"{size:g} megapixels", seconds_per_megapixel=taken / size)
+
+
+def of_files() -> None:
+    """From the shell: help, one small image, a JPEG of 24 megapixels with peak memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        small, large = Path(folder) / "small.png", Path(folder) / "large.jpg"
+        Image.fromarray(photograph(3, 256, 256)).save(small)
+        Image.fromarray(photograph(3, 4000, 6000)).save(large, quality=95)
+        out = Path(folder) / "out"
+        for what, arguments, often in (
+            ("dbsn --help", ["--help"], REPEATS),
+            ("dbsn denoise, 256 x 256", ["denoise", small, "-o", out, "--overwrite"], REPEATS),
+            ("dbsn denoise, JPEG of 24 megapixels", ["denoise", large, "-o", out, "--overwrite"], 1),
+        ):
+            runs = [_from_shell(arguments) for _ in range(often)]
+            taken, memory = np.median(runs, 0).tolist()
+            tell(what, seconds=taken, peak_gib=memory)
+
+
+def _from_shell(arguments: list[object]) -> tuple[float, float]:
+    """Seconds and peak resident memory, GiB, of a command."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-m", "dbsn", *map(str, arguments)], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"dbsn {arguments[0]} failed")
+    return time.perf_counter() - began, usage.ru_maxrss / 2**20
+
+
+def of_training() -> None:
+    """A step of the default student and of the default teacher, colour: the share of the roof of forward + backward."""
+    kind = precisions()[0]
+    best = roof(kind, backward=True)
+    for what, cost, step in (_student_step("unet-guided"), _teacher_step()):
+
+        def in_precision(step: Callable[[], None] = step) -> None:
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
+                step()
+
+        taken = median(in_precision)
+        tell(f"training step, {what}", seconds=taken, gflops=cost / taken / 1e9, roof_gflops=best,
+             share_of_roof=cost / taken / 1e9 / best)  # fmt: skip
+
+
+Step = tuple[str, float, Callable[[], None]]
+
+
+def _student_step(name: str) -> Step:
+    network: StudentNetwork = student_network(name)
+    config = DistillConfig()
+    student = new_student(StudentConfig(network=network, channels=3), 0).to(memory_format=torch.channels_last)
+    image = torch.rand(config.batch, 3, config.patch, config.patch).contiguous(memory_format=torch.channels_last)
+    ones, side = torch.ones(config.batch, 1, 1, 1), config.patch // student.multiple
+    pairs = Pairs(
+        noisy=image, target=image, noise_var=0.01 * ones, level=0.1 * torch.ones(config.batch, 3, side, side),
+        valid=torch.ones_like(image[:, :1]), first=0,
+    )  # fmt: skip
+    loss = distillation_loss(config)
+    return _step("student", student, student.parameter_groups(), lambda: loss(student, pairs, 0.5).terms)
+
+
+def _teacher_step() -> Step:
+    config = TrainConfig()
+    model = BlindSpotModel(ModelConfig(channels=3)).to(memory_format=torch.channels_last)
+    side = config.patch // model.multiple * model.multiple
+    image = torch.rand(config.batch, 3, side, side).contiguous(memory_format=torch.channels_last)
+    batch = Batch(
+        noisy=image, measurement=model.measure(image), valid=torch.ones_like(image[:, :1]), phase=(1, 1),
+        spacing=model.network.spacing,
+    )  # fmt: skip
+    loss = self_supervised_loss(config)
+    return _step("teacher", model, model.parameter_groups(), lambda: loss(model, batch, 0.5).terms)
+
+
+def _step(
+    what: str, network: nn.Module, groups: list[dict[str, object]], terms: Callable[[], dict[str, torch.Tensor]]
+) -> Step:
+    optimizer = Muon(groups, lr=1e-3)
+
+    def step() -> None:
+        torch.stack(list(terms().values())).sum().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    return what, counter.get_total_flops(), step
+
+
+def _short(kind: torch.dtype) -> str:
+    return {torch.bfloat16: "bf16", torch.float32: "fp32"}[kind]
+
+
+OUT: Path = RESULTS
+
+
+def tell(what: str, **figures: float) -> None:
+    """Print and keep some figures."""
+    row = {"what": what, **figures, "threads": torch.get_num_threads()}
+    print(json.dumps(row), flush=True)
+    kept(OUT, row, same=("what",), about=here())
+
+
+def main() -> None:
+    global OUT, REPEATS
+    parser = argparse.ArgumentParser(description=__doc__)
+    every = ("student", "peers", "sizes", "files", "training")
+    parser.add_argument("--parts", nargs="*", default=every, choices=every)
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=PEERS)
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    OUT, REPEATS = arguments.out, arguments.repeats
+    for name, part in (("student", of_students), ("sizes", of_sizes), ("files", of_files), ("training", of_training)):
+        if name in arguments.parts:
+            part()
+    if "peers" in arguments.parts:
+        of_peers(arguments.peers)
+
+
+if __name__ == "__main__":
+    main()
