@@ -17,7 +17,7 @@ import torch
 from dbsn import raw, zarrs
 from dbsn.atomic import replacing
 from dbsn.choice import Choice
-from dbsn.denoiser import Method
+from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, read_planes, write_image, writing_planes
 from dbsn.infer import DEFAULT_TILE
@@ -26,6 +26,7 @@ from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
 from dbsn.picture import converted
 
+_STUDENTS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network
 DType = Literal["input", "uint8", "uint16", "float32"]
 
 
@@ -172,12 +173,18 @@ class How:
     """How much of what is taken for noise is taken out: 0 nothing, 1 all."""
     dtype: DType = "input"
     """Kind of the samples that are written; float32 are the file's own numbers, not rounded."""
-    tile: int = DEFAULT_TILE
-    """Side of a tile; the results do not depend on it."""
+    tile: int | None = None
+    """Side of a tile; None for what suits the network. The results do not depend on it."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
             raise ValueError(f"--strength {self.strength}: expected a number from 0 (nothing) to 1 (all of the noise)")
+
+    def tile_for(self, denoiser: Denoiser) -> int:
+        """Side of a tile for this denoiser."""
+        if self.tile is not None:
+            return self.tile
+        return _STUDENTS_TILE if denoiser.picks_student(self.method) else DEFAULT_TILE
 
     def settings(self, choice: Choice) -> str:
         """Everything that a result depends on, in words."""
@@ -214,8 +221,14 @@ def denoise_files(
                 result = np.empty(picture.pixels.shape, np.float32)
                 std = np.empty_like(result) if job.beside else None
                 why = why or choice.why(picture.pixels)
-                level = choice.denoiser(picture.pixels.shape[2]).denoise_into(
-                    result, picture.pixels, std=std, method=how.method, tile=how.tile, ensemble=how.ensemble
+                denoiser = choice.denoiser(picture.pixels.shape[2])
+                level = denoiser.denoise_into(
+                    result,
+                    picture.pixels,
+                    std=std,
+                    method=how.method,
+                    tile=how.tile_for(denoiser),
+                    ensemble=how.ensemble,
                 )
                 levels += [] if level is None else [level]
                 if job.beside and std is not None:
@@ -256,12 +269,13 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
             beside = arrays.enter_context(zarrs.writing_zarr(job.beside, source, np.dtype(np.float32)))
         for plane in source.planes():
             why = why or choice.why(plane)
-            level = choice.denoiser(plane.shape[2]).denoise_into(
+            denoiser = choice.denoiser(plane.shape[2])
+            level = denoiser.denoise_into(
                 zarrs.PlaneCanvas(result, plane, how.strength),
                 plane,
                 std=None if beside is None else zarrs.PlaneCanvas(beside, plane, None),
                 method=how.method,
-                tile=how.tile,
+                tile=how.tile_for(denoiser),
                 ensemble=how.ensemble,
             )
             levels += [] if level is None else [level]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from dbsn import shipped
+from dbsn.allocator import keep_freed_memory
 from dbsn.config import NETWORKS, Auto, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
 
 if TYPE_CHECKING:
@@ -180,8 +181,9 @@ class Denoise:
     latter that is for such images."""
     output: Output = Path("denoised")
     """A folder; or, for a single input file, a file name."""
-    tile: int = 768
-    """Side of a tile in pixels; smaller needs less memory, 0 takes each image whole."""
+    tile: int | None = None
+    """Side of a tile in pixels, by default 1536 for a student, 768 for a blind-spot model; smaller needs less memory, 0
+    takes each image whole."""
     method: Method = "auto"
     """student (fast), posterior (the blind-spot model's result, with its uncertainty), or auto: the student if the
     model has one."""
@@ -208,6 +210,7 @@ class Denoise:
         from dbsn.ledger import Ledger
         from dbsn.screen import show_files
 
+        keep_freed_memory()
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
         choice = Choice(self.model, device=self.device)

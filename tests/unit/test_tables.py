@@ -1,0 +1,37 @@
+"""README's tables are those of the measured results."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tables():  # type: ignore[no-untyped-def]
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_readme_has_the_figures_that_were_measured(tables) -> None:  # type: ignore[no-untyped-def]
+    text = (ROOT / "README.md").read_text()
+    assert all(f"<!-- {name} -->" in text for name in tables.TABLES)
+    assert tables.with_tables(text) == text, "python benchmarks/tables.py makes them again"
+
+
+def test_a_difference_is_shown_only_where_the_same_images_were_measured(tables) -> None:  # type: ignore[no-untyped-def]
+    def row(method: str, decibels: float, images: int) -> dict[str, object]:
+        return {"set": "bsd68", "noise": "awgn:25", "method": method, "psnr": decibels, "ssim": 0.8, "images": images}
+
+    assert "+0.50 dB" in tables.quality([row("gray", 29, 68), row("BM3D", 28.5, 68)])
+    assert "dB" not in tables.quality([row("gray", 29, 68), row("BM3D", 28.5, 17)])
+
+
+def test_every_result_says_where_it_was_measured() -> None:
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        for row in json.loads(path.read_text()):
+            assert all(row[name] for name in ("machine", "commit", "versions")), (path.name, row)
