@@ -19,11 +19,41 @@ MODELS = Path(__file__).parent.parent / "docs" / "models.md"
 KEPT_WHOLE = 20_000
 """Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
-    "48 photographs of Ubuntu's wallpaper packages, shrunk until their own noise is gone, each patch with other noise:"
+    "48 free wallpapers (Budgie, Lomiri, MATE, Pop!_OS), shrunk until their own noise is gone, each patch with other noise:"
     " of one level or rising with intensity, channels alike or not, independent or correlated, up to 60 of 255, half of"
     " it cut off and rounded to 8 bits; a sixteenth without noise"
 )
-TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain (docs/models.md); weights Apache-2.0"
+TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain, named in docs/models.md; weights Apache-2.0"
+CREDITS = """## The photographs they were trained on
+
+Wallpapers of four desktops, shrunk to about 900 pixels on the shorter side, by the names of their files.
+
+- Budgie, CC0: {budgie}.
+- Lomiri, CC-BY or CC-BY-SA, by the authors in the names: {lomiri}.
+- MATE, GPL-2 or later: {mate}.
+- Pop!_OS, public domain: {popos}.
+"""
+IMAGES = {
+    "budgie": (
+        "abstract spiral", "beacon street sunset", "blue periwinkle", "canyon wren", "casa mila", "extreme desert hike",
+        "lake sherburne", "oakland zoo otters", "perched osprey", "piazza gae aulenti", "roman colosseum",
+        "singaporean cityscape", "tea gardens", "the spices of life",
+    ),
+    "lomiri": (
+        "Bridge by Sander Klootwijk", "Dragonfly by Bolly", "Kleiber by Lukas Baubkus", "Picture 0B by freespace",
+        "Picture 1A by freespace", "Wine by Jakkub Mede", "aitzgorri by Aitzol Berasategi", "free by Peter Nerlich",
+        "friends by Aitzol Berasategi", "greentock by Peter Nerlich", "life by Aitzol Berasategi",
+        "picosdeeuropa by Aitzol Berasategi", "seeding by Clements Engelhardt", "sunset by Aitzol Berasategi",
+    ),
+    "mate": (
+        "Aqua", "Blinds", "Dune", "FreshFlower", "Garden", "GreenMeadow", "LadyBird", "RainDrops", "Storm", "TwoWings",
+        "Wood", "YellowFlower",
+    ),
+    "popos": (
+        "jad limcaco 183877", "jared evans 119758", "kait herzog 8242", "nasa 45068", "nasa 89127",
+        "samuel zeller 337041", "sean afnan 244576", "tony webster 97532",
+    ),
+}  # fmt: skip
 CARDS = {
     "gray": "gray images with noise that is independent from pixel to pixel, from none to strong",
     "photo": "colour images with noise that is independent from pixel to pixel, from none to strong",
@@ -82,7 +112,7 @@ def cards() -> str:
         facts = {"Takes out": card.noise, "Trained on": card.data, "Terms": card.terms, "Made by": f"`{card.made_by}`"}
         facts |= {"File": f"{shipped.path_of(name).stat().st_size / 1e6:.1f} MB, sha256 `{shipped.sha256(name)}`"}
         lines += [f"- **{what}**: {said}" for what, said in (facts | card.measured).items()] + [""]
-    return "\n".join(lines)
+    return "\n".join([*lines, CREDITS.format(**{kind: ", ".join(every) for kind, every in IMAGES.items()})])
 
 
 def main() -> None:
