@@ -19,9 +19,9 @@ MODELS = Path(__file__).parent.parent / "docs" / "models.md"
 KEPT_WHOLE = 20_000
 """Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
-    "48 free wallpapers (Budgie, Lomiri, MATE, Pop!_OS), shrunk until their own noise is gone, each patch with other noise:"
-    " of one level or rising with intensity, channels alike or not, independent or correlated, up to 60 of 255, half of"
-    " it cut off and rounded to 8 bits; a sixteenth without noise"
+    "48 free wallpapers (Budgie, Lomiri, MATE, Pop!_OS), shrunk until their own noise is gone, each patch with other"
+    " noise: of one level or rising with intensity, channels alike or not, independent or correlated, up to 60 of 255,"
+    " half of it cut off and rounded to 8 bits; a sixteenth without noise"
 )
 TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain, named in docs/models.md; weights Apache-2.0"
 CREDITS = """## The photographs they were trained on

@@ -26,6 +26,7 @@ from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
 from dbsn.picture import converted
 
+_STRONGEST = 3
 _STUDENTS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network
 DType = Literal["input", "uint8", "uint16", "float32"]
 
@@ -170,15 +171,22 @@ class How:
     ensemble: bool = False
     """Average over the eight orientations."""
     strength: float = 1.0
-    """How much of what is taken for noise is taken out: 0 nothing, 1 all."""
+    """How much of what is taken for noise is taken out: 0 nothing, 1 all; beyond, the noise is taken to be so many
+    times as large as it was measured, by a network that is told it."""
     dtype: DType = "input"
     """Kind of the samples that are written; float32 are the file's own numbers, not rounded."""
     tile: int | None = None
     """Side of a tile; None for what suits the network. The results do not depend on it."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise ValueError(f"--strength {self.strength}: expected a number from 0 (nothing) to 1 (all of the noise)")
+        if not 0 <= self.strength <= _STRONGEST:
+            allowed = f"a number from 0 (nothing) over 1 (all of the noise) to {_STRONGEST}"
+            raise ValueError(f"--strength {self.strength}: expected {allowed}")
+
+    @property
+    def level_factor(self) -> float:
+        """How much larger the noise is taken to be than it was measured."""
+        return max(self.strength, 1.0)
 
     def tile_for(self, denoiser: Denoiser) -> int:
         """Side of a tile for this denoiser."""
@@ -229,6 +237,7 @@ def denoise_files(
                     method=how.method,
                     tile=how.tile_for(denoiser),
                     ensemble=how.ensemble,
+                    level_factor=how.level_factor,
                 )
                 levels += [] if level is None else [level]
                 if job.beside and std is not None:
@@ -271,12 +280,13 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
             why = why or choice.why(plane)
             denoiser = choice.denoiser(plane.shape[2])
             level = denoiser.denoise_into(
-                zarrs.PlaneCanvas(result, plane, how.strength),
+                zarrs.PlaneCanvas(result, plane, min(how.strength, 1.0)),
                 plane,
                 std=None if beside is None else zarrs.PlaneCanvas(beside, plane, None),
                 method=how.method,
                 tile=how.tile_for(denoiser),
                 ensemble=how.ensemble,
+                level_factor=how.level_factor,
             )
             levels += [] if level is None else [level]
     return Found(_mean_level(levels), why)

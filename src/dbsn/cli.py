@@ -193,7 +193,8 @@ class Denoise:
     """Also write each pixel's standard deviation from the truth, as NAME_std.tif, of a Zarr as NAME_std.zarr (float32,
     in intensities)."""
     strength: float = 1.0
-    """How much of the noise to take out: 0 none, 1 all."""
+    """How much of the noise to take out: 0 none, 1 all; 1.3, if too much is left, takes the noise to be 1.3 times as
+    large as measured (models that are told the level, as those that come with dbsn are)."""
     dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
     """Kind of the samples that are written: the input's or another; float32 are its own numbers, not rounded (TIFF,
     Zarr)."""

@@ -256,6 +256,7 @@ class Denoiser:
         method: Method = "auto",
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
+        level_factor: float = 1.0,
     ) -> float | None:
         """`denoise`, tile by tile, of an image that need not be in memory, into a place that need not be either.
 
@@ -266,15 +267,24 @@ class Denoiser:
             method: As of `denoise`.
             tile: As of `denoise`.
             ensemble: As of `denoise`.
+            level_factor: A guided student is told so many times the noise level that was measured.
 
         Returns:
             The noise level, intensity; None if the student was asked and is not told it.
+
+        Raises:
+            ValueError: As of `denoise`; or there is a `level_factor`, and what is asked is not told the level.
         """
+        guided = self.picks_student(method) and self.student is not None and self.student.guided
+        if level_factor != 1 and not guided:
+            raise ValueError("--strength above 1 needs a model that is told the noise level (dbsn models, unet-guided)")
         places = {"denoised": into} | ({} if std is None else {"std": std})
         with self._stretched_to(image):
             if self.picks_student(method):
                 assert self.student is not None
-                return apply_student_into(places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16)
+                return apply_student_into(
+                    places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16, level_factor=level_factor
+                )
             return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
 
     @contextmanager

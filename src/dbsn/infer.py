@@ -332,6 +332,7 @@ def apply_student_into(
     tile: int = DEFAULT_TILE,
     ensemble: bool = False,
     bf16: bool = False,
+    level_factor: float = 1.0,
 ) -> float | None:
     """`apply_student` tile by tile, of an image that need not be in memory, into places that need not be either.
 
@@ -343,6 +344,7 @@ def apply_student_into(
         tile: Side of a tile.
         ensemble: Average over eight orientations.
         bf16: Convolve in bfloat16.
+        level_factor: What a guided student is told is the level that was measured times this.
 
     Returns:
         The noise level that it was told, root mean square, intensity; None if it is not told any.
@@ -362,7 +364,8 @@ def apply_student_into(
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
             turned = [_turn(noisy, turn) for turn in turns]
-            levels = [student.level(each, measurement) for each in turned]
+            measured = [student.level(each, measurement) for each in turned]
+            levels = [None if level is None else level_factor * level for level in measured]
             told = [float(level.square().mean()) for level in levels if level is not None]
             power += sum(told) / len(turns) * part.pixels / math.prod(image.shape[:2])
             results: dict[str, list[Image]]

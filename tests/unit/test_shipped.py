@@ -86,6 +86,26 @@ def test_without_a_model_the_one_for_the_image_is_picked_and_said_once(tmp_path:
     assert psnr(result, to_pixels(clean)) > psnr(to_pixels(noisy(clean, 25)), to_pixels(clean)) + 7
 
 
+def test_more_strength_than_all_smooths_more_where_the_level_is_told(tmp_path: Path, dbsn_command: Command) -> None:
+    Image.fromarray(noisy(PHOTOGRAPHS[3], 20)).save(tmp_path / "a.png")
+    rough = []
+    for strength in (0.5, 1, 1.5, 2):
+        out = tmp_path / f"{strength}.png"
+        done = dbsn_command("denoise", tmp_path / "a.png", "-o", out, "--strength", strength)
+        assert done.returncode == 0, done.stderr
+        rough.append(float(np.abs(np.diff(read_image(out).pixels, axis=0)).mean()))
+    assert rough == sorted(rough, reverse=True)
+    assert rough[3] < 0.97 * rough[1]
+    refused = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "x.png", "--strength", 4)
+    assert refused.returncode == 2
+    assert "expected a number from 0" in refused.stderr
+    path = tmp_path / "unguided.safetensors"
+    save_model(path, Saved(student=Student(StudentConfig(channels=3, network=STUDENTS["unet-tiny"]))))
+    refused = dbsn_command("denoise", tmp_path / "a.png", "-m", path, "-o", tmp_path / "x.png", "--strength", 1.5)
+    assert refused.returncode == 1
+    assert "told the noise level" in refused.stderr
+
+
 def test_noise_that_no_shipped_model_knows_is_said(tmp_path: Path, dbsn_command: Command) -> None:
     from scipy.ndimage import gaussian_filter
 
