@@ -1,7 +1,7 @@
 """Make a shipped model: noisy images of every kind, a teacher from them alone, a student from clean ones. Resumable.
 
-Usage: python training/make.py gray|photo [--clean DIR] [--runs DIR] [--threads N] [--part noisy|teacher|student|all]
-           [--teacher-steps N] [--student-steps N]
+Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
+           [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N]
 Each part goes on where it was stopped, also with more steps than before; `training/README.md` has what was run.
 """
 
@@ -17,10 +17,13 @@ import torch
 
 from dbsn.evaluate import to_gray
 from dbsn.images import find_images, read_image
-from dbsn.noise import one_noise, parse_noises
+from dbsn.noises import one_noise, parse_noises
 from dbsn.patches import as_tensor
 
-NOISE = "any:60"
+NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
+NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}
+TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
+"""Whose teacher stands beside the student while it is trained."""
 FEW = 8
 """Noisy images that stage 2 is shown; they only pick its best student, which learns from clean ones."""
 
@@ -28,7 +31,7 @@ FEW = 8
 def make_noisy(clean: Path, gray: bool, folder: Path) -> list[Path]:
     """The quarters of each clean image, each with another noise: float32 TIFF, one fixed realisation."""
     folder.mkdir(parents=True, exist_ok=True)
-    noises, made = parse_noises(NOISE), []
+    noises, made = parse_noises("any:60"), []
     for index, path in enumerate(find_images([clean])):
         pixels = read_image(path).pixels
         pixels = to_gray(pixels) if gray else pixels
@@ -55,7 +58,7 @@ def train(run: Path, steps: tuple[str, int], threads: int, *start: object) -> No
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", choices=("gray", "photo"))
+    parser.add_argument("model", choices=NOISES)
     parser.add_argument("--clean", type=Path, default=Path("../shared/data/clean_free"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -63,15 +66,15 @@ def main() -> None:
     parser.add_argument("--teacher-steps", type=int, default=5000)
     parser.add_argument("--student-steps", type=int, default=7000)
     arguments = parser.parse_args()
-    folder = arguments.runs / f"ship_{arguments.model}"
-    noisy = make_noisy(arguments.clean, arguments.model == "gray", folder / "noisy")
-    teacher = folder / "teacher"
+    name = arguments.model
+    folder, taught = arguments.runs / f"ship_{name}", arguments.runs / f"ship_{TEACHERS[name]}"
+    noisy, teacher = make_noisy(arguments.clean, name == "gray", taught / "noisy"), taught / "teacher"
     if arguments.part in ("teacher", "all"):
         train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy)
     if arguments.part in ("student", "all"):
         few = noisy[:: -(-len(noisy) // FEW)]
         flags = ("--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
-        flags += ("--student.network", "unet-guided", "--student.baseline", "n2c", "--student.noise", NOISE)
+        flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
         train(folder / "student", ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags)
 
 

@@ -1,6 +1,6 @@
 """Put a trained model into the package: half precision, with its card; docs/models.md follows from the cards.
 
-Usage: python training/pack.py gray|photo [--runs DIR] [--teacher] [--measured FILE]
+Usage: python training/pack.py gray|photo|jpeg-photo [--runs DIR] [--teacher] [--measured FILE]
 Teacher and student are those of runs/ship_NAME (training/make.py); FILE is what benchmarks/quality.py printed. Without
 a name only docs/models.md is made again.
 """
@@ -20,8 +20,7 @@ KEPT_WHOLE = 20_000
 """Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
     "48 free wallpapers (Budgie, Lomiri, MATE, Pop!_OS), shrunk until their own noise is gone, each patch with other"
-    " noise: of one level or rising with intensity, channels alike or not, independent or correlated, up to 60 of 255,"
-    " half of it cut off and rounded to 8 bits; a sixteenth without noise"
+    " noise (docs/math.md, N5 and N6)"
 )
 TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain, named in docs/models.md; weights Apache-2.0"
 CREDITS = """## The photographs they were trained on
@@ -54,9 +53,12 @@ IMAGES = {
         "samuel zeller 337041", "sean afnan 244576", "tony webster 97532",
     ),
 }  # fmt: skip
+ANY = "Gaussian of any level up to 60 of 255, Poisson-Gaussian, heteroscedastic, correlated between channels"
+JPEG = "up to 25 of 255 before it is spread over neighbouring pixels, colour more than brightness, and compressed"
 CARDS = {
-    "gray": "gray images with noise that is independent from pixel to pixel, from none to strong",
-    "photo": "colour images with noise that is independent from pixel to pixel, from none to strong",
+    "gray": ("gray images with noise that is independent from pixel to pixel, from none to strong", True, ANY),
+    "photo": ("colour images with noise that is independent from pixel to pixel, from none to strong", True, ANY),
+    "jpeg-photo": ("photographs as cameras write them: JPEG, with noise that neighbouring pixels share", False, JPEG),
 }
 
 
@@ -74,12 +76,14 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         parts |= of_teacher
         header |= {"model": about["model"], "about": header["about"] | {"teacher": {"step": about["about"]["step"]}}}
     small = {key: value.half() if value.numel() > KEPT_WHOLE else value for key, value in parts.items()}
+    purpose, independent, noise = CARDS[name]
     known = shipped.card(name).measured if name in shipped.names() else {}
     card = shipped.Card(
         name=name,
         channels=header["student"]["channels"],
-        purpose=CARDS[name],
-        noise="Gaussian of any level up to 60 of 255, Poisson-Gaussian, heteroscedastic, correlated between channels",
+        purpose=purpose,
+        independent=independent,
+        noise=noise,
         data=DATA,
         terms=TERMS,
         made_by=f"python training/make.py {name}; python training/pack.py {name}",

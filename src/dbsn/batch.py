@@ -26,7 +26,7 @@ from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
 from dbsn.picture import converted
 
-_STRONGEST = 3
+_STRONGEST = 2
 _STUDENTS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network
 DType = Literal["input", "uint8", "uint16", "float32"]
 
@@ -218,7 +218,7 @@ def denoise_files(
         job.output.parent.mkdir(parents=True, exist_ok=True)
         if zarrs.is_zarr(job.source):
             return _denoise_zarr(choice, job, how)
-        levels, why = list[float](), ""
+        levels, denoiser, why = list[float](), None, ""
         with ExitStack() as files:
             write, write_std = None, None
             for picture in read_planes(job.source):
@@ -228,8 +228,8 @@ def denoise_files(
                 write = write or files.enter_context(writing_planes(job.output, job.source))
                 result = np.empty(picture.pixels.shape, np.float32)
                 std = np.empty_like(result) if job.beside else None
-                why = why or choice.why(picture.pixels)
-                denoiser = choice.denoiser(picture.pixels.shape[2])
+                if denoiser is None:
+                    denoiser, why = choice.pick(picture.pixels)
                 level = denoiser.denoise_into(
                     result,
                     picture.pixels,
@@ -269,7 +269,7 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
     if job.output.suffix.lower() != zarrs.SUFFIX:
         raise ValueError(f"{job.output}: a Zarr stays one; write {zarrs.SUFFIX} instead")
     source = zarrs.ZarrImage(job.source)
-    levels, why = list[float](), ""
+    levels, denoiser, why = list[float](), None, ""
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarrs.writing_zarr(job.output, source, dtype))
@@ -277,8 +277,8 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
         if job.beside:
             beside = arrays.enter_context(zarrs.writing_zarr(job.beside, source, np.dtype(np.float32)))
         for plane in source.planes():
-            why = why or choice.why(plane)
-            denoiser = choice.denoiser(plane.shape[2])
+            if denoiser is None:
+                denoiser, why = choice.pick(plane)
             level = denoiser.denoise_into(
                 zarrs.PlaneCanvas(result, plane, min(how.strength, 1.0)),
                 plane,

@@ -216,7 +216,7 @@ class Denoise:
         how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
         choice = Choice(self.model, device=self.device)
         if choice.given:
-            denoiser = choice.denoiser(0)  # now, so that one that cannot be used is told before all files
+            denoiser = choice.load(choice.given)  # now, so that one that cannot be used is told before all files
             if denoiser.picks_student(self.method) and self.save_std and not denoiser.student_knows_std:
                 raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
         ledger = None if goes_to_file(self.output) else Ledger(self.output)

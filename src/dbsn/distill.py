@@ -16,7 +16,7 @@ from torch import nn
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
 from dbsn.likelihood import coloured
-from dbsn.noise import parse_noises
+from dbsn.noises import parse_noises
 from dbsn.pairs import PairedPatches, Pairs, Taught, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
 from dbsn.student import Student

@@ -20,8 +20,8 @@ from dbsn.infer import learned_noise, predict
 from dbsn.likelihood import channel_variance
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import MEASURES, measure
-from dbsn.noise import AnyNoise, Noise, one_noise, parse_noises
 from dbsn.noisemodel import NoiseModel, Recording
+from dbsn.noises import AnyJPEGNoise, AnyNoise, Noises, one_noise, parse_noises
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
 from dbsn.picture import to_pixels
 from dbsn.student import cells
@@ -203,7 +203,7 @@ def synthetic_pairs(
     valid: Mask,
     learned: NoiseModel,
     config: DistillConfig,
-    known: Noise | AnyNoise | None,
+    known: Noises | None,
     generator: torch.Generator,
     multiple: int,
 ) -> Pairs:
@@ -232,7 +232,7 @@ def synthetic_pairs(
     return Pairs(
         noisy=noisy,
         target=sample() if config.baseline == "n2n" else clean,
-        noise_var=_unit(power) if isinstance(known, AnyNoise) else power,
+        noise_var=_unit(power) if isinstance(known, AnyNoise | AnyJPEGNoise) else power,
         level=_told_level(variance(cells(noisy, multiple)), learned, generator),
         valid=valid,
         first=0,

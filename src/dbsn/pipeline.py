@@ -18,8 +18,8 @@ from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwor
 from dbsn.distill import distil, new_student
 from dbsn.evaluate import to_gray
 from dbsn.model import BlindSpotModel
-from dbsn.noise import one_noise, parse_noises
 from dbsn.noisemodel import clean_range
+from dbsn.noises import one_noise, parse_noises
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
 from dbsn.picture import from_pixels, to_pixels

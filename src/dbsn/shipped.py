@@ -15,7 +15,7 @@ from safetensors import safe_open
 WEIGHTS = Path(__file__).parent / "weights"
 CARD = "card"
 """Where in what a model file says about itself its card is."""
-_BY_CHANNELS = {1: "gray", 3: "photo"}
+_INDEPENDENT, _SHARED = {1: "gray", 3: "photo"}, {3: "jpeg-photo"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Card:
     """Of the images it is for."""
     purpose: str
     """What it is for, in a sentence."""
+    independent: bool
+    """Whether it is for noise that is independent from pixel to pixel; else, for noise that neighbours share."""
     noise: str
     """The noise it has learned to take out."""
     data: str
@@ -62,10 +64,14 @@ def model_file(given: Path) -> Path:
     return given if given.exists() or given.name not in names() or given.parent != Path() else path_of(given.name)
 
 
-def name_for(channels: int) -> str | None:
-    """The shipped model for images of so many channels, if there is one."""
-    name = _BY_CHANNELS.get(channels)
-    return name if name in names() else None
+def name_for(channels: int, *, independent: bool = True) -> str | None:
+    """The shipped model for images of so many channels, if there is one.
+
+    Where none has learned noise that neighbours share, the one for independent noise is the nearest.
+    """
+    there = set(names())
+    kinds = (_INDEPENDENT,) if independent else (_SHARED, _INDEPENDENT)
+    return next((kind[channels] for kind in kinds if kind.get(channels) in there), None)
 
 
 def card(name: str) -> Card:

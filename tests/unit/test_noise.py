@@ -5,17 +5,7 @@ import pytest
 import torch
 
 from dbsn.likelihood import channel_variance
-from dbsn.noise import (
-    AWGN,
-    AnyNoise,
-    CameraNoise,
-    HeteroscedasticGaussian,
-    MultivariateGaussian,
-    PoissonGaussian,
-    one_noise,
-    parse_noise,
-    parse_noises,
-)
+from dbsn.noise import AWGN, HeteroscedasticGaussian, MultivariateGaussian, PoissonGaussian, parse_noise
 
 
 def constant(value: float, channels: int = 1) -> torch.Tensor:
@@ -91,67 +81,3 @@ def test_an_unknown_noise_is_refused_with_the_forms_that_exist(text: str) -> Non
 def test_mg_refuses_an_image_with_other_channels() -> None:
     with pytest.raises(ValueError, match="3 channels, the image 1"):
         parse_noise("mg:75").variance(constant(0.5))
-
-
-CORRELATION = torch.tensor([[1.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 1.0]])
-
-
-@pytest.mark.parametrize("power", [1, 2])
-def test_camera_noise_has_its_level_at_the_middle_and_its_form_elsewhere(power: int) -> None:
-    noise = CameraNoise(
-        photon=torch.tensor([0.0, 0.5, 1.0]), std=torch.tensor([0.1, 0.2, 0.3]), power=power, correlation=CORRELATION,
-        in_8_bits=False,
-    )  # fmt: skip
-    at_middle, at_white, at_black = (noise.variance(constant(x, 3))[0, ..., 0, 0] for x in (0.5, 1.0, 0.0))
-    std = torch.tensor([0.1, 0.2, 0.3])
-    torch.testing.assert_close(at_middle, CORRELATION * std[:, None] * std)
-    torch.testing.assert_close(at_middle.diagonal(), torch.tensor([0.01, 0.04, 0.09]))
-    # twice the middle intensity: the dependent half of 0.04 doubles (photons), or is four times as large (HG)
-    torch.testing.assert_close(at_white.diagonal(), torch.tensor([0.01, 0.02 + 0.02 * 2**power, 0.09 * 2**power]))
-    torch.testing.assert_close(at_black.diagonal(), torch.tensor([0.01, 0.02, 0.0]))
-
-
-def test_camera_noise_is_drawn_as_it_says(generator: torch.Generator) -> None:
-    noise = CameraNoise(
-        photon=torch.full((3,), 0.5), std=torch.tensor([0.02, 0.04, 0.03]), power=1, correlation=CORRELATION,
-        in_8_bits=False,
-    )  # fmt: skip
-    clean = torch.full((1, 3, 400, 400), 0.3)
-    added = noise.sample(clean, generator) - clean
-    torch.testing.assert_close(
-        torch.cov(added[0].flatten(1)), noise.variance(clean)[0, ..., 0, 0], rtol=0.03, atol=2e-5
-    )
-
-
-def test_any_noise_is_another_one_each_time_up_to_its_level_and_sometimes_none() -> None:
-    noises = parse_noises("any:60")
-    assert noises == AnyNoise(60 / 255)
-    generator = torch.Generator().manual_seed(0)
-    drawn = [one_noise(noises, 3, generator) for _ in range(400)]
-    assert all(isinstance(noise, CameraNoise) for noise in drawn)
-    levels = np.array([float(noise.std.square().mean().sqrt()) for noise in drawn]) * 255
-    assert 0.02 < (levels < 0.1).mean() < 0.12
-    assert np.quantile(levels, 0.95) > 45
-    assert {noise.power for noise in drawn} == {1, 2}
-    assert {noise.in_8_bits for noise in drawn} == {True, False}
-    shares = [float(noise.photon.max()) for noise in drawn]
-    assert 0.3 < np.mean(np.equal(shares, 0)) < 0.7
-    correlated = [float((noise.correlation - torch.eye(3)).abs().max()) for noise in drawn]
-    assert 0.3 < np.mean(np.equal(correlated, 0)) < 0.7
-    assert np.quantile(correlated, 0.9) > 0.4
-    assert one_noise(AWGN(0.1), 3, generator) == AWGN(0.1)
-
-
-def test_noise_in_8_bits_is_cut_off_and_rounded(generator: torch.Generator) -> None:
-    noise = CameraNoise(
-        photon=torch.zeros(1), std=torch.tensor([0.2]), power=1, correlation=torch.eye(1), in_8_bits=True
-    )
-    noisy = noise.sample(torch.full((1, 1, 50, 50), 0.9), generator) * 255
-    assert float(noisy.max()) == pytest.approx(255)
-    torch.testing.assert_close(noisy, noisy.round(), atol=1e-3, rtol=0)
-
-
-@pytest.mark.parametrize("text", ["any", "any:0", "any:x", "any:-3", "any:inf"])
-def test_a_level_that_cannot_be_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="any:60"):
-        parse_noises(text)
