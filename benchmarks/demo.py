@@ -71,7 +71,8 @@ def main() -> None:
     arguments = parser.parse_args()
     folder, run = arguments.folder, arguments.folder / "run"
     make_photographs(folder)
-    resume = ("--resume",) if (run / "config.json").exists() else (folder / "noisy", "--minutes", arguments.minutes)
+    start = (folder / "noisy", "--minutes", arguments.minutes, "--from", "scratch")  # from these images alone
+    resume = ("--resume",) if (run / "config.json").exists() else start
     command = ["train", *resume, "-o", run]
     print("$ dbsn", *command, flush=True)
     subprocess.run([sys.executable, "-m", "dbsn", *map(str, command)], check=True)

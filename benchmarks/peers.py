@@ -43,7 +43,8 @@ def opencv(noisy: np.ndarray, std: float) -> np.ndarray:
     if noisy.shape[2] == 1:
         result = cv2.fastNlMeansDenoising(image[..., 0], None, float(255 * std), 7, 21)
     else:
-        result = cv2.fastNlMeansDenoisingColored(image, None, float(255 * std), float(255 * std), 7, 21)
+        level, backwards = float(255 * std), np.ascontiguousarray(image[..., ::-1])  # it takes blue first
+        result = cv2.fastNlMeansDenoisingColored(backwards, None, level, level, 7, 21)[..., ::-1]
     return (result / np.float32(255)).reshape(noisy.shape)
 
 

@@ -20,7 +20,7 @@ from dbsn.evaluate import synthetic_noise, true_noise_std
 from dbsn.images import find_images, read_image
 from dbsn.metrics import prepare, psnr, ssim
 from dbsn.noise import parse_noise
-from dbsn.shipped import card
+from dbsn.shipped import card, names
 
 SETS = {"gray": ("bsd68", "set12"), "photo": ("cbsd68",)}
 NOISES = ("awgn:15", "awgn:25", "awgn:50", "hg:40,10", "mg:75", "awgn:0")
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--every", type=int, default=1)
-    parser.add_argument("--models", nargs="*", default=list(SETS), choices=SETS)
+    parser.add_argument("--models", nargs="*", default=[name for name in SETS if name in names()], choices=SETS)
     parser.add_argument("--peers", nargs="*", default=["BM3D"], choices=PEERS)
     parser.add_argument("--noises", nargs="*", default=NOISES)
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -65,7 +65,7 @@ def main() -> None:
                     row = {"set": folder, "noise": spec, "method": name}
                     row |= scores(denoise, arguments.data / folder, spec, arguments.every)
                     print(json.dumps(row), flush=True)
-                    kept(arguments.out, row, same=("set", "noise", "method"), about=here())
+                    kept(arguments.out, row, same=("set", "noise", "method", "images"), about=here())
 
 
 if __name__ == "__main__":

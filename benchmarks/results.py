@@ -14,7 +14,8 @@ PACKAGES = ("torch", "numpy", "scikit-image", "bm3d", "opencv-python-headless")
 
 def here() -> dict[str, Any]:
     """This machine, these versions, this commit."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
     return {"machine": machine(), "commit": commit, "python": platform.python_version(), "versions": versions()}
 
 

@@ -1,6 +1,6 @@
 """How fast the models that come with dbsn are: against this machine's convolutions, other denoisers, and the clock.
 
-Usage: python benchmarks/speed.py [--parts roof student peers sizes files training] [--repeats 5] [--out FILE]
+Usage: python benchmarks/speed.py [--parts student peers sizes files training] [--repeats 5] [--out FILE]
 Nothing else may run beside it. Medians; ratios are medians over runs that follow each other. Results are added to FILE
 as JSON (benchmarks/results/speed.json), from which benchmarks/tables.py makes README's table.
 """
@@ -186,7 +186,7 @@ def _student_step(name: str) -> Step:
     image = torch.rand(config.batch, 3, config.patch, config.patch).contiguous(memory_format=torch.channels_last)
     ones, side = torch.ones(config.batch, 1, 1, 1), config.patch // student.multiple
     pairs = Pairs(
-        noisy=image, target=image, noise_var=0.01 * ones, level=0.1 * torch.ones(config.batch, 3, side, side),
+        noisy=image, target=image, noise_var=ones, error_unit=ones, level=0.1 * torch.ones(config.batch, 3, side, side),
         valid=torch.ones_like(image[:, :1]), first=0,
     )  # fmt: skip
     loss = distillation_loss(config)
@@ -245,10 +245,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    if "training" not in arguments.parts:
-        keep_freed_memory()  # as `dbsn denoise` does
+    if "training" in arguments.parts:
+        of_training()  # before the rest, for `dbsn train` does not keep its memory as `dbsn denoise` does
+    keep_freed_memory()
     OUT, REPEATS = arguments.out, arguments.repeats
-    for name, part in (("student", of_students), ("sizes", of_sizes), ("files", of_files), ("training", of_training)):
+    for name, part in (("student", of_students), ("sizes", of_sizes), ("files", of_files)):
         if name in arguments.parts:
             part()
     if "peers" in arguments.parts:

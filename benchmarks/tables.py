@@ -18,7 +18,7 @@ Row = dict[str, Any]
 def quality(rows: list[Row]) -> str:
     """PSNR / SSIM of ours, blind, and of BM3D, told the noise level, for each set and noise."""
     lines = ["| images | noise (of 255) | ours, blind | BM3D, told the level | gain |", "|---|---|---|---|---|"]
-    found = {(row["set"], row["noise"], row["method"]): row for row in rows}
+    found = _widest(rows)
     for folder, model in (("bsd68", "gray"), ("set12", "gray"), ("cbsd68", "photo")):
         for noise, name in NAMES.items():
             ours, theirs = (found.get((folder, noise, method)) for method in (model, "BM3D"))
@@ -32,6 +32,17 @@ def quality(rows: list[Row]) -> str:
         if clean:
             lines.append(f"| {folder} ({clean['images']}) | none | {clean['psnr']:.1f} dB against itself | | |")
     return "\n".join(lines)
+
+
+def _widest(rows: list[Row]) -> dict[tuple[str, str, str], Row]:
+    """The row of each set, noise and method: that of most images, where all methods have measured as many of them."""
+    by_count = dict[tuple[str, str, int], list[Row]]()
+    for row in rows:
+        by_count.setdefault((row["set"], row["noise"], row["images"]), []).append(row)
+    found = dict[tuple[str, str, str], Row]()
+    for group in sorted(by_count.values(), key=lambda group: (len(group), group[0]["images"])):
+        found |= {(row["set"], row["noise"], row["method"]): row for row in group}
+    return found
 
 
 def _shown(row: Row | None) -> str:

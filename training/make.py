@@ -15,6 +15,7 @@ import numpy as np
 import tifffile
 import torch
 
+from dbsn.atomic import replacing
 from dbsn.evaluate import to_gray
 from dbsn.images import find_images, read_image
 from dbsn.noises import one_noise, parse_noises
@@ -44,7 +45,8 @@ def make_noisy(clean: Path, gray: bool, folder: Path) -> list[Path]:
             generator = torch.Generator().manual_seed(4 * index + number)
             noise = one_noise(noises, quarter.shape[2], generator)
             noisy = noise.sample(as_tensor(np.ascontiguousarray(quarter)), generator)[0].permute(1, 2, 0).numpy()
-            tifffile.imwrite(made[-1], noisy.squeeze())
+            with replacing(made[-1]) as partial:
+                tifffile.imwrite(partial, noisy.squeeze())
     return made
 
 

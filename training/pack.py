@@ -1,14 +1,15 @@
 """Put a trained model into the package: half precision, with its card; docs/models.md follows from the cards.
 
 Usage: python training/pack.py gray|photo|jpeg-photo [--runs DIR] [--teacher] [--measured FILE]
-Teacher and student are those of runs/ship_NAME (training/make.py); FILE is what benchmarks/quality.py printed. Without
-a name only docs/models.md is made again.
+Teacher and student are those of runs/ship_NAME (training/make.py); FILE is benchmarks/results/quality.json. Without a
+name only docs/models.md is made again.
 """
 
 import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -71,7 +72,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     header = {"student": of_student["student"], "about": {"student": {"step": of_student["about"]["step"]}}}
     if with_teacher:
         of_teacher, about = load_tensors(teacher)
-        if about["model"]["scale"] != header["student"]["scale"]:
+        if any(about["model"][name] != header["student"][name] for name in ("offset", "scale")):
             raise SystemExit(f"{teacher} and {student} were trained on other intensities")
         parts |= of_teacher
         header |= {"model": about["model"], "about": header["about"] | {"teacher": {"step": about["about"]["step"]}}}
@@ -91,14 +92,20 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     )
     shipped.WEIGHTS.mkdir(exist_ok=True)
     header["about"] |= {shipped.CARD: asdict(card)}
+    for part in {"model", "student"} & header.keys():
+        header[part]["stretches"] = True
     save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
     load_model(shipped.path_of(name))
 
 
-def write_measured(name: str, measured: dict[str, str]) -> None:
-    """Replace the measured figures of a shipped model's card."""
+def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
+    """Put what benchmarks/quality.py found of a shipped model into its card."""
     tensors, header = load_tensors(shipped.path_of(name))
-    header["about"][shipped.CARD]["measured"] = measured
+    header["about"][shipped.CARD]["measured"] = {
+        f"{row['set']} {row['noise']}": f"{row['psnr']:.2f} dB, SSIM {row['ssim']:.4f} ({row['images']} images)"
+        for row in rows
+        if row["method"] == name
+    }
     save_tensors(shipped.path_of(name), tensors, header)
 
 

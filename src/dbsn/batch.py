@@ -17,6 +17,7 @@ import torch
 from dbsn import raw, zarrs
 from dbsn.atomic import replacing
 from dbsn.choice import Choice
+from dbsn.config import UNetConfig
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
 from dbsn.images import SUFFIXES, check_fits, find_images, read_image, read_planes, write_image, writing_planes
@@ -27,7 +28,7 @@ from dbsn.patches import as_tensor, step_seed
 from dbsn.picture import converted
 
 _STRONGEST = 2
-_STUDENTS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network
+_UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
 DType = Literal["input", "uint8", "uint16", "float32"]
 
 
@@ -192,13 +193,17 @@ class How:
         """Side of a tile for this denoiser."""
         if self.tile is not None:
             return self.tile
-        return _STUDENTS_TILE if denoiser.picks_student(self.method) else DEFAULT_TILE
+        is_light = denoiser.student is not None and isinstance(denoiser.student.config.network, UNetConfig)
+        return _UNETS_TILE if denoiser.picks_student(self.method) and is_light else DEFAULT_TILE
 
     def settings(self, choice: Choice) -> str:
         """Everything that a result depends on, in words."""
         often = " ensemble" if self.ensemble else ""
         kind = "" if self.dtype == "input" else f" as {self.dtype}"
-        return f"{self.method} of model {choice.digest} strength {self.strength:g}{often}{kind}"
+        method = self.method
+        if choice.given and method == "auto":
+            method = "student" if choice.load(choice.given).picks_student(method) else "posterior"
+        return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}"
 
 
 def denoise_files(

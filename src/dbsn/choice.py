@@ -10,7 +10,9 @@ import numpy as np
 
 from dbsn import shipped
 from dbsn.denoiser import Denoiser
+from dbsn.infer import shown_range
 from dbsn.inspection import inspect_noise
+from dbsn.picture import to_pixels
 from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255
@@ -58,21 +60,27 @@ class Choice:
         return self._loaded[path]
 
     @property
+    def files(self) -> list[Path]:
+        """Everything that may be picked."""
+        return [self.given] if self.given else [shipped.path_of(name) for name in shipped.names()]
+
+    @property
     def digest(self) -> str:
         """Of everything that may be picked."""
-        files = [self.given] if self.given else [shipped.path_of(name) for name in shipped.names()]
-        together = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in files))
-        return together.hexdigest()[:12]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in self.files)).hexdigest()[:12]
 
 
 def _verdict(image: Pixels) -> tuple[str, bool]:
     """What is said of an image's noise, and whether it may be taken for independent from pixel to pixel."""
-    middle = tuple(slice(max(0, (side - _LOOKED_AT) // 2), (side + _LOOKED_AT) // 2) for side in image.shape[:2])
+    starts = [max(0, side - _LOOKED_AT) // 16 * 8 for side in image.shape[:2]]  # on the grid of JPEG's blocks
+    rows, columns = (slice(start, start + _LOOKED_AT) for start in starts)
+    low, width = shown_range(image)
+    crop = np.asarray(image[rows, columns])
     try:
-        found = inspect_noise([np.asarray(image[middle[0], middle[1]])])
+        found = inspect_noise([crop if (low, width) == (0, 1) else (to_pixels(crop) - low) / width])
     except ValueError:
         return "too few pixels to tell its noise", True
-    level = f"noise of {255 * found.levels[0]:.1f} of 255"
+    level = f"noise of {255 * found.levels[0]:.1f} of 255" + ("" if width == 1 else " of its range")
     if found.levels[0] < _HARDLY_ANY:
         return level, True
     if found.suits:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
+    from dbsn.batch import How
     from dbsn.denoiser import Denoiser
     from dbsn.evaluate import Pair
     from dbsn.runs import RunConfig
@@ -73,8 +74,8 @@ class Train:
     learned from images of every such pixel, and taken out at half the distance. auto: what `dbsn inspect` finds, 1 if
     noise is independent from pixel to pixel."""
     start: Annotated[str, tyro.conf.arg(name="from")] = "shipped"
-    """What to start from, so that minutes do: shipped (the model that comes with dbsn for such images, where network
-    and --noise are its own), a model file, or scratch."""
+    """What to start from: shipped (what comes with dbsn for such images: a student, and a blind-spot model where there
+    is one of this --network and --noise), a model file, or scratch."""
     resume: bool = False
     """Go on with the run in --output as it was started; only budget, learning rate and precision may change."""
     device: Device = "auto"
@@ -112,7 +113,8 @@ class Train:
                 told = str(error)
             model = suited(asked.model, found, noise=self.noise, stride=self.stride)
             asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
-            asked, begun = runs.starting(asked, self.start, distils=bool(clean))
+            where = str(Path(self.start).resolve()) if Path(self.start).is_file() else self.start
+            asked, begun = runs.starting(asked, where, distils=bool(clean))
             told += f"\n{begun}" if begun else ""
             if model.stride > 1 and not self.teacher:
                 told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
@@ -147,8 +149,8 @@ class Train:
             train=TrainConfig(**asdict(self.settings)),
             student=f"{own}{colon}{factory}",
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
-            teacher=str(self.teacher.resolve()) if self.teacher else None,
-            student_start=str(self.student.start.resolve()) if self.student.start else None,
+            teacher=_found(self.teacher),
+            student_start=_found(self.student.start),
         )
 
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -215,10 +217,9 @@ class Denoise:
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
         choice = Choice(self.model, device=self.device)
-        if choice.given:
-            denoiser = choice.load(choice.given)  # now, so that one that cannot be used is told before all files
-            if denoiser.picks_student(self.method) and self.save_std and not denoiser.student_knows_std:
-                raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
+        if choice.given or self.method == "posterior" or self.strength > 1:
+            for path in choice.files:  # now, so that what cannot be done is told before all files
+                _check_can(choice.load(path), path, how, save_std=self.save_std)
         ledger = None if goes_to_file(self.output) else Ledger(self.output)
         settings = how.settings(choice)
         missing = jobs if self.overwrite else left(jobs, ledger, settings)
@@ -452,7 +453,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """List the models that come with dbsn: what for, trained on what, how good, how fast."""
+    """List the models that come with dbsn: what for, trained on what, how good."""
 
     json: bool = False
     """Print one JSON object."""
@@ -490,9 +491,27 @@ Command = (
 )
 
 
+def _check_can(denoiser: "Denoiser", path: Path, how: "How", *, save_std: bool) -> None:
+    """Refuse what a model cannot do; ValueError names the flag, the file and the remedy."""
+    if how.method == "posterior" and denoiser.saved.model is None:
+        advice = "leave --method out, or name a model that `dbsn train` made: -m"
+        raise ValueError(f"--method posterior: {path} holds a student alone; {advice}")
+    by_student = denoiser.picks_student(how.method)
+    if save_std and by_student and not denoiser.student_knows_std:
+        raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
+    if how.strength > 1 and not (by_student and denoiser.student and denoiser.student.guided):
+        told = "only models that are told the noise level (`dbsn models`, unet-guided) take out more than all"
+        raise ValueError(f"--strength {how.strength:g}: {told}; not {path}")
+
+
 def _key(path: Path, folder: Path) -> str:
     """What pairs a noisy with a clean file: the path below its folder, without suffix."""
     return (path.relative_to(folder) if folder.is_dir() else Path(path.name)).with_suffix("").as_posix()
+
+
+def _found(model: Path | None) -> str | None:
+    """Where a model file is, for a run that may go on elsewhere."""
+    return str(shipped.model_file(model).resolve()) if model else None
 
 
 def _resolved(files: Sequence[Path]) -> tuple[str, ...]:

@@ -169,6 +169,9 @@ class _OfImages:
     """Intensity that the network sees as 0."""
     scale: float = 0.5
     """Intensity range that the network sees as 1: network units = (intensity - offset) / scale."""
+    stretches: bool = False
+    """Whether an image in counts, dark, or of little contrast is shown to the network stretched from black to white, as
+    it knows photographs; intensities come back as they were."""
 
     def __post_init__(self) -> None:
         _require(self.channels >= 1, "channels", self.channels, "1 or more")
@@ -207,7 +210,9 @@ class ModelConfig(_OfImages):
 
     def is_like(self, other: "ModelConfig") -> bool:
         """Whether its networks are those of another, for whichever intensities and stride."""
-        elsewhere = {name: getattr(self, name) for name in ("offset", "scale", "stride", "denoising_stride")}
+        elsewhere = {
+            name: getattr(self, name) for name in ("offset", "scale", "stretches", "stride", "denoising_stride")
+        }
         return dataclasses.replace(other, **elsewhere) == self
 
     def with_stride(self, stride: int) -> "ModelConfig":

@@ -2,9 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -33,16 +31,14 @@ from dbsn.infer import (
 )
 from dbsn.inspection import A_FEW, inspect_noise, suited
 from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import NoiseModel, clean_range
-from dbsn.patches import intensity_range
+from dbsn.noisemodel import NoiseModel
 from dbsn.picture import from_pixels, to_pixels
 from dbsn.pipeline import StageTwo, stages
 from dbsn.runs import AUTO, SHIPPED, RunConfig, load_folder, origins, starting
-from dbsn.shipped import CARD, model_file
+from dbsn.shipped import model_file
 from dbsn.train import Progress, has_fast_bf16, pick_device
 from dbsn.types import Canvas, Pixels
 
-_SAMPLED_ROWS, _SAMPLED_STRIPS = 8, 32
 Method = Literal["auto", "student", "posterior"]
 """Which of a model's denoisers: the student, the blind-spot model's posterior mean, or the student if there is one."""
 
@@ -243,9 +239,7 @@ class Denoiser:
         extras: Collection[Extra] = (),
     ) -> Prediction:
         """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
-        pixels = _pixels(image)
-        with self._stretched_to(pixels):
-            return predict(self.model, pixels, tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
+        return predict(self.model, _pixels(image), tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
 
     def denoise_into(
         self,
@@ -277,29 +271,16 @@ class Denoiser:
         """
         guided = self.picks_student(method) and self.student is not None and self.student.guided
         if level_factor != 1 and not guided:
-            raise ValueError("--strength above 1 needs a model that is told the noise level (dbsn models, unet-guided)")
+            raise ValueError(
+                "level_factor (--strength above 1) needs a student that is told the noise level (unet-guided)"
+            )
         places = {"denoised": into} | ({} if std is None else {"std": std})
-        with self._stretched_to(image):
-            if self.picks_student(method):
-                assert self.student is not None
-                return apply_student_into(
-                    places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16, level_factor=level_factor
-                )
-            return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
-
-    @contextmanager
-    def _stretched_to(self, image: Pixels) -> Iterator[None]:
-        """Let a model that comes with dbsn, and knows photographs, see an image that is in counts, or dark, as one."""
-        networks = [network for network in (self.saved.model, self.student) if network]
-        configs = [network.config for network in networks]
-        low, width = clean_range(*intensity_range([_sampled(image)])) if CARD in self.about else (0.0, 1.0)
-        try:
-            for network, config in zip(networks, configs, strict=True):
-                network.config = replace(config, offset=low + width * config.offset, scale=width * config.scale)
-            yield
-        finally:
-            for network, config in zip(networks, configs, strict=True):
-                network.config = config
+        if self.picks_student(method):
+            assert self.student is not None
+            return apply_student_into(
+                places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16, level_factor=level_factor
+            )
+        return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file that holds weights and configuration."""
@@ -324,13 +305,6 @@ def _with_channels(image: np.ndarray) -> np.ndarray:
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
         raise ValueError(f"image of shape {image.shape}: expected (height, width) or (height, width, channels)")
     return image[..., None] if image.ndim == 2 else image
-
-
-def _sampled(image: Pixels) -> np.ndarray:
-    """Some rows of an image, which may be on disk, spread over it: (n, w, c)."""
-    height = image.shape[0]
-    starts = range(0, height, max(_SAMPLED_ROWS, height // _SAMPLED_STRIPS))
-    return np.concatenate([image[slice(start, start + _SAMPLED_ROWS)] for start in starts])
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:

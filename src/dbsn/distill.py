@@ -71,7 +71,12 @@ def distil(
     student = new_student(shape, config.seed, begin_from)
     learned, held = hold_out(clean)
     pairs = PairedPatches(
-        known, [image for _, image in learned], config, multiple=student.multiple, fill=teacher.config.offset
+        known,
+        [image for _, image in learned],
+        config,
+        multiple=student.multiple,
+        fill=teacher.config.offset,
+        guided=student.guided,
     )
     target = (to or run) / MODEL
 
@@ -84,7 +89,7 @@ def distil(
         student.parameter_groups(),
         distillation_loss(config),
         pairs,
-        HeldOut(known, [image for _, image in held], config, student.multiple),
+        HeldOut(known, [image for _, image in held], config, student.multiple if student.guided else None),
         keep,
         config,
         run=run,
@@ -112,11 +117,11 @@ def new_student(config: StudentConfig, seed: int, begin_from: Student | None = N
 
 
 def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
-    """The loss of stage 2: weighted squared errors of both sets, in units of each patch's noise variance (S3)."""
+    """The loss of stage 2: weighted squared errors of both sets, in each patch's own unit (S3, S6)."""
 
     def loss(student: Student, pairs: Pairs, share: float) -> Losses:
         denoised, std = student(pairs.noisy, pairs.level, with_std=True)
-        error = (denoised - pairs.target).square() / pairs.noise_var * pairs.valid
+        error = (denoised - pairs.target).square() / pairs.error_unit * pairs.valid
         size = pairs.valid.sum() * error.shape[1]
         zero = error.sum() * 0
         terms = {
@@ -134,7 +139,7 @@ def spread_nll(pairs: Pairs, denoised: Image, std: Image) -> Scalar:
     """Negative log-likelihood of what set 2's results miss, under the student's uncertainty (S5); 0 without set 2."""
     miss, known = denoised - pairs.target, pairs.valid.clone()
     known[: pairs.first] = 0
-    nll = (miss / std).square() / 2 + (std.square() / pairs.noise_var).log() / 2  # the unit makes no difference
+    nll = (miss / std).square() / 2 + (std.square() / pairs.error_unit).log() / 2  # the unit makes no difference
     return (nll * known).sum() / (known.sum() * nll.shape[1]).clamp_min(1)
 
 
@@ -142,16 +147,18 @@ class HeldOut:
     """The figure that picks the best student, without any truth (S4): the mean of two relative squared errors.
 
     One is measured on clean images held out from learning, under learned noise; the other is Stein's unbiased estimate
-    on noisy images, under their own noise. Both are in units of the noise variance: 1 is what the noisy image has. A
-    baseline is told by the first alone.
+    on noisy images, under their own noise. Both are in units of the noise variance, 1 being what the noisy image has
+    (under `any:` and `jpeg:` noise, the first in S6's). A baseline is told by the first alone.
     """
 
-    def __init__(self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, multiple: int) -> None:
+    def __init__(
+        self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, told_multiple: int | None
+    ) -> None:
         generator = torch.Generator().manual_seed(config.seed)
         source = replace(config, baseline=None)
         oracle = parse_noises(config.noise) if config.noise else None
         self.synthetic = [
-            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, multiple)
+            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, told_multiple)
             for crop in (as_tensor(_middle(image)) for image in _evenly(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []
@@ -171,7 +178,7 @@ class HeldOut:
 
 
 def _relative_error(student: Student, pairs: Pairs) -> Scalar:
-    return ((student(pairs.noisy, pairs.level) - pairs.target).square() / pairs.noise_var).mean()
+    return ((student(pairs.noisy, pairs.level) - pairs.target).square() / pairs.error_unit).mean()
 
 
 def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:

@@ -87,7 +87,7 @@ class BlindSpotModel(nn.Module):
         return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE}]
 
     def take_over(self, other: "BlindSpotModel") -> None:
-        """Begin with another model's weights, which give the same estimates here.
+        """Begin with another model's weights, which give the same estimates here, in network units.
 
         What sets an image apart stays in the units of the images that are to be learned from (`NoiseEstimator.expect`).
 
@@ -100,7 +100,8 @@ class BlindSpotModel(nn.Module):
         self.load_state_dict(other.state_dict())
         for stack in (self.noise_estimator.mlp, self.flatness):
             self.noise_estimator.show_in(wanted["usual"], wanted["spread"], stack)
-        self.noise_estimator.load_state_dict(wanted, strict=False)
+        for name, buffer in self.noise_estimator.named_buffers():
+            buffer.copy_(wanted[name])
 
     def normalise(self, image: Image) -> Image:
         """Intensities to network units."""

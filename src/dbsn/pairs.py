@@ -125,8 +125,11 @@ class Pairs:
     target: Image
     """What the student is to give."""
     noise_var: Tensor
-    """Unit of each patch's squared error, (b, 1, 1, 1): its mean noise variance (of `any:` noise see `_unit`)."""
-    level: Cells
+    """Mean noise variance of each patch, (b, 1, 1, 1)."""
+    error_unit: Tensor
+    """What each patch's squared error is counted in, (b, 1, 1, 1): its noise variance, or where levels differ widely
+    what S6 says."""
+    level: Cells | None = None
     """Noise level as a guided student is told it, (b, c, h / multiple, w / multiple)."""
     valid: Mask
     """1 inside the image, 0 where a patch is larger than it."""
@@ -141,17 +144,28 @@ class Pairs:
     def to(self, device: torch.device) -> "Pairs":
         """The same pairs on a device, images channels-last."""
         noisy, target = (image.to(device, memory_format=torch.channels_last) for image in (self.noisy, self.target))
-        noise_var, level, valid = (part.to(device) for part in (self.noise_var, self.level, self.valid))
-        return replace(self, noisy=noisy, target=target, noise_var=noise_var, level=level, valid=valid)
+        noise_var, error_unit, valid = (part.to(device) for part in (self.noise_var, self.error_unit, self.valid))
+        level = None if self.level is None else self.level.to(device)
+        return replace(
+            self, noisy=noisy, target=target, noise_var=noise_var, error_unit=error_unit, level=level, valid=valid
+        )
 
 
 class PairedPatches:
     """Random pairs of both sets: `pairs(step)` is the batch of that step, a function of (seed, step) alone."""
 
     def __init__(
-        self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, *, multiple: int, fill: float
+        self,
+        known: Taught,
+        clean: Sequence[np.ndarray],
+        config: DistillConfig,
+        *,
+        multiple: int,
+        fill: float,
+        guided: bool = False,
     ) -> None:
-        self.known, self.clean, self.config, self.fill, self.multiple = known, clean, config, fill, multiple
+        self.known, self.clean, self.config, self.fill = known, clean, config, fill
+        self.told_multiple = multiple if guided else None
         self.known_noise = parse_noises(config.noise) if config.noise else None
         self.first = 0 if config.baseline else _first(config)
         self.noisy = known.hold_out()[0]
@@ -167,10 +181,8 @@ class PairedPatches:
             parts.append(self._noisy(self.first, generator))
         if self.first < self.config.batch:
             parts.append(self._clean(self.config.batch - self.first, generator))
-        joined = {
-            name: torch.cat([getattr(part, name) for part in parts])
-            for name in ("noisy", "target", "noise_var", "level", "valid")
-        }
+        names = ["noisy", "target", "noise_var", "error_unit", "valid", *(["level"] if self.told_multiple else [])]
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
         return Pairs(**joined, first=self.first)
 
     def _noisy(self, count: int, generator: torch.Generator) -> Pairs:
@@ -180,11 +192,14 @@ class PairedPatches:
         noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
         valid = torch.stack([inside for _, inside in patches])
         noise, which = self.known.noise, [number for number, _, _ in chosen]
+        power, told = _power(noise.variance(target, which), valid), self.told_multiple
+        level = noise.variance(cells(noisy, told), which) if told else None
         return Pairs(
             noisy=noisy,
             target=target,
-            noise_var=_power(noise.variance(target, which), valid),
-            level=_told_level(noise.variance(cells(noisy, self.multiple), which), noise, generator),
+            noise_var=power,
+            error_unit=_unit(power, self.known_noise),
+            level=None if level is None else told_level(level, noise, generator),
             valid=valid,
             first=count,
         )
@@ -195,7 +210,9 @@ class PairedPatches:
         patches = [cut([self.clean[i]], self.size, self.fill, generator) for i in chosen]
         clean = torch.stack([patch for [patch], _ in patches])
         valid = torch.stack([inside for _, inside in patches])
-        return synthetic_pairs(clean, valid, self.known.noise, self.config, self.known_noise, generator, self.multiple)
+        return synthetic_pairs(
+            clean, valid, self.known.noise, self.config, self.known_noise, generator, self.told_multiple
+        )
 
 
 def synthetic_pairs(
@@ -205,11 +222,11 @@ def synthetic_pairs(
     config: DistillConfig,
     known: Noises | None,
     generator: torch.Generator,
-    multiple: int,
+    told_multiple: int | None,
 ) -> Pairs:
     """Clean patches with noise drawn for them: the learned one, or a known one in its place (S2).
 
-    A guided student is told the level in cells of `multiple` pixels.
+    A guided student is told the level in cells of `told_multiple` pixels.
     """
     which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
     noises = [one_noise(known, clean.shape[1], generator) for _ in clean] if known else []
@@ -228,27 +245,33 @@ def synthetic_pairs(
         return torch.cat([channel_variance(noise.variance(part)) for noise, part in parts])
 
     noisy = sample()
+    target = sample() if config.baseline == "n2n" else clean
     power = _power(variance(clean), valid)
+    level = variance(cells(noisy, told_multiple)) if told_multiple else None
     return Pairs(
         noisy=noisy,
-        target=sample() if config.baseline == "n2n" else clean,
-        noise_var=_unit(power) if isinstance(known, AnyNoise | AnyJPEGNoise) else power,
-        level=_told_level(variance(cells(noisy, multiple)), learned, generator),
+        target=target,
+        noise_var=power,
+        error_unit=_unit(power, known),
+        level=None if level is None else told_level(level, learned, generator),
         valid=valid,
         first=0,
     )
 
 
-def _unit(power: Tensor) -> Tensor:
-    """What the squared error of a patch under noise of this variance is counted in, where levels differ widely (S6).
+def _unit(power: Tensor, known: Noises | None) -> Tensor:
+    """What the squared errors of patches under noise of this variance are counted in (S3, S6).
 
-    What a good denoiser leaves rises with the noise's standard deviation, not with its variance; in units of it no
-    level counts more than another, and clean images do not count without bound.
+    Where each image has another noise, levels differ so widely that the variance will not do: what a good denoiser
+    leaves rises with the noise's standard deviation. In units of it no level outweighs another, and clean images do not
+    count without bound.
     """
+    if not isinstance(known, AnyNoise | AnyJPEGNoise):
+        return power
     return power.clamp_min(_LEAST_STD**2).sqrt() * _MIDDLE_STD
 
 
-def _told_level(variance: Variance, noise: NoiseModel, generator: torch.Generator) -> Cells:
+def told_level(variance: Variance, noise: NoiseModel, generator: torch.Generator) -> Cells:
     """The level of noise of this variance as it would be measured: not exactly, and texture is taken for noise (S6)."""
     std = channel_variance(variance).sqrt()
     shape = (*std.shape[:2], 1, 1)

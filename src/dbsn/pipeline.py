@@ -18,6 +18,7 @@ from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwor
 from dbsn.distill import distil, new_student
 from dbsn.evaluate import to_gray
 from dbsn.model import BlindSpotModel
+from dbsn.noise import Noise
 from dbsn.noisemodel import clean_range
 from dbsn.noises import one_noise, parse_noises
 from dbsn.pairs import RESULTS, some_of, taught, teach
@@ -99,7 +100,7 @@ def stages(
     clean: list[np.ndarray] = []
     if second:
         clean = clean_like(second.images, noisy)
-        _check(second, noisy[0].shape[2])
+        _check(second, noisy, (teacher.config if teacher else model).stride)
     if not teacher and not finished(folder / CHECKPOINT, config):
         if (folder / RESULTS).exists():
             raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended; start a new run")
@@ -139,10 +140,20 @@ def stages(
     yield Stage("student", distilling, f"learned from the noisy images: {known.noise}")
 
 
-def _check(second: StageTwo, channels: int) -> None:
+def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
     """Find what is wrong with stage 2 before stage 1 has taken its time."""
-    new_student(StudentConfig(network=second.network, channels=channels), second.config.seed, second.begin_from)
+    channels = noisy[0].shape[2]
+    student = new_student(
+        StudentConfig(network=second.network, channels=channels), second.config.seed, second.begin_from
+    )
+    if student.guided and stride > 1:
+        raise ValueError(
+            "--student.network unet-guided: noise that neighbours share cannot be measured for it; take unet"
+        )
     if second.config.noise:
+        several = not isinstance(parse_noises(second.config.noise), Noise)
+        if several and clean_range(*intensity_range(noisy)) != (0, 1):
+            raise ValueError(f"--student.noise {second.config.noise}: of 255, and these images are in counts, or dark")
         noise = one_noise(parse_noises(second.config.noise), channels, torch.Generator())
         noise.variance(torch.zeros(1, channels, 1, 1))
 

@@ -16,8 +16,17 @@ import numpy as np
 from PIL import Image as PillowImage
 
 from dbsn import __version__
-from dbsn.checkpoint import MODEL, load_model, load_tensors, write_atomically
-from dbsn.config import STUDENTS, DistillConfig, ModelConfig, TrainConfig, Training, student_network
+from dbsn.checkpoint import MODEL, Saved, load_model, load_tensors, write_atomically
+from dbsn.config import (
+    STUDENTS,
+    DistillConfig,
+    ModelConfig,
+    ModuleConfig,
+    TrainConfig,
+    Training,
+    UNetConfig,
+    student_network,
+)
 from dbsn.images import find_images, read_planes
 from dbsn.infer import apply_student, predict
 from dbsn.model import BlindSpotModel
@@ -125,7 +134,7 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     """Settle what a run starts from.
 
     Args:
-        asked: With the images' channels; its student may be AUTO: that of what the run starts from, or else a U-Net.
+        asked: With the images' channels; its student may be AUTO: that of what it starts from, or else a U-Net.
         where: SHIPPED (the model that comes with dbsn for such images), a model file or a shipped model's name, or
             SCRATCH.
         distils: Whether there is to be a student.
@@ -135,40 +144,57 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
 
     Raises:
         FileNotFoundError: There is no such model.
-        ValueError: The model named is of another kind than the run's.
+        ValueError: The model named is of another kind than the run's, or has nothing to start from.
     """
-    scratch = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
-    name = name_for(asked.model.channels) if where == SHIPPED else where
-    if name is None or where == SCRATCH:
-        return scratch, ""
-    saved = load_model(model_file(Path(name)))
-    begun = scratch
-    if not asked.teacher and (saved.model or where != SHIPPED):
-        if asked.model.is_like(saved.teacher.config):
-            begun = replace(scratch, start=name)
-        elif where != SHIPPED:
-            raise ValueError(f"--from {where}: a model of {saved.teacher.config}, unlike the run's {asked.model}")
-    if distils and asked.student == AUTO and saved.student and not asked.distill.baseline:
-        network = next((known for known, each in STUDENTS.items() if each == saved.student.config.network), None)
-        begun = replace(begun, student=network, student_start=asked.student_start or name) if network else begun
+    known = name_for(asked.model.channels, independent=asked.model.stride == 1) if where == SHIPPED else where
+    name = None if where == SCRATCH else known
+    saved = load_model(model_file(Path(name))) if name else Saved()
+    begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
+    if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
+        begun = replace(begun, start=name)
+    elif saved.model and not asked.teacher and where != SHIPPED:
+        raise ValueError(f"--from {where}: another network, or for other noise or channels; --from scratch needs none")
+    if distils and asked.student_start:
+        begun = _with_student_of(begun, asked, load_model(model_file(Path(asked.student_start))), asked.student_start)
+    elif distils and name and asked.student == AUTO and not asked.distill.baseline:
+        begun = _with_student_of(begun, asked, saved, name)
     parts = [part for part, origin in (("teacher", begun.start), ("student", begun.student_start)) if origin == name]
-    if not parts:
-        return begun, ""
-    return begun, f"starting from {' and '.join(parts)} of the model {name}; --from scratch starts from nothing"
+    if name and parts:
+        return begun, f"starting from {' and '.join(parts)} of the model {name}; --from scratch starts from nothing"
+    if name and where != SHIPPED and not asked.teacher:
+        raise ValueError(
+            f"--from {where}: holds no blind-spot model, which stage 1 could start from; use --from scratch"
+        )
+    return begun, ""
 
 
-def origins(asked: RunConfig) -> tuple[BlindSpotModel | None, Student | None]:
-    """What stage 1 and stage 2 begin from.
+def _with_student_of(begun: RunConfig, asked: RunConfig, saved: Saved, where: str) -> RunConfig:
+    """The run with the student of a model file, if its network has a name; ValueError where it was asked for."""
+    network = saved.student.config.network if saved.student else None
+    names = [network.factory] if isinstance(network, ModuleConfig) else [k for k, v in STUDENTS.items() if v == network]
+    is_guided = isinstance(network, UNetConfig) and network.guided
+    fits = names and not (is_guided and asked.model.stride > 1)
+    if fits and asked.student == AUTO:
+        return replace(begun, student=names[0], student_start=where)
+    if asked.student_start and asked.student == AUTO:
+        kind = "holds no student" if network is None else f"its student {network} cannot be started from here"
+        raise ValueError(f"--student.start {where}: {kind}; name the network: --student.network")
+    return begun
+
+
+def origins(asked: RunConfig, folder: Path | None = None) -> tuple[BlindSpotModel | None, Student | None]:
+    """What stage 1 and stage 2 begin from, unless they have begun already in the run's folder.
 
     Raises:
         FileNotFoundError: A model file is not there.
         ValueError: It cannot be used, or holds no student.
     """
-    blind = load_model(model_file(Path(asked.start))).teacher if asked.start else None
-    student = load_model(model_file(Path(asked.student_start))).student if asked.student_start else None
-    if asked.student_start and not student:
+    begun = [folder is not None and (folder / place / CHECKPOINT).exists() for place in ("", STUDENT)]
+    blind = load_model(model_file(Path(asked.start))).teacher if asked.start and not begun[0] else None
+    saved = load_model(model_file(Path(asked.student_start))) if asked.student_start and not begun[1] else None
+    if saved and not saved.student:
         raise ValueError(f"--student.start {asked.student_start}: holds no student")
-    return blind, student
+    return blind, saved.student if saved else None
 
 
 def start(
@@ -258,18 +284,20 @@ def _stages(
 ) -> Iterator[Stage]:
     """The stages of a run, with metrics and preview kept on the way."""
     taught_by = load_model(Path(asked.teacher)) if asked.teacher else None
-    teacher = taught_by.teacher if taught_by else None
+    if taught_by and not taught_by.model:
+        raise ValueError(f"--teacher {asked.teacher}: holds a student alone, no blind-spot model; leave it out")
+    teacher = taught_by.model if taught_by else None
     if teacher and teacher.config.channels != noisy[0].shape[2]:
         raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
     second = None
-    begin_from, student = origins(asked)
+    begin_from, student = origins(asked, folder)
     if clean:
         network = student_network(asked.student)
         second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=student)
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
     if clean:
         about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
-    if begin_from:
+    if asked.start:
         about["started from"] = asked.start
     if taught_by:
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}

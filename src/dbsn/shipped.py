@@ -61,7 +61,7 @@ def path_of(name: str) -> Path:
 
 def model_file(given: Path) -> Path:
     """The file that -m means: a file, or else the shipped model of this name."""
-    return given if given.exists() or given.name not in names() or given.parent != Path() else path_of(given.name)
+    return path_of(given.name) if str(given) in names() and not given.is_file() else given
 
 
 def name_for(channels: int, *, independent: bool = True) -> str | None:

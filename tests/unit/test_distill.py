@@ -17,7 +17,7 @@ from dbsn.distill import distillation_loss, spread_nll, stein_risk
 from dbsn.infer import predict
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
-from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, some_of, taught, teach
+from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, some_of, taught, teach, told_level
 from dbsn.pipeline import clean_like
 from dbsn.student import Student
 
@@ -110,8 +110,8 @@ def test_the_loss_is_the_squared_error_in_noise_variances_with_a_tenth_of_the_we
     pairs = Pairs(
         noisy=noisy,
         target=target,
-        noise_var=torch.tensor([0.01, 0.1])[:, None, None, None],
-        level=torch.ones(2, 1, 2, 2),
+        noise_var=torch.ones(2, 1, 1, 1),
+        error_unit=torch.tensor([0.01, 0.1])[:, None, None, None],
         valid=valid,
         first=1,
     )
@@ -239,7 +239,12 @@ def test_a_students_uncertainty_is_learned_from_what_it_misses_and_leaves_it_alo
         clean = torch.rand(len(levels), 1, 1, 1).expand(-1, 1, 32, 32).contiguous()
         noisy = clean + levels * torch.randn(clean.shape)
         return Pairs(
-            noisy=noisy, target=clean, noise_var=levels.square(), level=levels, valid=torch.ones_like(clean), first=2
+            noisy=noisy,
+            target=clean,
+            noise_var=levels.square(),
+            error_unit=levels.square(),
+            valid=torch.ones_like(clean),
+            first=2,
         )
 
     for _ in range(150):
@@ -255,3 +260,31 @@ def test_a_students_uncertainty_is_learned_from_what_it_misses_and_leaves_it_alo
     _, std = student(pairs(levels).noisy, with_std=True)
     assert (std.mean((1, 2, 3)) / levels.flatten()).tolist() == pytest.approx([1] * 3, abs=0.45)
     assert std.mean((1, 2, 3)).diff().min() > 0.02
+
+
+def test_a_guided_student_is_told_the_level_about_as_it_would_be_measured() -> None:
+    noise, generator = known().noise, torch.Generator().manual_seed(0)
+    told = told_level(torch.full((4000, 1, 1, 1), 0.1**2), noise, generator).flatten()
+    assert float(told.median()) == pytest.approx(0.1, rel=0.01)
+    assert float(told.log().std()) == pytest.approx(0.08, abs=0.01)
+    # where there is no noise, texture is taken for it: exponential of mean 0.01 network units
+    texture = told_level(torch.zeros(4000, 1, 1, 1), noise, generator).flatten()
+    assert float(texture.mean()) == pytest.approx(0.01 * MODEL.config.scale, rel=0.06)
+
+
+def test_both_sets_tell_a_guided_student_their_level_and_no_other_student_any() -> None:
+    guided = PairedPatches(known(), CLEAN, CONFIG, multiple=4, fill=0.5, guided=True)(0)
+    assert guided.level is not None
+    assert guided.level.shape == (8, 1, 8, 8)
+    levels = guided.level.mean((1, 2, 3))
+    assert levels.tolist() == pytest.approx([0.05] * 8, rel=0.5)
+    assert patches(CONFIG)(0).level is None
+
+
+def test_where_each_image_has_another_noise_errors_are_counted_in_its_standard_deviation() -> None:
+    pairs = patches(replace(CONFIG, noisy_share=0.0, noise="any:60"))(0)
+    expected = pairs.noise_var.clamp_min((2 / 255) ** 2).sqrt() * 10 / 255
+    torch.testing.assert_close(pairs.error_unit, expected)
+    assert float(pairs.noise_var.max() / pairs.noise_var.min()) > 10
+    alike = patches(CONFIG)(0)
+    assert torch.equal(alike.error_unit, alike.noise_var)

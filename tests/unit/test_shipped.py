@@ -1,5 +1,6 @@
 """Models that come with dbsn: each is whole, does what its card says, and is picked, listed and started from."""
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,12 +15,16 @@ from PIL import Image
 
 from dbsn import Denoiser, shipped
 from dbsn.checkpoint import MODEL, Saved, save_model
-from dbsn.config import STUDENTS, ModelConfig, StudentConfig, TrainConfig
+from dbsn.choice import Choice
+from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
+from dbsn.evaluate import evaluate, synthetic_noise
 from dbsn.images import read_image
 from dbsn.metrics import psnr
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import MEASURES
+from dbsn.noise import AWGN
 from dbsn.picture import to_pixels
+from dbsn.pipeline import StageTwo, stages
 from dbsn.runs import AUTO, SCRATCH, SHIPPED, RunConfig, starting
 from dbsn.student import Student
 
@@ -44,8 +49,10 @@ def test_each_takes_noise_of_any_level_out_and_leaves_a_clean_image_alone(name: 
 
 
 @pytest.mark.parametrize("name", shipped.names())
-@pytest.mark.parametrize(("low", "high"), [(0, 4095), (100.0, 3000.0), (0.0, 0.1)])
-def test_images_in_counts_or_dark_are_denoised_as_photographs_are(name: str, low: float, high: float) -> None:
+@pytest.mark.parametrize(("low", "high"), [(0, 4095), (100.0, 3000.0), (0.0, 0.1), (0.6, 0.65)])
+def test_images_in_counts_dark_or_of_little_contrast_are_denoised_as_photographs_are(
+    name: str, low: float, high: float
+) -> None:
     denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[shipped.card(name).channels]
     image = noisy(clean, 20) / np.float32(255)
     span = high - low
@@ -63,6 +70,7 @@ def test_cards_are_whole_and_the_weights_small(name: str) -> None:
     assert sum(shipped.path_of(each).stat().st_size for each in shipped.names()) < 40e6
     models = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
     assert shipped.sha256(name) in models, "python training/pack.py makes docs/models.md again"
+    assert all(said in models for said in (card.purpose, card.noise, card.data, card.terms, *card.measured.values()))
 
 
 def test_models_are_listed(dbsn_command: Command) -> None:
@@ -105,7 +113,7 @@ def test_strength_is_how_much_is_taken_out_and_more_than_all_where_the_level_is_
     path = tmp_path / "unguided.safetensors"
     save_model(path, Saved(student=Student(StudentConfig(channels=3, network=STUDENTS["unet-tiny"]))))
     refused = dbsn_command("denoise", tmp_path / "a.png", "-m", path, "-o", tmp_path / "x.png", "--strength", 1.5)
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "told the noise level" in refused.stderr
 
 
@@ -168,8 +176,14 @@ def test_a_student_alone_is_a_model_file_that_says_what_it_cannot(tmp_path: Path
     assert denoiser.denoise(image).shape == image.shape
     with pytest.raises(ValueError, match="holds a student alone"):
         denoiser.denoise(image, method="posterior")
-    with pytest.raises(ValueError, match="holds a student alone"):
+    with pytest.raises(ValueError, match=r"like\.safetensors: holds no blind-spot model"):
         starting(asked(), str(path), distils=False)
+    assert starting(asked(), str(path), distils=True)[0].student_start == str(path)
+    Image.fromarray(image.squeeze()).save(tmp_path / "a.png")
+    refused = dbsn_command("denoise", tmp_path / "a.png", "-m", path, "-o", tmp_path / "o", "--method", "posterior")
+    assert refused.returncode == 2
+    assert "--method posterior" in refused.stderr
+    assert str(path) in refused.stderr
     told = dbsn_command("info", path)
     assert told.returncode == 0, told.stderr
     assert "gray student" in told.stdout
@@ -214,3 +228,70 @@ def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command
     ours, theirs = (Denoiser.load(each, device="cpu").model for each in (tmp_path / "run" / MODEL, path))
     name = "network.backbone.encoder.0.0.first.weight"
     torch.testing.assert_close(ours.state_dict()[name], theirs.state_dict()[name])
+
+
+def test_what_a_shipped_model_is_evaluated_at_is_what_it_gives(tmp_path: Path, dbsn_command: Command) -> None:
+    dark = (PHOTOGRAPHS[3] / 255 * 0.1).astype(np.float32)
+    pair = synthetic_noise(dark, AWGN(2 / 255), seed=0, index=0)
+    denoiser = Denoiser.load("photo", device="cpu")
+    assert denoiser.student is not None
+    [score] = evaluate(denoiser.student, [pair], bf16=denoiser.bf16)
+    assert score.psnr == pytest.approx(psnr(denoiser.predict(pair.noisy).clip(0, 1), dark), abs=1e-3)
+    assert score.psnr > score.noisy_psnr + 7
+
+
+@pytest.mark.parametrize("side", [512, 520, 528, 541])
+def test_a_jpeg_of_any_size_is_known_for_one(side: int) -> None:
+    tiled = np.tile(PHOTOGRAPHS[3], (3, 3, 1))[:side, :side]
+    file = io.BytesIO()
+    Image.fromarray(noisy(tiled, 10)).save(file, "JPEG", quality=90)
+    _, why = Choice(None, device="cpu").pick(np.array(Image.open(file)))
+    assert "spread by JPEG" in why
+
+
+def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert shipped.model_file(Path("photo")) == shipped.path_of("photo")
+    assert shipped.model_file(tmp_path / "photo") == tmp_path / "photo"
+
+
+def test_a_student_that_is_named_brings_its_network(tmp_path: Path) -> None:
+    path = tmp_path / "s.safetensors"
+    save_model(path, Saved(student=Student(StudentConfig(network=STUDENTS["dncnn"]))))
+    for where in (SHIPPED, SCRATCH):
+        begun, _ = starting(asked(student_start=str(path)), where, distils=True)
+        assert (begun.student, begun.student_start) == ("dncnn", str(path))
+    save_model(path, Saved(student=Student(StudentConfig(network=UNetConfig(widths=(8,), blocks=(1,))))))
+    with pytest.raises(ValueError, match=r"--student\.start .*name the network"):
+        starting(asked(student_start=str(path)), SCRATCH, distils=True)
+
+
+def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be_measured(tmp_path: Path) -> None:
+    path = str(like_shipped(tmp_path, 3))
+    correlated = replace(asked(3), model=ModelConfig(channels=3).with_stride(5))
+    for where in (SHIPPED, path):
+        begun, _ = starting(correlated, where, distils=True)
+        assert begun.student == "unet"
+    images = [noisy(PHOTOGRAPHS[3], 20)]
+    second = StageTwo(images=images, network=STUDENTS["unet-guided"], config=DistillConfig())
+    with pytest.raises(ValueError, match="cannot be measured"):
+        next(stages(images, correlated.model, TrainConfig(), second, tmp_path))
+
+
+def test_noise_of_any_kind_is_not_put_on_images_in_counts(tmp_path: Path) -> None:
+    counts = [noisy(PHOTOGRAPHS[1], 20).astype(np.float32) * 16]
+    second = StageTwo(images=counts, network=STUDENTS["unet"], config=DistillConfig(noise="any:60"))
+    with pytest.raises(ValueError, match=r"--student\.noise any:60"):
+        next(stages(counts, ModelConfig(), TrainConfig(), second, tmp_path))
+
+
+def test_the_level_that_is_said_is_the_measured_one_whatever_the_strength_and_tile() -> None:
+    denoiser, image = Denoiser.load("photo", device="cpu"), noisy(np.tile(PHOTOGRAPHS[3], (2, 1, 1)), 20)
+    into = np.empty(image.shape, np.float32)
+    levels = [
+        denoiser.denoise_into(into, image, tile=tile, level_factor=factor)
+        for tile, factor in ((0, 1.0), (0, 2.0), (96, 1.0))
+    ]
+    assert levels == pytest.approx([levels[0]] * 3, rel=1e-4)
+    assert levels[0] == pytest.approx(20 / 255, rel=0.1)
