@@ -119,7 +119,10 @@ def test_strength_is_how_much_of_the_noise_is_taken_out(folder: Path, tmp_path: 
     assert np.array_equal(noisy, results[0])
     inside = (results[2] > 0) & (results[2] < 1)
     assert np.abs(results[1] - (noisy + results[2]) / 2)[inside].max() < 1.01 / 255
-    assert "--strength 1.5: only models that are told" in dbsn_command(*arguments, tmp_path / "x.png", "--strength", "1.5").stderr
+    assert (
+        "--strength 1.5: only models that are told"
+        in dbsn_command(*arguments, tmp_path / "x.png", "--strength", "1.5").stderr
+    )
 
 
 def test_results_can_be_of_another_kind(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
