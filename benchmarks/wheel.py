@@ -1,7 +1,7 @@
 """Does the package work where nothing else of it is? The wheel in an empty environment, a photo, no network.
 
 Usage: python benchmarks/wheel.py [--folder DIR]
-Builds the wheel, installs it into a new environment, and denoises a photograph with noise there, cut off from the network
+Builds the wheel, installs it into a new environment, and denoises a photograph with noise there, without the network
 where the system allows it (unshare). Prints what was written and the PSNR before and after.
 """
 
