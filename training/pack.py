@@ -103,7 +103,7 @@ def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
     tensors, header = load_tensors(shipped.path_of(name))
     header["about"][shipped.CARD]["measured"] = {
         f"{row['set']} {row['noise']}": f"{row['psnr']:.2f} dB, SSIM {row['ssim']:.4f} ({row['images']} images)"
-        for row in rows
+        for row in sorted(rows, key=lambda row: row["images"])
         if row["method"] == name
     }
     save_tensors(shipped.path_of(name), tensors, header)
