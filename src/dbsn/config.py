@@ -329,7 +329,7 @@ class DistillConfig(Training):
     """How far the noise level of a patch strays from the learned one, as a share of it, either way."""
     noise: str | None = None
     """Noise put on the clean images instead of the learned one (awgn:25, hg:40,10, pg:2,10, mg:75): for comparison; or
-    any:60, another noise for each patch, of up to that level, for a student that is to know them all."""
+    any:60 (of camera JPEGs, jpeg:25), another noise for each patch up to that level, for a student of them all."""
     baseline: Baseline | None = None
     """Instead of both sets, for comparison: n2c (supervised: clean images with --student.noise, towards themselves) or
     n2n (Noise2Noise: towards another copy with such noise)."""

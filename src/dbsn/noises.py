@@ -177,12 +177,14 @@ def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
     return torch.from_numpy(decoded).permute(2, 0, 1)
 
 
-Noises = Noise | AnyNoise | AnyJPEGNoise
+Several = AnyNoise | AnyJPEGNoise
+"""Noise that is another one for each image."""
+Noises = Noise | Several
 
 
 def one_noise(noise: Noises, channels: int, generator: torch.Generator) -> Noise:
     """The noise of one image: a fresh draw where each image has another one, else the noise itself."""
-    return noise.draw(channels, generator) if isinstance(noise, AnyNoise | AnyJPEGNoise) else noise
+    return noise.draw(channels, generator) if isinstance(noise, Several) else noise
 
 
 def parse_noises(text: str) -> Noises:

@@ -21,7 +21,7 @@ from dbsn.likelihood import channel_variance
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import MEASURES, measure
 from dbsn.noisemodel import NoiseModel, Recording
-from dbsn.noises import AnyJPEGNoise, AnyNoise, Noises, one_noise, parse_noises
+from dbsn.noises import Noises, Several, one_noise, parse_noises
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
 from dbsn.picture import to_pixels
 from dbsn.student import cells
@@ -266,7 +266,7 @@ def _unit(power: Tensor, known: Noises | None) -> Tensor:
     leaves rises with the noise's standard deviation. In units of it no level outweighs another, and clean images do not
     count without bound.
     """
-    if not isinstance(known, AnyNoise | AnyJPEGNoise):
+    if not isinstance(known, Several):
         return power
     return power.clamp_min(_LEAST_STD**2).sqrt() * _MIDDLE_STD
 

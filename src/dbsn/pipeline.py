@@ -18,9 +18,8 @@ from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwor
 from dbsn.distill import distil, new_student
 from dbsn.evaluate import to_gray
 from dbsn.model import BlindSpotModel
-from dbsn.noise import Noise
 from dbsn.noisemodel import clean_range
-from dbsn.noises import one_noise, parse_noises
+from dbsn.noises import Several, one_noise, parse_noises
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
 from dbsn.picture import from_pixels, to_pixels
@@ -151,11 +150,10 @@ def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
             "--student.network unet-guided: noise that neighbours share cannot be measured for it; take unet"
         )
     if second.config.noise:
-        several = not isinstance(parse_noises(second.config.noise), Noise)
-        if several and clean_range(*intensity_range(noisy)) != (0, 1):
+        noises = parse_noises(second.config.noise)
+        if isinstance(noises, Several) and clean_range(*intensity_range(noisy)) != (0, 1):
             raise ValueError(f"--student.noise {second.config.noise}: of 255, and these images are in counts, or dark")
-        noise = one_noise(parse_noises(second.config.noise), channels, torch.Generator())
-        noise.variance(torch.zeros(1, channels, 1, 1))
+        one_noise(noises, channels, torch.Generator()).variance(torch.zeros(1, channels, 1, 1))
 
 
 def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list[np.ndarray]:

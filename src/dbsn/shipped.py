@@ -39,7 +39,7 @@ class Card:
     made_by: str
     """Commands that make it again."""
     measured: dict[str, Any]
-    """Its figures, each with the command that measures it."""
+    """Its figures (benchmarks/quality.py): what was measured, and how good it is there."""
 
 
 def names() -> list[str]:
