@@ -1,4 +1,4 @@
-"""Make a shipped model: noisy images of every kind, a teacher from them alone, a student from clean ones. Resumable.
+"""Make a shipped model: noisy images of every kind, a teacher from these and their truth, a student. Resumable.
 
 Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
            [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N]
@@ -29,24 +29,32 @@ FEW = 8
 """Noisy images that stage 2 is shown; they only pick its best student, which learns from clean ones."""
 
 
-def make_noisy(clean: Path, gray: bool, folder: Path) -> list[Path]:
-    """The quarters of each clean image, each with another noise: float32 TIFF, one fixed realisation."""
-    folder.mkdir(parents=True, exist_ok=True)
-    noises, made = parse_noises("any:60"), []
+def make_noisy(clean: Path, gray: bool, folder: Path) -> tuple[list[Path], list[Path]]:
+    """Five parts of each clean image with a noise of its own each, one fixed realisation, and the same without noise.
+
+    The parts are its quarters, and all of it at half the size, where edges are sharper. Float32 TIFF.
+    """
+    noises, made = parse_noises("any:60"), tuple[list[Path], list[Path]](([], []))
+    for kind in ("noisy", "truth"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(find_images([clean])):
         pixels = read_image(path).pixels
         pixels = to_gray(pixels) if gray else pixels
         rows, columns = (side // 2 for side in pixels.shape[:2])
-        quarters = [pixels[y : y + rows, x : x + columns] for y in (0, rows) for x in (0, columns)]
-        for number, quarter in enumerate(quarters):
-            made.append(folder / f"{path.stem}_{number}.tif")
-            if made[-1].exists():
+        parts = [pixels[y : y + rows, x : x + columns] for y in (0, rows) for x in (0, columns)]
+        parts.append(pixels[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, -1).mean((1, 3)))
+        for number, part in enumerate(parts):
+            files = [folder / kind / f"{path.stem}_{number}.tif" for kind in ("noisy", "truth")]
+            for known, file in zip(made, files, strict=True):
+                known.append(file)
+            if all(file.exists() for file in files):
                 continue
-            generator = torch.Generator().manual_seed(4 * index + number)
-            noise = one_noise(noises, quarter.shape[2], generator)
-            noisy = noise.sample(as_tensor(np.ascontiguousarray(quarter)), generator)[0].permute(1, 2, 0).numpy()
-            with replacing(made[-1]) as partial:
-                tifffile.imwrite(partial, noisy.squeeze())
+            generator = torch.Generator().manual_seed(len(parts) * index + number)
+            noise = one_noise(noises, part.shape[2], generator)
+            noisy = noise.sample(as_tensor(np.ascontiguousarray(part)), generator)[0].permute(1, 2, 0).numpy()
+            for file, image in zip(files, (noisy, part), strict=True):
+                with replacing(file) as partial:
+                    tifffile.imwrite(partial, image.squeeze().astype(np.float32))
     return made
 
 
@@ -70,9 +78,9 @@ def main() -> None:
     arguments = parser.parse_args()
     name = arguments.model
     folder, taught = arguments.runs / f"ship_{name}", arguments.runs / f"ship_{TEACHERS[name]}"
-    noisy, teacher = make_noisy(arguments.clean, name == "gray", taught / "noisy"), taught / "teacher"
+    (noisy, truth), teacher = make_noisy(arguments.clean, name == "gray", taught), taught / "teacher"
     if arguments.part in ("teacher", "all"):
-        train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy)
+        train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth)
     if arguments.part in ("student", "all"):
         few = noisy[:: -(-len(noisy) // FEW)]
         flags = ("--clean", arguments.clean, "--teacher", teacher / "model.safetensors")

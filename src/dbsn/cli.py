@@ -85,6 +85,9 @@ class Train:
     """Clean images of anything (files, folders or patterns): a fast student is distilled, too (stage 2)."""
     teacher: Path | None = None
     """Model file whose blind-spot network takes the place of stage 1."""
+    truth: tuple[Path, ...] = ()
+    """The noisy images without their noise, in the same order, if you do have them: stage 1 learns from them, too. A
+    start for noise whose truth is not known, or a comparison."""
     student: StudentFlags = field(default_factory=StudentFlags)
 
     def run(self) -> int:
@@ -104,6 +107,9 @@ class Train:
             asked = self._asked()
             files, noisy, failures = runs.load_folder(self.noisy)
             cleans, clean, clean_failures = runs.load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
+            truths, truth, truth_failures = runs.load_folder(self.truth) if self.truth else ([], [], [])
+            if truths and failures + truth_failures:
+                raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
             failures += clean_failures
             found = None
             try:
@@ -123,8 +129,8 @@ class Train:
                 print(describe_images(noisy), told, sep="\n", flush=True)
                 if clean:
                     print("clean:", describe_clean(clean), flush=True)
-            asked = replace(asked, files=_resolved(files), clean=_resolved(cleans))
-            stages = runs.start(asked, noisy, clean, self.output, device=self.device)
+            asked = replace(asked, files=_resolved(files), clean=_resolved(cleans), truth=_resolved(truths))
+            stages = runs.start(asked, noisy, clean, self.output, truth=truth, device=self.device)
         if is_main_process():
             show_training(stages, self.output)
         else:
@@ -156,7 +162,7 @@ class Train:
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Training settings of both stages given beside --resume; the others are the run's."""
         usual = Train(output=self.output)
-        names = ("noisy", "network", "noise", "stride", "start", "clean", "teacher")
+        names = ("noisy", "network", "noise", "stride", "start", "clean", "teacher", "truth")
         given = ["from" if name == "start" else name for name in names if getattr(self, name) != getattr(usual, name)]
         given += [
             f"student.{name}"

@@ -138,7 +138,7 @@ class BlindSpotModel(nn.Module):
             mean=mean,
             mean_var=self._variance(prediction),
             noise_var=self.noise_variance(mean.detach(), measurement),  # the mean must not make the noise look likely
-            total_var=self._at_least_rounding(self._variance(total)),
+            total_var=self.at_least_rounding(self._variance(total)),
             flat_below=self._flat_below(mean.detach(), measurement),
         )
 
@@ -148,7 +148,7 @@ class BlindSpotModel(nn.Module):
     def noise_variance(self, image: Image, measurement: Tensor) -> Variance:
         """CNN_est: noise variance, intensities squared, at each intensity of `image` (blind mean, or clean)."""
         variance = self.noise_estimator(self.normalise(image), measurement) * self.config.scale**2
-        return self._at_least_rounding(variance)
+        return self.at_least_rounding(variance)
 
     def _flat_below(self, mean: Image, measurement: Tensor) -> PixelMap:
         """Where L3 puts the limit of flatness; it starts at the measured noise."""
@@ -165,7 +165,7 @@ class BlindSpotModel(nn.Module):
             return std.square()
         return outer_square(lower_triangular(std, raw[:, channels:] * (0.1 * scale)))
 
-    def _at_least_rounding(self, variance: Variance) -> Variance:
+    def at_least_rounding(self, variance: Variance) -> Variance:
         """The variance with that of rounding added, which also keeps a covariance from being singular."""
         least = _ROUNDING_VAR * self.config.scale**2
         if variance.ndim == 4:

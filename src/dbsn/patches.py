@@ -38,12 +38,18 @@ class Batch:
     """Of the grid that the phase belongs to."""
     seed: int = 0
     """Of whatever else the step draws."""
+    truth: Image | None = None
+    """The clean patches, where they are known."""
 
     @property
     def predicted(self) -> Mask:
         """`valid` at the pixels that are predicted: all, or those of the phase."""
+        return self.of_phase(self.valid)
+
+    def of_phase(self, patches: Tensor) -> Tensor:
+        """Those of the patches' pixels (b, c, h, w) that are predicted."""
         row, column = self.phase or (0, 0)
-        return self.valid[..., row :: self.spacing, column :: self.spacing]
+        return patches[..., row :: self.spacing, column :: self.spacing]
 
     @property
     def pixels(self) -> int:
@@ -53,7 +59,9 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, images channels-last."""
         noisy = self.noisy.to(device, memory_format=torch.channels_last)
-        return replace(self, noisy=noisy, measurement=self.measurement.to(device), valid=self.valid.to(device))
+        measurement, valid = self.measurement.to(device), self.valid.to(device)
+        truth = None if self.truth is None else self.truth.to(device)
+        return replace(self, noisy=noisy, measurement=measurement, valid=valid, truth=truth)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +70,28 @@ class ImageSet:
 
     images: Sequence[np.ndarray]
     measurements: Sequence[Tensor]
+    truth: Sequence[np.ndarray] = ()
+    """The same images without noise, where they are known."""
 
     @staticmethod
-    def of(images: Sequence[np.ndarray], measure: Callable[[Image], Tensor]) -> "ImageSet":
+    def of(
+        images: Sequence[np.ndarray], measure: Callable[[Image], Tensor], truth: Sequence[np.ndarray] = ()
+    ) -> "ImageSet":
         """Measure every whole image."""
-        return ImageSet(images=images, measurements=[measure(as_tensor(image)) for image in images])
+        return ImageSet(images=images, measurements=[measure(as_tensor(image)) for image in images], truth=truth)
 
     def hold_out(self, siblings: int = 1) -> tuple["ImageSet", "ImageSet"]:
         """Set noisy pixels aside for validation, see `hold_out`; both keep the measurements of the whole images."""
-        learned, held = hold_out(self.images, siblings)
-        return self._some(learned), self._some(held)
-
-    def _some(self, part: "Numbered") -> "ImageSet":
-        return ImageSet(images=[image for _, image in part], measurements=[self.measurements[i] for i, _ in part])
+        truths = hold_out(self.truth, siblings) if self.truth else ([], [])
+        learned, held = (
+            ImageSet(
+                images=[image for _, image in part],
+                measurements=[self.measurements[i] for i, _ in part],
+                truth=[image for _, image in truth],
+            )
+            for part, truth in zip(hold_out(self.images, siblings), truths, strict=True)
+        )
+        return learned, held
 
 
 Numbered = list[tuple[int, np.ndarray]]
@@ -222,13 +239,16 @@ class Patches:
         seed = step_seed(self.seed, step, rank)
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.weights, self.batch, replacement=True, generator=generator).tolist()
-        pairs = [cut([self.data.images[index]], self.size, self.fill, generator) for index in chosen]
+        kinds = [self.data.images, self.data.truth] if self.data.truth else [self.data.images]
+        cuts = [cut([kind[index] for kind in kinds], self.size, self.fill, generator) for index in chosen]
+        noisy, *truth = (torch.stack([patches[kind] for patches, _ in cuts]) for kind in range(len(kinds)))
         row, column = torch.randint(self.spacing, (2,), generator=generator).tolist()
         return Batch(
-            noisy=torch.stack([noisy for [noisy], _ in pairs]),
-            valid=torch.stack([valid for _, valid in pairs]),
+            noisy=noisy,
+            valid=torch.stack([valid for _, valid in cuts]),
             measurement=torch.cat([self.data.measurements[index] for index in chosen]),
             phase=(row, column) if self.spacing > 1 else None,
             spacing=self.spacing,
             seed=seed,
+            truth=truth[0] if truth else None,
         )

@@ -72,6 +72,7 @@ def stages(
     folder: Path,
     *,
     teacher: BlindSpotModel | None = None,
+    truth: Sequence[np.ndarray] = (),
     begin_from: BlindSpotModel | None = None,
     about: dict[str, Any] | None = None,
     device: str = "auto",
@@ -85,6 +86,7 @@ def stages(
         second: Stage 2; None for stage 1 alone.
         folder: Existing folder for checkpoints, the teacher's results and the model file.
         teacher: A trained blind-spot model, in the place of stage 1.
+        truth: The noisy images without noise, if stage 1 is to learn from that (L6).
         begin_from: A blind-spot model whose weights stage 1 begins with.
         about: Kept in the model file.
         device: "auto", "cpu", "cuda" or "mps".
@@ -105,8 +107,9 @@ def stages(
             raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended; start a new run")
         resume = (folder / CHECKPOINT).exists()
         progress = learn(
-            noisy, model, config, run=folder, about=story, begin_from=begin_from, resume=resume, device=device
-        )
+            noisy, model, config, run=folder, about=story, truth=truth, begin_from=begin_from, resume=resume,
+            device=device,
+        )  # fmt: skip
         yield Stage("blind", progress)
         wait_for_all()
         if not finished(folder / CHECKPOINT, config):

@@ -72,6 +72,8 @@ class RunConfig:
     """Model file whose student's weights stage 2 starts from."""
     start: str | None = None
     """Model file, or name of a shipped model, whose blind-spot weights stage 1 starts from."""
+    truth: tuple[str, ...] = ()
+    """Files of the noisy images without noise, in their order, where stage 1 learns from them, too (L6)."""
 
     def to_json(self) -> str:
         """As text for config.json."""
@@ -87,6 +89,7 @@ class RunConfig:
                 **values,
                 "files": tuple(values["files"]),
                 "clean": tuple(values["clean"]),
+                "truth": tuple(values.get("truth", ())),
                 "model": ModelConfig.from_dict(values["model"]),
                 "train": TrainConfig(**values["train"]),
                 "distill": DistillConfig(**values["distill"]),
@@ -203,6 +206,7 @@ def start(
     clean: Sequence[np.ndarray],
     folder: Path,
     *,
+    truth: Sequence[np.ndarray] = (),
     device: str = "auto",
 ) -> Iterator[Stage]:
     """Train on images read by `load_folder`; `folder` must not hold a run yet.
@@ -214,7 +218,7 @@ def start(
     check_free(folder)
     asked = replace(asked, model=replace(asked.model, channels=noisy[0].shape[2]))
     _write_config(folder, asked)
-    return _stages(asked, noisy, clean, folder, device)
+    return _stages(asked, noisy, clean, truth, folder, device)
 
 
 def _write_config(folder: Path, asked: RunConfig) -> None:
@@ -258,14 +262,14 @@ def go_on(
     distill = _changed(asked.distill, student_changes or {}, "--student.", folder)
     asked = replace(asked, train=train, distill=distill)
     images = []
-    for files in (asked.files, asked.clean):
+    for files in (asked.files, asked.clean, asked.truth):
         _, found, failures = load_folder([Path(file) for file in files], mixed=True) if files else ([], [], [])
         if failures:
             raise ValueError("cannot resume without the same images: " + "; ".join(failures))
         images.append(found)
     _write_config(folder, asked)
-    noisy, clean = images
-    return _stages(asked, noisy, clean, folder, device)
+    noisy, clean, truth = images
+    return _stages(asked, noisy, clean, truth, folder, device)
 
 
 def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: Path) -> _Settings:
@@ -280,7 +284,12 @@ def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: 
 
 
 def _stages(
-    asked: RunConfig, noisy: Sequence[np.ndarray], clean: Sequence[np.ndarray], folder: Path, device: str
+    asked: RunConfig,
+    noisy: Sequence[np.ndarray],
+    clean: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    folder: Path,
+    device: str,
 ) -> Iterator[Stage]:
     """The stages of a run, with metrics and preview kept on the way."""
     taught_by = load_model(Path(asked.teacher)) if asked.teacher else None
@@ -303,8 +312,8 @@ def _stages(
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
     preview = np.ascontiguousarray(noisy[0][:_PREVIEW_SIDE, :_PREVIEW_SIDE])
     todo = stages(
-        noisy, asked.model, asked.train, second, folder, teacher=teacher, begin_from=begin_from, about=about,
-        device=device,
+        noisy, asked.model, asked.train, second, folder, teacher=teacher, truth=truth, begin_from=begin_from,
+        about=about, device=device,
     )  # fmt: skip
     return (_recorded(stage, folder, preview) for stage in todo)
 

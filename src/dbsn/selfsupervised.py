@@ -1,5 +1,7 @@
 """Stage 1: what is minimised when only noisy images exist (Wu et al. 2020, sec. 3.2; docs/math.md, L1-L5).
 
+Where the truth is known, it can be learned from, too (L6): a start for noise where it is not.
+
 A loss is a function from (model, batch, share of the budget spent) to `Losses`; the training loop minimises the sum
 of their terms. How the variance of the residual is split between prediction and noise decides everything downstream:
 the default splits by the lower envelope of the total variance, see docs/lab-notes.md.
@@ -21,7 +23,7 @@ from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gau
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
 from dbsn.train import Losses, LossOf, Progress, train
-from dbsn.types import Scalar
+from dbsn.types import Image, Scalar
 
 _SPLIT = ("flat", "noise", "prediction")
 _SETTLED = 0.1  # share of the budget before the split is learned: the first residuals are many times too large, and
@@ -39,6 +41,7 @@ def learn(
     *,
     run: Path,
     about: dict[str, Any],
+    truth: Sequence[np.ndarray] = (),
     begin_from: BlindSpotModel | None = None,
     resume: bool = False,
     device: str = "auto",
@@ -46,18 +49,24 @@ def learn(
     """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
 
     The best one is left in `run` as `model.safetensors`. It begins with the weights of `begin_from`, if there is one.
+    With the images' `truth`, which has their order and shapes, it learns from that, too (L6).
 
     Raises:
-        ValueError: There is no image, or their channels differ from the model's.
+        ValueError: There is no image, their channels differ from the model's, or the truth's shapes from theirs.
     """
     if not images:
         raise ValueError("no image to learn from")
+    if truth and [image.shape for image in truth] != [image.shape for image in images]:
+        raise ValueError(
+            f"--truth: {len(truth)} images, which are not those of {len(images)} noisy ones in their order"
+        )
     offset, scale = intensity_range(images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
     stride = model_config.stride
-    known = ImageSet.of([part for image in images for _, part in lattices(image, stride)], model.measure)
+    parts, truths = ([part for image in kind for _, part in lattices(image, stride)] for kind in (images, truth))
+    known = ImageSet.of(parts, model.measure, truths)
     model.noise_estimator.expect(known.measurements)
     if begin_from:
         model.take_over(begin_from)
@@ -93,17 +102,22 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
         estimate = model(batch.noisy, batch.measurement, batch.phase)
         valid = batch.predicted
         staged = share < max(config.staged, _SETTLED)
-        residual = estimate.noisy - estimate.mean
-        fixed = residual.detach()
-        terms = {"total": _average(gaussian_nll(fixed, estimate.total_var), valid)}
+        truth = None if batch.truth is None else batch.of_phase(batch.truth)
+        observed = (estimate.noisy - estimate.mean).detach()
+        residual = (estimate.noisy if truth is None else truth) - estimate.mean
+        terms = {"total": _average(gaussian_nll(observed, estimate.total_var), valid)}
         if staged or config.mean == "l2":
-            terms["mean"] = _average(relative_squared_error(estimate), valid)
+            terms["mean"] = _average(relative_squared_error(residual, estimate), valid)
         elif config.mean == "fusion":
-            held = _ANCHOR * relative_squared_error(estimate)
-            terms["mean"] = _average(fused_squared_error(estimate) + held, valid)
-        learns_mean = residual if not staged and config.mean == "likelihood" else fixed
-        if config.loss == "envelope":
+            held = _ANCHOR * relative_squared_error(residual, estimate)
+            terms["mean"] = _average(fused_squared_error(residual, estimate) + held, valid)
+        learns_mean = residual if not staged and config.mean == "likelihood" else residual.detach()
+        if config.loss == "envelope" or truth is not None:
             terms["flat"] = _average(flat_loss(estimate, config.quantile), valid)
+        if truth is not None:
+            terms["noise"] = _average(gaussian_nll(estimate.noisy - truth, estimate.noise_var), valid)
+            terms["prediction"] = _average(gaussian_nll(learns_mean, model.at_least_rounding(estimate.mean_var)), valid)
+        elif config.loss == "envelope":
             terms["noise"] = noise_loss(model, batch, estimate)
             terms["prediction"] = _average(
                 marginal_nll(learns_mean, estimate.mean_var, estimate.noise_var.detach()), valid
@@ -119,18 +133,18 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
     return loss
 
 
-def relative_squared_error(estimate: Estimate) -> Tensor:
+def relative_squared_error(residual: Image, estimate: Estimate) -> Tensor:
     """Squared error of the mean over each patch's own average total variance (L1), (b, h, w).
 
     So an image with a tenth of the noise neither drowns nor, as under a likelihood, drowns the others.
     """
     size = channel_variance(estimate.total_var.detach()).mean((1, 2, 3), keepdim=True)
-    return ((estimate.noisy - estimate.mean).square() / size).mean(1)
+    return (residual.square() / size).mean(1)
 
 
-def fused_squared_error(estimate: Estimate) -> Tensor:
+def fused_squared_error(residual: Image, estimate: Estimate) -> Tensor:
     """Squared error that an error of the mean leaves in the fused image, over the patch's noise variance (L2)."""
-    share = fusion_share(estimate.noisy - estimate.mean, estimate.mean_var.detach(), estimate.noise_var.detach())
+    share = fusion_share(residual, estimate.mean_var.detach(), estimate.noise_var.detach())
     size = channel_variance(estimate.noise_var.detach()).mean((1, 2, 3), keepdim=True)
     return (share.square() / size).mean(1)
 

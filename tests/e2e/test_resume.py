@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,19 @@ def test_ctrl_c_stops_after_the_step_and_leaves_a_model_that_resumes(noisy_folde
     assert saved.model.config.channels == 1
     stopped_at = load_tensors(run / CHECKPOINT)[1]["state"]["step"]
     assert stopped_at >= about["step"]
+
+
+def test_a_run_that_learns_from_the_truth_goes_on_with_it_and_not_without(noisy_folder: Path, tmp_path: Path) -> None:
+    run, truth = tmp_path / "run", tmp_path / "truth"
+    shutil.copytree(noisy_folder, truth)
+    start = (str(noisy_folder), "--truth", str(truth), *SETTINGS, "--steps", "4")
+    assert training(run, *start).wait(300) == 0
+    assert training(run, "--resume", "--steps", "8").wait(300) == 0
+    assert load_model(run / MODEL).about["train"]["steps"] == 8
+    (truth / "0.tif").unlink()
+    process = training(run, "--resume", "--steps", "12", output=subprocess.PIPE)
+    assert b"0.tif" in process.communicate(timeout=60)[1]
+    assert process.returncode == 2
 
 
 def images() -> list[np.ndarray]:

@@ -290,6 +290,7 @@ def test_tiles_change_the_memory_and_not_the_result(folder: Path, tmp_path: Path
         (("train", "-o", "{t}/run"), "NOISY: name the noisy images"),
         (("train", "{f}/noisy", "-o", "{t}/run", "--quantile", "3"), "--quantile: got 3.0"),
         (("train", "-o", "{t}/run", "--resume"), "no training run here to resume"),
+        (("train", "{f}/noisy", "-o", "{t}/run", "--truth", "{f}/clean/one.png"), "--truth: 1 images, which"),
         (("info", "{f}/none"), "no such model file"),
         (("denoise", "{f}/noisy", "-m", "{f}/model.safetensors", "-o", "{t}/o", "--device", "mps"), "--device mps"),
     ],

@@ -59,6 +59,15 @@ def test_patches_are_flipped_and_transposed() -> None:
     assert len(corners) == 8
 
 
+def test_the_truth_is_cut_where_its_noisy_image_is() -> None:
+    images = [ramp(30, 40), ramp(6, 9)]
+    data = ImageSet(images=images, measurements=[torch.zeros(1, 1, 1, 1)] * 2, truth=[image + 1e4 for image in images])
+    batch = Patches(data, size=12, batch=50, multiple=6, spacing=3, seed=0, fill=-1.0)(0)
+    assert batch.truth is not None
+    inside = batch.valid > 0
+    torch.testing.assert_close(batch.truth[inside], batch.noisy[inside] + 1e4)
+
+
 def test_an_image_smaller_than_a_patch_is_padded_and_the_padding_does_not_count() -> None:
     batch = patches_of([ramp(5, 7), ramp(30, 30)], size=12, batch=50)(0)
     assert batch.noisy.shape == (50, 1, 12, 12)
@@ -94,6 +103,15 @@ def test_held_out_pixels_are_never_learned_from(count: int) -> None:
     for part in (learned, held):
         for image, measurement in zip(part.images, part.measurements, strict=True):
             assert measurement.item() // 1000 == image[0, 0, 0] // 1000, "each keeps its own whole image's measurement"
+
+
+@pytest.mark.parametrize("count", [3, 30])
+def test_what_is_held_out_keeps_its_own_truth(count: int) -> None:
+    images = [ramp(40, 10) + 1000 * i for i in range(count)]
+    for part in ImageSet.of(images, lambda image: image.amax(), [image + 0.25 for image in images]).hold_out():
+        assert len(part.truth) == len(part.images)
+        for image, truth in zip(part.images, part.truth, strict=True):
+            np.testing.assert_array_equal(truth, image + 0.25)
 
 
 def test_pixels_of_one_photograph_are_not_both_learned_from_and_held_out() -> None:

@@ -40,3 +40,36 @@ def test_the_mean_learns_from_the_start_and_the_noise_only_once_it_has_settled(m
 def test_a_mean_that_the_fused_image_hardly_needs_is_held_all_the_same() -> None:
     staged, fused = (gradient_sizes(share, TrainConfig(), believed=True)["mean"] for share in (0.05, 0.5))
     assert fused > 0.02 * staged
+
+
+def mean_and_noise(truth: float | None) -> tuple[float, float, torch.Tensor, torch.Tensor]:
+    """Gradient of the mean's bias, the noise term, the noisy pixels and their noise variance, where every blind mean is
+    0.5 and every pixel 0.5 or 0.7.
+    """
+    torch.manual_seed(0)
+    model = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
+    last = model.network.to_mean.last
+    torch.nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+    noisy = 0.5 + 0.2 * torch.rand(4, 1, 24, 24).round()
+    known = None if truth is None else torch.full_like(noisy, truth)
+    batch = Batch(
+        noisy=noisy,
+        measurement=model.measure(noisy),
+        valid=torch.ones_like(noisy),
+        phase=(1, 1),
+        spacing=3,
+        truth=known,
+    )
+    terms = self_supervised_loss(TrainConfig())(model, batch, 0.5).terms
+    terms["mean"].backward()
+    with torch.no_grad():
+        estimate = model(noisy, batch.measurement, batch.phase)
+    return float(last.bias.grad), terms["noise"].item(), estimate.noisy, estimate.noise_var  # type: ignore[arg-type]
+
+
+def test_where_the_truth_is_known_the_mean_learns_from_it_and_the_noise_from_all_that_is_left() -> None:
+    assert mean_and_noise(None)[0] < -0.01
+    gradient, _, _, _ = mean_and_noise(0.5)
+    assert gradient == 0
+    _, noise, noisy, variance = mean_and_noise(0.6)
+    assert noise == pytest.approx(float(((noisy - 0.6).square() / variance + variance.log()).mean() / 2), rel=1e-5)
