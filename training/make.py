@@ -25,6 +25,8 @@ NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
 NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}
 TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 """Whose teacher stands beside the student while it is trained."""
+SHRINK = 2
+"""The clean photographs are soft: their patches are shrunk by up to this."""
 FEW = 8
 """Noisy images that stage 2 is shown; they only pick its best student, which learns from clean ones."""
 
@@ -84,7 +86,16 @@ def main() -> None:
     if arguments.part in ("student", "all"):
         few = noisy[:: -(-len(noisy) // FEW)]
         flags = ("--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
-        flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
+        flags += (
+            "--student.shrink",
+            SHRINK,
+            "--student.network",
+            NETWORKS[name],
+            "--student.baseline",
+            "n2c",
+            "--student.noise",
+            NOISES[name],
+        )
         train(folder / "student", ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags)
 
 

@@ -327,6 +327,9 @@ class DistillConfig(Training):
     """Weight of set 1 in the loss; that of set 2 is 1."""
     jitter: float = 0.1
     """How far the noise level of a patch strays from the learned one, as a share of it, either way."""
+    shrink: float = 1.0
+    """Clean patches are shrunk by a random factor from 1 to this first: large soft photographs have no edges as sharp
+    as a small picture's."""
     noise: str | None = None
     """Noise put on the clean images instead of the learned one (awgn:25, hg:40,10, pg:2,10, mg:75): for comparison; or
     any:60 (of camera JPEGs, jpeg:25), another noise for each patch up to that level, for a student of them all."""
@@ -339,5 +342,6 @@ class DistillConfig(Training):
         _require(0 <= self.noisy_share <= 1, "--student.noisy-share", self.noisy_share, "a share from 0 to 1")
         _require(self.noisy_weight >= 0, "--student.noisy-weight", self.noisy_weight, "0 or more")
         _require(0 <= self.jitter < 1, "--student.jitter", self.jitter, "a share from 0 to below 1")
+        _require(self.shrink >= 1, "--student.shrink", self.shrink, "1 or more")
         noise_given = self.baseline is None or self.noise is not None
         _require(noise_given, "--student.baseline", self.baseline, "--student.noise beside it")

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dbsn.checkpoint import load_tensors, save_tensors
 from dbsn.config import DistillConfig
@@ -31,6 +32,7 @@ RESULTS = "teacher.safetensors"
 _MOST_PIXELS = 24_000_000  # of the noisy images that the teacher goes through
 _SAVED_EVERY = 60.0  # seconds
 _LEAST_VAR = 1e-12
+_WHOLE = 0.999  # share of a shrunk pixel inside the image, but for rounding
 _LEAST_STD, _MIDDLE_STD = 2 / 255, 10 / 255
 _LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab-notes.md): spread of E1's level, and its excess on photographs
 Known = tuple[int, np.ndarray, np.ndarray]
@@ -207,12 +209,23 @@ class PairedPatches:
     def _clean(self, count: int, generator: torch.Generator) -> Pairs:
         """Set 2: clean patches with noise."""
         chosen = _draw(self.clean, self.size, count, generator)
-        patches = [cut([self.clean[i]], self.size, self.fill, generator) for i in chosen]
-        clean = torch.stack([patch for [patch], _ in patches])
-        valid = torch.stack([inside for _, inside in patches])
+        patches = [self._shrunk(self.clean[i], generator) for i in chosen]
+        clean, valid = (torch.stack(kind) for kind in zip(*patches, strict=True))
         return synthetic_pairs(
             clean, valid, self.known.noise, self.config, self.known_noise, generator, self.told_multiple
         )
+
+    def _shrunk(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A patch (c, h, w) of a clean image that is shrunk by a random factor, and where it lies inside the image."""
+        large = self.size
+        if self.config.shrink > 1:
+            large = round(self.size * self.config.shrink ** float(torch.rand((), generator=generator)))
+        [patch], inside = cut([image], large, self.fill, generator)
+        if large == self.size:
+            return patch, inside
+        size, (least, most) = (self.size, self.size), patch.aminmax()
+        small = functional.interpolate(patch[None], size, mode="bicubic", antialias=True)[0]
+        return small.clamp(least, most), (functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE).float()
 
 
 def synthetic_pairs(

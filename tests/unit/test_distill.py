@@ -214,6 +214,33 @@ def test_no_noise_is_drawn_beyond_a_clean_image_that_is_smaller_than_a_patch() -
     assert float((pairs.noisy - pairs.target)[~outside].std()) == pytest.approx(0.05, rel=0.15)
 
 
+def slopes(image: np.ndarray, shrink: float) -> Tensor:
+    """How steep 200 clean patches of a ramp are, in its own steps, well inside each patch and the image."""
+    config = replace(CONFIG, noisy_share=0.0, batch=200, shrink=shrink)
+    target = PairedPatches(known(), [image], config, multiple=4, fill=0.5)(0).target[:, 0]
+    middle = slice(target.shape[-1] // 4, -target.shape[-1] // 4)
+    steps = [target.diff(dim=dim)[:, middle, middle].mean((1, 2)).abs() for dim in (1, 2)]
+    return torch.maximum(*steps) / float(image[0, 1, 0] - image[0, 0, 0])
+
+
+def test_clean_patches_are_shrunk_by_every_factor_up_to_the_one_asked_for() -> None:
+    ramp = np.tile(np.linspace(0, 1, 200, dtype=np.float32)[:, None], (200, 1, 1))
+    torch.testing.assert_close(slopes(ramp, 1.0), torch.ones(200), rtol=1e-3, atol=0)
+    found = slopes(ramp, 2.0).sort().values
+    expected = 2 ** torch.linspace(0, 1, 200)
+    torch.testing.assert_close(found, expected, rtol=0.15, atol=0)
+
+
+def test_what_a_shrunk_patch_has_beyond_a_small_image_does_not_count() -> None:
+    config = replace(CONFIG, noisy_share=0.0, batch=50, shrink=2.0)
+    pairs = PairedPatches(known(), [CLEAN[0][:20]], config, multiple=4, fill=0.5)(0)
+    inside = pairs.valid[:, 0].sum((1, 2))
+    width = pairs.target.shape[-1]
+    assert float(inside.max()) <= 20 * width
+    assert float(inside.min()) >= 9 * width
+    assert torch.equal(pairs.noisy.where(pairs.valid == 0, 0), pairs.target.where(pairs.valid == 0, 0))
+
+
 @pytest.mark.parametrize("batch", [2, 4])
 def test_a_small_batch_still_has_both_sets(batch: int) -> None:
     pairs = patches(replace(CONFIG, batch=batch))(0)
