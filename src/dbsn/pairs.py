@@ -6,7 +6,7 @@ tests/unit/test_distill.py.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from dbsn.config import DistillConfig
 from dbsn.infer import learned_noise, predict
 from dbsn.likelihood import channel_variance
 from dbsn.model import BlindSpotModel
-from dbsn.networks.estimator import MEASURES, measure
+from dbsn.networks.estimator import MEASURES, measure, measured_variance
 from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.noises import Noises, Several, one_noise, parse_noises
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
@@ -34,6 +34,7 @@ _SAVED_EVERY = 60.0  # seconds
 _LEAST_VAR = 1e-12
 _WHOLE = 0.999  # share of a shrunk pixel inside the image, but for rounding
 _LEAST_STD, _MIDDLE_STD = 2 / 255, 10 / 255
+_SMALL = 0.5  # share of patches that are taken for whole images, where texture is taken for much more noise
 _LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab-notes.md): spread of E1's level, and its excess on photographs
 Known = tuple[int, np.ndarray, np.ndarray]
 
@@ -194,14 +195,18 @@ class PairedPatches:
         noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
         valid = torch.stack([inside for _, inside in patches])
         noise, which = self.known.noise, [number for number, _, _ in chosen]
-        power, told = _power(noise.variance(target, which), valid), self.told_multiple
-        level = noise.variance(cells(noisy, told), which) if told else None
+        told = self.told_multiple
+
+        def variance(image: Image) -> Variance:
+            return noise.variance(image, which)
+
+        power = _power(variance(target), valid)
         return Pairs(
             noisy=noisy,
             target=target,
             noise_var=power,
             error_unit=_unit(power, self.known_noise),
-            level=None if level is None else told_level(level, noise, generator),
+            level=told_level(variance, noisy, noise.model, told, generator) if told else None,
             valid=valid,
             first=count,
         )
@@ -260,13 +265,12 @@ def synthetic_pairs(
     noisy = sample()
     target = sample() if config.baseline == "n2n" else clean
     power = _power(variance(clean), valid)
-    level = variance(cells(noisy, told_multiple)) if told_multiple else None
     return Pairs(
         noisy=noisy,
         target=target,
         noise_var=power,
         error_unit=_unit(power, known),
-        level=None if level is None else told_level(level, learned, generator),
+        level=told_level(variance, noisy, learned.model, told_multiple, generator) if told_multiple else None,
         valid=valid,
         first=0,
     )
@@ -284,13 +288,30 @@ def _unit(power: Tensor, known: Noises | None) -> Tensor:
     return power.clamp_min(_LEAST_STD**2).sqrt() * _MIDDLE_STD
 
 
-def told_level(variance: Variance, noise: NoiseModel, generator: torch.Generator) -> Cells:
-    """The level of noise of this variance as it would be measured: not exactly, and texture is taken for noise (S6)."""
-    std = channel_variance(variance).sqrt()
+def told_level(
+    variance: Callable[[Image], Variance],
+    noisy: Image,
+    model: BlindSpotModel,
+    multiple: int,
+    generator: torch.Generator,
+) -> Cells:
+    """The level of noise as it would be measured: not exactly, and texture is taken for noise (S6).
+
+    Args:
+        variance: That of the noise at an intensity; taken in cells of the noisy image, which do not tell the answer.
+        noisy: The patches. In half of them the level is measured on the patch, as if there were no more of its image.
+        model: In whose network units it is measured.
+        multiple: Side of a cell.
+        generator: Of the errors.
+    """
+    mean, scale = cells(noisy, multiple), model.config.scale
+    std = channel_variance(variance(mean)).sqrt()
     shape = (*std.shape[:2], 1, 1)
     error = (_LEVEL_ERROR * torch.randn(shape, generator=generator)).exp()
-    texture = _TEXTURE * noise.model.config.scale * torch.empty(shape).exponential_(generator=generator)
-    return ((std * error).square() + texture.square()).sqrt()
+    texture = _TEXTURE * scale * torch.empty(shape).exponential_(generator=generator)
+    large = ((std * error).square() + texture.square()).sqrt()
+    small = measured_variance(model.normalise(mean), model.measure(noisy)).sqrt() * scale
+    return small.where(torch.rand(len(noisy), 1, 1, 1, generator=generator) < _SMALL, large)
 
 
 def _first(config: DistillConfig) -> int:

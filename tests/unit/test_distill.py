@@ -16,10 +16,11 @@ from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNe
 from dbsn.distill import distillation_loss, spread_nll, stein_risk
 from dbsn.infer import predict
 from dbsn.model import BlindSpotModel
+from dbsn.networks.estimator import measured_variance
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
 from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, some_of, taught, teach, told_level
 from dbsn.pipeline import clean_like
-from dbsn.student import Student
+from dbsn.student import Student, cells
 
 MODEL = BlindSpotModel(ModelConfig()).eval()
 CONFIG = DistillConfig(batch=8, patch=32)
@@ -290,12 +291,20 @@ def test_a_students_uncertainty_is_learned_from_what_it_misses_and_leaves_it_alo
 
 
 def test_a_guided_student_is_told_the_level_about_as_it_would_be_measured() -> None:
-    noise, generator = known().noise, torch.Generator().manual_seed(0)
-    told = told_level(torch.full((4000, 1, 1, 1), 0.1**2), noise, generator).flatten()
+    generator = torch.Generator().manual_seed(0)
+    noisy = torch.rand(1, 1, 32, 32, generator=generator).expand(4000, -1, -1, -1)  # texture throughout
+    told = told_level(lambda image: torch.full_like(image, 0.1**2), noisy, MODEL, 4, generator)
+    alone = (
+        measured_variance(MODEL.normalise(cells(noisy[:1], 4)), MODEL.measure(noisy[:1])).sqrt() * MODEL.config.scale
+    )
+    assert float(alone.mean()) > 0.2
+    is_alone = (told == alone).all(-1).all(-1).all(-1)
+    assert float(is_alone.float().mean()) == pytest.approx(0.5, abs=0.03), "half know no more than the patch"
+    told = told[~is_alone][:, 0, 0, 0]
     assert float(told.median()) == pytest.approx(0.1, rel=0.01)
     assert float(told.log().std()) == pytest.approx(0.08, abs=0.01)
     # where there is no noise, texture is taken for it: exponential of mean 0.01 network units
-    texture = told_level(torch.zeros(4000, 1, 1, 1), noise, generator).flatten()
+    texture = told_level(torch.zeros_like, noisy, MODEL, 4, generator)[~is_alone][:, 0, 0, 0]
     assert float(texture.mean()) == pytest.approx(0.01 * MODEL.config.scale, rel=0.06)
 
 
