@@ -1,8 +1,9 @@
 """Make a shipped model: noisy images of every kind, a teacher from these and their truth, a student. Resumable.
 
 Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
-           [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N]
-Each part goes on where it was stopped, also with more steps than before; `training/README.md` has what was run.
+           [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N] [--afresh]
+Each part goes on where it was stopped, also with more steps than before; where its run is no longer there, it starts
+from the weights that ship, if they have it, unless `--afresh`. `training/README.md` has what was run.
 """
 
 import argparse
@@ -16,15 +17,19 @@ import tifffile
 import torch
 
 from dbsn.atomic import replacing
+from dbsn.checkpoint import load_model
 from dbsn.evaluate import to_gray
 from dbsn.images import find_images, read_image
 from dbsn.noises import one_noise, parse_noises
 from dbsn.patches import as_tensor
+from dbsn.shipped import names, path_of
 
 NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
 NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}
 TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 """Whose teacher stands beside the student while it is trained."""
+CONTINUED = 5e-4
+"""Learning rate of what has been trained before."""
 SHRINK = 2
 """The clean photographs are soft: their patches are shrunk by up to this."""
 FEW = 8
@@ -64,7 +69,7 @@ def train(run: Path, steps: tuple[str, int], threads: int, *start: object) -> No
     """Start the run with these arguments of `dbsn train`, or go on with it."""
     begun = (run / "config.json").exists()
     command = [sys.executable, "-m", "dbsn", "train", "-o", run, *steps]
-    command += ["--resume"] if begun else ["--from", "scratch", *start]
+    command += ["--resume"] if begun else start
     subprocess.run(list(map(str, command)), check=True, env=os.environ | {"OMP_NUM_THREADS": str(threads)})
 
 
@@ -77,26 +82,24 @@ def main() -> None:
     parser.add_argument("--part", choices=("noisy", "teacher", "student", "all"), default="all")
     parser.add_argument("--teacher-steps", type=int, default=5000)
     parser.add_argument("--student-steps", type=int, default=7000)
+    parser.add_argument("--afresh", action="store_true", help="do not start from the weights that ship")
     arguments = parser.parse_args()
     name = arguments.model
     folder, taught = arguments.runs / f"ship_{name}", arguments.runs / f"ship_{TEACHERS[name]}"
     (noisy, truth), teacher = make_noisy(arguments.clean, name == "gray", taught), taught / "teacher"
+    shipped = load_model(path_of(name)) if name in names() and not arguments.afresh else None
     if arguments.part in ("teacher", "all"):
-        train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth)
+        start = ["--from", name] if shipped and shipped.model else ["--from", "scratch"]
+        start += ["--learning-rate", CONTINUED] if shipped and shipped.model else []
+        train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth, *start)
     if arguments.part in ("student", "all"):
+        start = ["--from", "scratch"]
+        start += ["--student.start", name, "--student.learning-rate", CONTINUED] if shipped else []
         few = noisy[:: -(-len(noisy) // FEW)]
         flags = ("--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
-        flags += (
-            "--student.shrink",
-            SHRINK,
-            "--student.network",
-            NETWORKS[name],
-            "--student.baseline",
-            "n2c",
-            "--student.noise",
-            NOISES[name],
-        )
-        train(folder / "student", ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags)
+        flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
+        flags += ("--student.shrink", SHRINK)
+        train(folder / "student", ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags, *start)
 
 
 if __name__ == "__main__":
