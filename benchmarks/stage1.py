@@ -1,24 +1,31 @@
 """Stage 1 against its bars: train on noisy images alone, then measure with the truth. One command an experiment.
 
 Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [--brief]
-           [dbsn train's flags]
+           [--curve] [dbsn train's flags]
 Training starts from scratch; --from shipped starts from the model that comes with dbsn.
 Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.
---brief measures every 4th image, without the eightfold average and without the curve of the noise.
+--brief measures every 4th image, without the eightfold average and without the curve of the noise; --curve also each
+model that was the best one on the way, which says how fast one learns.
 """
 
 import argparse
+import csv
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from dbsn.checkpoint import load_tensors
 from dbsn.evaluate import synthetic_noise, to_gray
 from dbsn.images import find_images, read_image
 from dbsn.noise import Noise, parse_noise
@@ -62,6 +69,27 @@ def dbsn(*arguments: object, threads: int) -> str:
     if done.returncode:
         raise SystemExit(f"dbsn {arguments[0]} failed with exit status {done.returncode}")
     return done.stdout or ""
+
+
+def keeping_models(run: Path, *arguments: object, threads: int) -> None:
+    """Run `dbsn train` in `run` and keep each best model on the way as run/curve/STEP.safetensors."""
+    (run / "curve").mkdir(parents=True, exist_ok=True)
+    model, seen = run / "model.safetensors", 0.0
+    with ThreadPoolExecutor() as pool:
+        training = pool.submit(dbsn, *arguments, threads=threads)
+        while not training.done() or (model.exists() and model.stat().st_mtime > seen):
+            if model.exists() and model.stat().st_mtime > seen:
+                seen = model.stat().st_mtime
+                step = load_tensors(model)[1]["about"]["step"]
+                shutil.copy(model, run / "curve" / f"{step}.safetensors")
+            time.sleep(1)
+        training.result()
+
+
+def minutes_of(run: Path) -> dict[int, float]:
+    """When each step in the run's metrics.csv was taken, in minutes of training."""
+    with open(run / "metrics.csv", newline="") as file:
+        return {int(row["step"]): float(row["seconds"]) / 60 for row in csv.DictReader(file)}
 
 
 def every_fourth(folder: Path, chosen: Path) -> Path:
@@ -109,6 +137,7 @@ def main() -> None:
     parser.add_argument("--name", help="of the run's folder; by default the experiment's")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--brief", action="store_true")
+    parser.add_argument("--curve", action="store_true")
     arguments, flags = parser.parse_known_args()
     experiment = EXPERIMENTS[arguments.experiment]
     data, run = arguments.data, arguments.runs / (arguments.name or arguments.experiment)
@@ -116,18 +145,25 @@ def main() -> None:
     noisy = arguments.runs / f"{arguments.experiment}_noisy" if noises else data / experiment.noisy
     if noises and not noisy.exists():
         make_noisy(data / "clean_bsds", noises, noisy)
-    if (run / "config.json").exists():
-        dbsn("train", "-o", run, "--resume", threads=arguments.threads)
-    else:
+    asked: tuple[object, ...] = ("--resume",)
+    if not (run / "config.json").exists():
         origin = () if "--from" in flags else ("--from", "scratch")
-        budget = ("--minutes", experiment.minutes)
-        dbsn("train", noisy, "-o", run, *origin, *budget, *flags, threads=arguments.threads)
+        asked = (noisy, *origin, "--minutes", experiment.minutes, *flags)
+    train = partial(keeping_models, run) if arguments.curve else dbsn
+    train("train", "-o", run, *asked, threads=arguments.threads)
     model = run / "model.safetensors"
     clean = data / experiment.clean
     if arguments.brief:
         brief = arguments.runs / f"{arguments.experiment}_brief"
         clean, noisy = every_fourth(clean, brief / "clean"), every_fourth(noisy, brief / "noisy")
     pairs = [("--noise", noise) for noise in experiment.noises] or [("--noisy", noisy)]
+    for step, minutes in minutes_of(run).items() if arguments.curve else ():
+        passed = run / "curve" / f"{step}.safetensors"
+        for pair in pairs if passed.exists() else ():
+            where = ("-m", passed, "--clean", clean, *pair, "--protocol", experiment.protocol, "--json")
+            shown = json.loads(dbsn("evaluate", *where, threads=arguments.threads))
+            row = {"step": step, "minutes": round(minutes, 2), "noise": shown["noise"], "psnr": round(shown["psnr"], 3)}
+            print(json.dumps(row), flush=True)
     for pair, ensemble in itertools.product(pairs, ((),) if arguments.brief else ((), ("--ensemble",))):
         shown = dbsn(
             "evaluate", "-m", model, "--clean", clean, *pair, *ensemble,
