@@ -11,8 +11,8 @@ TIFF of 1 bit) become 8 bits, and white-is-zero TIFF black-is-zero. EXIF orienta
 applied.
 
 Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: tensors, patches, and metadata beyond ICC
-profile, resolution, EXIF (in TIFF its orientation alone), XMP, the PNG colour chunks and a TIFF's description. This
-module must not import torch.
+profile, resolution, EXIF (in a BigTIFF its orientation alone), XMP, the PNG colour chunks and a TIFF's description.
+This module must not import torch.
 """
 
 import glob
@@ -113,7 +113,7 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} in; create it first")
     try:
-        with replacing(path) as partial, partial.open("wb") as file:
+        with replacing(path) as partial, partial.open("w+b") as file:
             _encode(file, path.suffix.lower(), samples, like)
     except ValueError as error:
         raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error

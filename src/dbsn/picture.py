@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE
 
 Array = NDArray[Any]
 
 
 DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "int16", "float16", "float32", "float64"))
-_ORIENTATION = 274
 CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
 
 
@@ -37,8 +35,7 @@ class Picture:
     dtype: np.dtype[Any]
     """Of the file's samples: uint8, uint16, int16, float16, float32 or float64."""
     exif: bytes = b""
-    """EXIF block as it stands in a TIFF header, without the JPEG prefix; empty if there is none. From a TIFF its
-    orientation alone."""
+    """EXIF block as it stands in a TIFF header, without the JPEG prefix; empty if there is none."""
     xmp: bytes = b""
     """XMP packet; empty if there is none."""
     icc: bytes = b""
@@ -53,24 +50,6 @@ class Picture:
     """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or of unstated meaning."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
     """PNG chunks that say how the numbers become colours, as (kind, body)."""
-
-
-def orientation(exif: bytes) -> int:
-    """How a picture is to be turned to be seen, 1 to 8; 1, as it is, if its EXIF block does not say."""
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        found = int(tags.get(_ORIENTATION, 1))
-    except Exception:  # a damaged block is carried along, and says nothing
-        return 1
-    return found if 1 <= found <= 8 else 1
-
-
-def oriented(found: int) -> bytes:
-    """An EXIF block that says nothing but this orientation; empty for 1."""
-    tags = Image.Exif()
-    tags[_ORIENTATION] = found
-    return tags.tobytes().removeprefix(b"Exif\0\0") if 2 <= found <= 8 else b""
 
 
 def to_pixels(array: Array) -> NDArray[np.float32]:

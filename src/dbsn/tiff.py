@@ -19,7 +19,8 @@ import numpy as np
 import tifffile
 from tifffile import COMPRESSION, DATATYPE, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
 
-from dbsn.picture import Array, ImageError, Picture, damaged, orientation, oriented, picture_of
+from dbsn.exif import ORIENTATION, block_of, directories, orientation, oriented, point, texts_of
+from dbsn.picture import Array, ImageError, Picture, damaged, picture_of
 
 TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
 TIFF_COMPRESSIONS: dict[int, int] = {
@@ -27,7 +28,7 @@ TIFF_COMPRESSIONS: dict[int, int] = {
 }
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_TIFF = 2_500_000_000  # bytes of samples, beyond which 32-bit offsets may not do; packing may lengthen them
-DESCRIPTION, ORIENTATION, XMP, IMAGEJ_COUNTS = 270, 274, 700, 50838
+DESCRIPTION, XMP, IMAGEJ_COUNTS = 270, 700, 50838
 KEPT_TAGS = frozenset(  # none of them numbers
     {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
 )
@@ -94,6 +95,8 @@ def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture
                 _write_page(writer, samples, like, first.pop() if first else ())
 
             yield write
+        with path.open("r+b") as file:
+            point(file)
 
 
 @contextmanager
@@ -132,7 +135,7 @@ def _pictures(
         icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
         stated = "XResolution" in page.tags and min(page.resolution) > 0
         kept = {
-            "exif": oriented(int(page.tags.valueof(ORIENTATION, 1))),
+            "exif": _exif_of(path, tif, page),
             "xmp": page.tags.valueof(XMP, b""),
             "icc": icc,
             "resolution": (*page.resolution, page.resolutionunit) if stated else None,
@@ -145,6 +148,15 @@ def _pictures(
                 name = path if planes == len(series) == 1 else path.with_name(f"{path.name}, page {start + number + 1}")
                 yield picture_of(name, _as_usual(array, page), **kept)
         start += planes
+
+
+def _exif_of(path: Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bytes:
+    """A page's EXIF block; behind the first, as in a BigTIFF, its orientation alone."""
+    turned = int(page.tags.valueof(ORIENTATION, 1))
+    if tif.is_bigtiff or page.index:
+        return oriented(turned)
+    with path.open("rb") as file:
+        return block_of(file, turned)
 
 
 def _page(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, number: int) -> Array:
@@ -239,15 +251,23 @@ def _complaints() -> Iterator[list[logging.LogRecord]]:
 
 
 def write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
-    """Write samples, (h, w) or (h, w, 2..4), as the one page of a TIFF like the one the picture came from."""
+    """Write samples, (h, w) or (h, w, 2..4), as the one page of a TIFF like the one the picture came from.
+
+    The file is open to be written and read.
+    """
+    tags: list[tuple[Any, ...]] = [(tag, DATATYPE.ASCII, 0, text, True) for tag, text in texts_of(like.exif).items()]
+    if like.xmp:
+        tags.append((XMP, DATATYPE.BYTE, len(like.xmp), like.xmp, True))
     with tifffile.TiffWriter(file) as writer:
-        _write_page(writer, samples, like, [(XMP, DATATYPE.BYTE, len(like.xmp), like.xmp, True)] if like.xmp else ())
+        _write_page(writer, samples, like, tags)
+    point(file)
 
 
 def _write_page(
     writer: tifffile.TiffWriter, samples: Array, like: Picture, tags: Sequence[tuple[Any, ...]] = ()
 ) -> None:
     turned = orientation(like.exif)
+    tags = [*tags, *_written_directories(writer, like.exif)]
     packed = like.compression not in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
     writer.write(
         samples,
@@ -264,3 +284,13 @@ def _write_page(
         contiguous=False,
         extratags=[*tags, (ORIENTATION, DATATYPE.SHORT, 1, turned, True)] if turned != 1 else tags,
     )
+
+
+def _written_directories(writer: tifffile.TiffWriter, exif: bytes) -> list[tuple[Any, ...]]:
+    """Write an EXIF block's directories where the file ends; the tags that point to them. A BigTIFF has none."""
+    if writer.tiff.is_bigtiff:
+        return []
+    file, order = writer.filehandle, writer.tiff.byteorder
+    written, pointers = directories(exif, file.tell(), order)
+    file.write(written)
+    return pointers

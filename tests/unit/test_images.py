@@ -20,7 +20,7 @@ import tifffile
 from PIL import Image, JpegImagePlugin
 from tifffile import COMPRESSION
 
-from dbsn.images import find_images, read_image, write_image
+from dbsn.images import find_images, read_image, write_image, writing_planes
 from dbsn.picture import ImageError, Picture, from_pixels, to_pixels
 
 Array = np.ndarray[Any, Any]
@@ -401,6 +401,64 @@ def test_exif_and_icc_profile_are_carried_from_each_format_to_each(
         assert image.size == (16, 10)  # orientation 6 is not applied
         assert image.getexif()[0x112] == 6
         assert image.info["icc_profile"] == ICC
+
+
+def camera_says() -> Image.Exif:
+    """What a camera writes, of every kind that EXIF has."""
+    exif = Image.Exif()
+    exif[0x112], exif[0x10F], exif[0x132] = 6, "Maker", "2026:11:25 10:00:00"
+    exif[0x8769] = {0x829A: 1 / 250, 0x8827: 6400, 0x9003: "2026:11:24 09:00:00", 0x927C: b"\x00\x01own"}
+    exif[0x8825] = {1: "N", 2: (47.0, 22.0, 30.5)}
+    read = Image.Exif()  # Pillow puts into a TIFF only what it has read
+    read.load(exif.tobytes())
+    return read
+
+
+def check_camera_said(path: Path, *, texts: bool = True) -> None:
+    """What `camera_says` is in the file, as a reader sees that has nothing to do with the writer."""
+    with tifffile.TiffFile(path) as file:
+        tags = file.pages[0].tags
+        settings, place = tags[34665].value, tags[34853].value
+        assert tags[274].value == 6
+        assert [tags.valueof(code) for code in (271, 306)] == (
+            ["Maker", "2026:11:25 10:00:00"] if texts else [None] * 2
+        )
+    assert settings["ExposureTime"] == pytest.approx(1 / 250)
+    assert settings["ISOSpeedRatings"] == 6400
+    assert settings["DateTimeOriginal"] == "2026:11:24 09:00:00"
+    assert settings["MakerNote"] == b"\x00\x01own"
+    assert place["GPSLatitudeRef"] == "N"
+    assert place["GPSLatitude"] == (47, 1, 22, 1, 61, 2)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_settings_and_place_of_the_camera_are_in_the_tiff(tmp_path: Path, suffix: str) -> None:
+    kind = {".jpg": "JPEG", ".png": "PNG", ".tif": "TIFF"}[suffix]
+    first = stored(tmp_path / f"a{suffix}", pillow(samples(10, 16, 3), kind, exif=camera_says()))
+    out = rewritten(first, "b.tif")
+    check_camera_said(out)
+    check_camera_said(rewritten(out, "c.tif"))
+    with Image.open(rewritten(out, "d.jpg")) as image:
+        assert image.getexif().get_ifd(0x8769)[0x8827] == 6400
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+def test_settings_and_place_are_in_a_tiff_of_either_byte_order(tmp_path: Path, byteorder: str) -> None:
+    source = stored(tmp_path / "a.tif", tiff(samples(10, 16, 3), photometric="rgb", byteorder=byteorder))
+    picture = dataclasses.replace(read_image(source), exif=camera_says().tobytes()[6:])
+    with writing_planes(tmp_path / "b.tif", source) as write:
+        write(picture.pixels, picture)
+    check_camera_said(tmp_path / "b.tif", texts=False)
+
+
+def test_damaged_settings_of_the_camera_leave_the_orientation(tmp_path: Path) -> None:
+    out = rewritten(stored(tmp_path / "a.jpg", pillow(samples(10, 16, 3), "JPEG", exif=camera_says())), "b.tif")
+    with tifffile.TiffFile(out) as file:
+        at = file.pages[0].tags[34665].valueoffset
+    data = bytearray(out.read_bytes())
+    data[at : at + 4] = (len(data) - 1).to_bytes(4, "little")
+    with Image.open(rewritten(stored(tmp_path / "c.tif", bytes(data)), "d.png")) as image:
+        assert image.getexif()[0x112] == 6
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
