@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from dbsn.axes import as_planes
 from dbsn.checkpoint import MODEL, Saved, load_model, save_model
 from dbsn.config import (
     NETWORKS,
@@ -87,6 +88,8 @@ class Denoiser:
         *,
         minutes: float | None = 30.0,
         steps: int | None = None,
+        axes: str | None = None,
+        channel_axis: int | None = None,
         noise: NoiseFamily | Auto = "any",
         stride: int | Auto = "auto",
         network: NetworkName = "grid",
@@ -105,6 +108,8 @@ class Denoiser:
             clean: Clean images of anything, or a folder of image files; without them there is no student.
             minutes: Time to spend on stage 1.
             steps: Steps to take instead.
+            axes: Of each noisy array, see `denoise`; each plane is an image.
+            channel_axis: As of `denoise`.
             noise: Form of the noise, see `dbsn.config.ModelConfig`; "any" makes the fewest assumptions, "auto"
                 is what `inspect_noise` finds.
             stride: Distance of pixels at which noise counts as independent; "auto": what `inspect_noise` finds.
@@ -126,7 +131,7 @@ class Denoiser:
         Warns:
             UserWarning: A file of the folder cannot be read.
         """
-        images = _images(noisy)
+        images = _images(noisy, axes=axes, channel_axis=channel_axis)
         if not images:
             raise ValueError("fit: got no image")
         if len({image.shape[2] for image in images}) > 1:
@@ -155,23 +160,38 @@ class Denoiser:
             return Denoiser.load(Path(folder) / MODEL, device=device)
 
     def denoise(
-        self, image: np.ndarray, *, method: Method = "auto", tile: int = DEFAULT_TILE, ensemble: bool = False
+        self,
+        image: np.ndarray,
+        *,
+        axes: str | None = None,
+        channel_axis: int | None = None,
+        method: Method = "auto",
+        tile: int = DEFAULT_TILE,
+        ensemble: bool = False,
     ) -> np.ndarray:
         """The denoised image, in the shape and kind of `image`; integers rounded and clipped.
 
         Args:
-            image: (h, w) or (h, w, c).
+            image: (h, w) or (h, w, c); with `axes` or `channel_axis` any number of planes.
+            axes: A letter for each axis, as "TZYX" or "SYX": Y and X are a plane, S the colours of a pixel, and every
+                other letter counts planes, which are denoised one by one.
+            channel_axis: The axis of colours, as in scikit-image; the last two of the others are then a plane.
             method: "student" (fast), "posterior" (the blind-spot model's), or "auto": the student if there is one.
             tile: Side of a tile; smaller needs less memory, 0 takes the image whole.
             ensemble: Average over the image's eight orientations: better, and eight times as slow.
 
         Raises:
-            ValueError: Another number of channels than the denoiser was trained on, or there is no student.
+            ValueError: Another number of channels than the denoiser was trained on, there is no student, or the axes
+                are not the image's.
         """
-        pixels = _pixels(image)
-        result = np.empty(pixels.shape, np.float32)
-        self.denoise_into(result, pixels, method=method, tile=tile, ensemble=ensemble)
-        return from_pixels(result, image.dtype).reshape(image.shape)
+        planes, back = as_planes(image, axes, channel_axis)
+        results = np.empty(planes.shape, image.dtype)
+        for plane, result in zip(planes, results, strict=True):
+            pixels = _pixels(plane)
+            denoised = np.empty(pixels.shape, np.float32)
+            self.denoise_into(denoised, pixels, method=method, tile=tile, ensemble=ensemble)
+            result[:] = from_pixels(denoised, image.dtype)
+        return back(results)
 
     def picks_student(self, method: Method) -> bool:
         """Whether a method means the student here.
@@ -194,6 +214,8 @@ class Denoiser:
         image: np.ndarray,
         *,
         return_std: Literal[False] = False,
+        axes: str | None = ...,
+        channel_axis: int | None = ...,
         method: Method = ...,
         tile: int = ...,
         ensemble: bool = ...,
@@ -204,6 +226,8 @@ class Denoiser:
         image: np.ndarray,
         *,
         return_std: Literal[True],
+        axes: str | None = ...,
+        channel_axis: int | None = ...,
         method: Method = ...,
         tile: int = ...,
         ensemble: bool = ...,
@@ -214,6 +238,8 @@ class Denoiser:
         image: np.ndarray,
         *,
         return_std: bool = False,
+        axes: str | None = None,
+        channel_axis: int | None = None,
         method: Method = "auto",
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
@@ -223,12 +249,13 @@ class Denoiser:
         Integers are in [0, 1] (divided by their type's largest value), floats in their own unit. Other arguments and
         errors as of `denoise`; also ValueError for a student from before there was a standard deviation.
         """
-        pixels = _pixels(image)
-        denoised = np.empty(pixels.shape, np.float32)
-        std = np.empty_like(denoised) if return_std else None
-        self.denoise_into(denoised, pixels, std=std, method=method, tile=tile, ensemble=ensemble)
-        denoised = denoised.reshape(image.shape)
-        return denoised if std is None else (denoised, std.reshape(image.shape))
+        planes, back = as_planes(image, axes, channel_axis)
+        denoised = np.empty(planes.shape, np.float32)
+        stds = np.empty_like(denoised) if return_std else None
+        for number, plane in enumerate(planes):
+            std = None if stds is None else stds[number]
+            self.denoise_into(denoised[number], _pixels(plane), std=std, method=method, tile=tile, ensemble=ensemble)
+        return back(denoised) if stds is None else (back(denoised), back(stds))
 
     def estimate(
         self,
@@ -303,7 +330,8 @@ def _with_channels(image: np.ndarray) -> np.ndarray:
     if image.size == 0 or not np.isfinite(image).all():
         raise ValueError(f"image of shape {image.shape}: empty, or with values that are not finite")
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
-        raise ValueError(f"image of shape {image.shape}: expected (height, width) or (height, width, channels)")
+        expected = "(height, width) or (height, width, channels); of a stack, say axes"
+        raise ValueError(f"image of shape {image.shape}: expected {expected}")
     return image[..., None] if image.ndim == 2 else image
 
 
@@ -313,10 +341,16 @@ def _pixels(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.float32 else to_pixels(image)
 
 
-def _images(given: Sequence[np.ndarray] | str | Path, *, mixed: bool = False) -> list[np.ndarray]:
+def _images(
+    given: Sequence[np.ndarray] | str | Path,
+    *,
+    mixed: bool = False,
+    axes: str | None = None,
+    channel_axis: int | None = None,
+) -> list[np.ndarray]:
     """Images (h, w, c) from arrays or from a folder; a file that cannot be read is a warning."""
     if not isinstance(given, str | Path):
-        return [_with_channels(image) for image in given]
+        return [_with_channels(plane) for image in given for plane in as_planes(image, axes, channel_axis)[0]]
     _, images, failures = load_folder([Path(given)], mixed=mixed)
     for failure in failures:
         warnings.warn(failure, stacklevel=3)

@@ -50,6 +50,19 @@ def test_predict_gives_floats_and_on_request_a_standard_deviation(denoiser: Deno
     assert 0 < std.mean() < 0.5
 
 
+def test_a_stack_is_denoised_plane_by_plane_wherever_its_axes_are(denoiser: Denoiser, noisy: np.ndarray) -> None:
+    stack = np.stack([noisy[:40, :50], noisy[30:70, 20:70]])
+    apart = np.stack([denoiser.predict(plane) for plane in stack])
+    turned = stack.transpose(1, 3, 0, 2)
+    np.testing.assert_array_equal(denoiser.predict(turned, axes="YSTX"), apart.transpose(1, 3, 0, 2))
+    _, std = denoiser.predict(stack.transpose(3, 0, 1, 2), channel_axis=0, return_std=True)
+    np.testing.assert_array_equal(std[:, 1], denoiser.predict(stack[1], return_std=True)[1].transpose(2, 0, 1))
+    whole = denoiser.denoise(turned.astype(np.float32), axes="YSTX")
+    assert whole.dtype == np.float32
+    assert whole.shape == turned.shape
+    np.testing.assert_allclose(whole, apart.transpose(1, 3, 0, 2), atol=1e-6)
+
+
 def test_a_saved_denoiser_denoises_the_same_after_loading(
     denoiser: Denoiser, noisy: np.ndarray, tmp_path: Path
 ) -> None:
