@@ -1,6 +1,6 @@
 """Peak memory and time of `dbsn denoise` on one large colour photograph, a Zarr or a TIFF stack, of the whole process.
 
-Usage: python benchmarks/memory.py [--megapixels 50 [--zarr] | --pages 1000] [--network grid-tiny]
+Usage: python benchmarks/memory.py [--megapixels 50 [--zarr] | --pages 1000] [--network grid-tiny|unet-tiny]
 Zarr and pages are gray, 16 bit; pages are of 256 x 256 pixels, a Zarr's chunks of 1024 x 1024.
 """
 
@@ -19,8 +19,9 @@ import zarr
 from PIL import Image
 
 from dbsn.checkpoint import Saved, save_model
-from dbsn.config import NETWORKS, ModelConfig
+from dbsn.config import NETWORKS, STUDENTS, ModelConfig, StudentConfig
 from dbsn.model import BlindSpotModel
+from dbsn.student import Student
 
 
 def main() -> None:
@@ -28,15 +29,19 @@ def main() -> None:
     parser.add_argument("--megapixels", type=float, default=50.0)
     parser.add_argument("--pages", type=int, help="a stack of so many pages instead of a photograph")
     parser.add_argument("--zarr", action="store_true", help="a Zarr instead of a photograph")
-    parser.add_argument("--network", default="grid-tiny")
+    parser.add_argument("--network", default="grid-tiny", choices=(*NETWORKS, *STUDENTS))
     arguments = parser.parse_args()
     width = round((arguments.megapixels * 1e6 * 1.5) ** 0.5)
     height = round(arguments.megapixels * 1e6 / width)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         channels = 1 if arguments.pages or arguments.zarr else 3
-        model = BlindSpotModel(ModelConfig(channels=channels, network=NETWORKS[arguments.network]))
-        save_model(folder / "m", Saved(model=model))
+        if arguments.network in STUDENTS:
+            shape = StudentConfig(channels=channels, network=STUDENTS[arguments.network])
+            saved = Saved(student=Student(shape))
+        else:
+            saved = Saved(model=BlindSpotModel(ModelConfig(channels=channels, network=NETWORKS[arguments.network])))
+        save_model(folder / "m", saved)
         generator = np.random.default_rng(0)
         if arguments.pages:
             source, result, height, width = folder / "stack.tif", folder / "out.tif", 256 * arguments.pages, 256

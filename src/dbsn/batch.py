@@ -25,7 +25,8 @@ from dbsn.infer import DEFAULT_TILE
 from dbsn.ledger import Ledger, Made
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
-from dbsn.picture import converted
+from dbsn.picture import converted, from_pixels
+from dbsn.types import Place
 
 _STRONGEST = 2
 _UNETS_TILE = 1024  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
@@ -231,12 +232,13 @@ def denoise_files(
                 if not raw.is_raw(job.source):
                     check_fits(job.output, replace(picture, dtype=dtype))
                 write = write or files.enter_context(writing_planes(job.output, job.source))
-                result = np.empty(picture.pixels.shape, np.float32)
-                std = np.empty_like(result) if job.beside else None
+                rounds = dtype.kind in "iu" and picture.dtype.kind in "iu" and not raw.is_raw(job.source)
+                samples = np.empty(picture.pixels.shape, dtype if rounds else np.float32)
+                std = np.empty(samples.shape, np.float32) if job.beside else None
                 if denoiser is None:
                     denoiser, why = choice.pick(picture.pixels)
                 level = denoiser.denoise_into(
-                    result,
+                    _Mixed(samples, picture.pixels, how.strength),
                     picture.pixels,
                     std=std,
                     method=how.method,
@@ -248,9 +250,7 @@ def denoise_files(
                 if job.beside and std is not None:
                     write_std = write_std or files.enter_context(_writing_float_tiff(job.beside))
                     write_std(std)
-                if how.strength < 1:
-                    result = picture.pixels + how.strength * (result - picture.pixels)
-                write(*converted(result, picture, dtype))
+                write(*converted(samples, picture, dtype))
         return Found(_mean_level(levels), why)
 
     if ledger is None:
@@ -267,6 +267,22 @@ def denoise_files(
             made = Made(settings, job.source)
             ledger.end(target, made, seconds=done.seconds, noise_std=done.noise_std, error=done.error)
         yield done
+
+
+class _Mixed:
+    """Where to put a picture's result part by part: mixed with the picture, and rounded if the place holds integers.
+
+    So a large picture is in memory as floats once, not twice.
+    """
+
+    def __init__(self, samples: np.ndarray, pixels: np.ndarray, strength: float) -> None:
+        self.samples, self.pixels, self.strength = samples, pixels, strength
+
+    def __setitem__(self, place: Place, part: np.ndarray) -> None:
+        """Put intensities (h, w, c) at rows and columns."""
+        if self.strength < 1:
+            part = self.pixels[place] + self.strength * (part - self.pixels[place])
+        self.samples[place] = part if self.samples.dtype.kind == "f" else from_pixels(part, self.samples.dtype)
 
 
 def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:

@@ -101,7 +101,8 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
 
     Args:
         path: File to write or replace; a suffix of `SUFFIXES`, in a folder that exists.
-        pixels: Same shape as `like.pixels`, nominally in [0, 1]; integer kinds are clipped and rounded.
+        pixels: Same shape as `like.pixels`, nominally in [0, 1], clipped and rounded for integer kinds; or samples of
+            such a kind.
         like: The picture it was made from; its alpha channel is written untouched.
 
     Raises:
@@ -124,7 +125,7 @@ def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
     if pixels.shape != like.pixels.shape:
         raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.pixels.shape}")
     try:
-        samples = from_pixels(pixels, like.dtype)
+        samples = pixels if pixels.dtype.kind in "iu" else from_pixels(pixels, like.dtype)
     except ValueError as error:
         raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
     if like.alpha is not None:

@@ -111,6 +111,7 @@ def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array
     """Pixels made from a picture, and the picture, such that writing them gives samples of another kind.
 
     Integers become integers of the same share of the range, and floats in the file's own numbers, only not rounded.
+    Pixels that are integers are such samples already.
 
     Raises:
         ImageError: Floats beyond 0 to 1 are to become integers.
@@ -124,7 +125,7 @@ def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array
     if like.dtype.kind != "f" and dtype.kind == "f":
         unit = float(np.iinfo(like.dtype).max)
         alpha = None if like.alpha is None else like.alpha.astype(dtype)
-    return unit * pixels, replace(like, dtype=dtype, alpha=alpha)
+    return pixels if pixels.dtype.kind in "iu" else unit * pixels, replace(like, dtype=dtype, alpha=alpha)
 
 
 def picture_of(path: Path, array: Array, **kept: Any) -> Picture:
