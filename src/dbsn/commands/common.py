@@ -1,0 +1,30 @@
+"""What several commands share: flags, opening models, telling of files that failed."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from dbsn import shipped
+
+if TYPE_CHECKING:
+    from dbsn.denoiser import Denoiser
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Method = Literal["auto", "student", "posterior"]
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+ModelFile = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+
+
+def report_failures(failures: list[str]) -> None:
+    """A line on stderr for each file that failed."""
+    for failure in failures:
+        print(f"dbsn: {failure}", file=sys.stderr)
+
+
+def load(path: Path, device: str) -> "Denoiser":
+    """A model file, or one that comes with dbsn by its name."""
+    from dbsn.denoiser import Denoiser
+
+    return Denoiser.load(shipped.model_file(path), device=device)
