@@ -25,7 +25,7 @@ from dbsn.infer import DEFAULT_TILE
 from dbsn.ledger import Ledger, Made
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
-from dbsn.picture import converted, from_pixels
+from dbsn.picture import converted, from_pixels, to_pixels
 from dbsn.types import Place
 
 _STRONGEST = 2
@@ -233,13 +233,13 @@ def denoise_files(
                     check_fits(job.output, replace(picture, dtype=dtype))
                 write = write or files.enter_context(writing_planes(job.output, job.source))
                 rounds = dtype.kind in "iu" and picture.dtype.kind in "iu" and not raw.is_raw(job.source)
-                samples = np.empty(picture.pixels.shape, dtype if rounds else np.float32)
+                samples = np.empty(picture.samples.shape, dtype if rounds else np.float32)
                 std = np.empty(samples.shape, np.float32) if job.beside else None
                 if denoiser is None:
-                    denoiser, why = choice.pick(picture.pixels)
+                    denoiser, why = choice.pick(picture.samples)
                 level = denoiser.denoise_into(
-                    _Mixed(samples, picture.pixels, how.strength),
-                    picture.pixels,
+                    _Mixed(samples, picture.samples, how.strength),
+                    picture.samples,
                     std=std,
                     method=how.method,
                     tile=how.tile_for(denoiser),
@@ -272,16 +272,17 @@ def denoise_files(
 class _Mixed:
     """Where to put a picture's result part by part: mixed with the picture, and rounded if the place holds integers.
 
-    So a large picture is in memory as floats once, not twice.
+    So a large picture is never in memory as floats, which take four times what its samples do.
     """
 
-    def __init__(self, samples: np.ndarray, pixels: np.ndarray, strength: float) -> None:
-        self.samples, self.pixels, self.strength = samples, pixels, strength
+    def __init__(self, samples: np.ndarray, source: np.ndarray, strength: float) -> None:
+        self.samples, self.source, self.strength = samples, source, strength
 
     def __setitem__(self, place: Place, part: np.ndarray) -> None:
         """Put intensities (h, w, c) at rows and columns."""
         if self.strength < 1:
-            part = self.pixels[place] + self.strength * (part - self.pixels[place])
+            before = to_pixels(self.source[place])
+            part = before + self.strength * (part - before)
         self.samples[place] = part if self.samples.dtype.kind == "f" else from_pixels(part, self.samples.dtype)
 
 
@@ -347,8 +348,8 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
                 with _writing_float_tiff(file) as write:
                     write(image)
             else:
-                back = (image - low) / width
-                write_image(file, back, replace(picture, pixels=back))
+                samples = from_pixels((image - low) / width, picture.dtype)
+                write_image(file, samples, replace(picture, samples=samples))
         return Found(float(np.sqrt(((noisy - clean) ** 2).mean())))
 
     return _each(jobs, synthesize)

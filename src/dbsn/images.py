@@ -101,7 +101,7 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
 
     Args:
         path: File to write or replace; a suffix of `SUFFIXES`, in a folder that exists.
-        pixels: Same shape as `like.pixels`, nominally in [0, 1], clipped and rounded for integer kinds; or samples of
+        pixels: Same shape as `like.samples`, nominally in [0, 1], clipped and rounded for integer kinds; or samples of
             such a kind.
         like: The picture it was made from; its alpha channel is written untouched.
 
@@ -122,8 +122,8 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
 
 def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
     """Samples, (h, w) or (h, w, 2..4), of the picture's kind, its alpha channel with them."""
-    if pixels.shape != like.pixels.shape:
-        raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.pixels.shape}")
+    if pixels.shape != like.samples.shape:
+        raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.samples.shape}")
     try:
         samples = pixels if pixels.dtype.kind in "iu" else from_pixels(pixels, like.dtype)
     except ValueError as error:
@@ -359,7 +359,7 @@ def check_fits(path: Path, like: Picture) -> None:
     Raises:
         ImageError: names the output file, what it cannot hold, and the format that can.
     """
-    suffix, (height, width) = path.suffix.lower(), like.pixels.shape[:2]
+    suffix, (height, width) = path.suffix.lower(), like.samples.shape[:2]
     if suffix not in SUFFIXES:
         raise ImageError(f"{path}: unknown suffix; use one of {_NAMED}")
     if suffix == zarrs.SUFFIX:

@@ -28,8 +28,8 @@ class Picture:
 
     path: Path
     """The file it was read from."""
-    pixels: Array
-    """(h, w, c) float32, c = 1 gray or 3 RGB; integers in [0, 1] (signed ones from -1), floats as they are; finite."""
+    samples: Array
+    """(h, w, c) in the file's own kind, c = 1 gray or 3 RGB; finite."""
     alpha: Array | None
     """(h, w) in the file's own dtype, untouched; None without transparency."""
     dtype: np.dtype[Any]
@@ -50,6 +50,11 @@ class Picture:
     """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or of unstated meaning."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
     """PNG chunks that say how the numbers become colours, as (kind, body)."""
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """The samples as the denoiser sees them, made anew: integers in [0, 1] (signed from -1), floats as they are."""
+        return to_pixels(self.samples)
 
 
 def to_pixels(array: Array) -> NDArray[np.float32]:
@@ -120,7 +125,7 @@ def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array
         return pixels, like
     alpha = None if like.alpha is None else from_pixels(to_pixels(like.alpha), dtype)
     unit = 1.0
-    if like.dtype.kind == "f" and dtype.kind != "f" and (like.pixels.min() < 0 or like.pixels.max() > 1):
+    if like.dtype.kind == "f" and dtype.kind != "f" and (like.samples.min() < 0 or like.samples.max() > 1):
         raise ImageError(f"{like.path}: its values reach beyond 0 to 1 and do not fit {dtype}; keep its kind")
     if like.dtype.kind != "f" and dtype.kind == "f":
         unit = float(np.iinfo(like.dtype).max)
@@ -134,10 +139,10 @@ def picture_of(path: Path, array: Array, **kept: Any) -> Picture:
         raise ImageError(f"{path}: {array.dtype} samples are not supported; convert it to uint16 or float32")
     array = array[..., np.newaxis] if array.ndim == 2 else array
     alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
-    pixels = to_pixels(array[..., : 1 if array.shape[2] < 3 else 3])
-    if bad := np.count_nonzero(~np.isfinite(pixels).all(axis=2)):
+    samples = array[..., : 1 if array.shape[2] < 3 else 3]
+    if array.dtype.kind == "f" and (bad := np.count_nonzero(~np.isfinite(to_pixels(samples)).all(axis=2))):
         raise ImageError(f"{path}: {bad} pixels are NaN or infinite; replace them with numbers first")
-    return Picture(path=path, pixels=pixels, alpha=alpha, dtype=array.dtype, **kept)
+    return Picture(path=path, samples=np.ascontiguousarray(samples), alpha=alpha, dtype=array.dtype, **kept)
 
 
 def damaged(path: Path, reason: object) -> ImageError:

@@ -109,7 +109,7 @@ def load_folder(inputs: Sequence[Path], *, mixed: bool = False) -> tuple[list[Pa
     files, images, failures, by_channels = [], list[np.ndarray](), [], dict[int, Path]()
     for path in find_images(inputs):
         try:
-            planes = [from_pixels(plane.pixels, plane.dtype) for plane in read_planes(path, MOST_PLANES)]
+            planes = [plane.samples for plane in read_planes(path, MOST_PLANES)]
         except ImageError as error:
             failures.append(str(error))
             continue

@@ -271,7 +271,7 @@ def _write_page(
     packed = like.compression not in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
     writer.write(
         samples,
-        photometric="rgb" if like.pixels.shape[2] == 3 else "minisblack",
+        photometric="rgb" if like.samples.shape[2] == 3 else "minisblack",
         planarconfig="contig" if samples.ndim == 3 else None,
         extrasamples=None if like.alpha is None else [like.alpha_kind],
         compression=like.compression,
