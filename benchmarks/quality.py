@@ -1,6 +1,7 @@
 """How good the models that come with dbsn are, blind, beside denoisers that are told the true noise level.
 
-Usage: python benchmarks/quality.py [--data DIR] [--every N] [--models gray photo] [--peers BM3D ...] [--out FILE]
+Usage: python benchmarks/quality.py [--data DIR] [--every N] [--models gray photo] [--peers BM3D ...]
+           [--sets set12 ...] [--noises awgn:25 ...] [--only-peers] [--out FILE]
 Clean images of set12 and bsd68 (gray) and cbsd68 (colour) with one fixed realisation each of AWGN 15 / 25 / 50, HG
 40,10, MG 75 (colour), and without noise. --every 4 measures every 4th image. Results are added to FILE as JSON
 (benchmarks/results/quality.json), from which benchmarks/tables.py makes README's table.
@@ -39,7 +40,8 @@ def scores(denoise: Denoise, folder: Path, spec: str, every: int) -> dict[str, f
         result = prepare(denoise(pair.noisy, std), pair.clean, "float")
         found.append((min(psnr(result, pair.clean), 99.0), ssim(result, pair.clean)))
     decibels, similarity = np.mean(found, 0).tolist()
-    return {"psnr": decibels, "ssim": similarity, "images": len(found), "seconds": time.perf_counter() - began}
+    seconds, least = time.perf_counter() - began, min(psnr for psnr, _ in found)
+    return {"psnr": decibels, "ssim": similarity, "least_psnr": least, "images": len(found), "seconds": seconds}
 
 
 def main() -> None:
@@ -49,13 +51,15 @@ def main() -> None:
     parser.add_argument("--models", nargs="*", default=[name for name in SETS if name in names()], choices=SETS)
     parser.add_argument("--peers", nargs="*", default=["BM3D"], choices=PEERS)
     parser.add_argument("--noises", nargs="*", default=NOISES)
+    parser.add_argument("--sets", nargs="*", default=[name for every in SETS.values() for name in every])
+    parser.add_argument("--only-peers", action="store_true", help="leave ours as it was measured")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     for model in arguments.models:
         denoiser = Denoiser.load(model)
-        methods: dict[str, Denoise] = {model: lambda noisy, _, denoiser=denoiser: denoiser.predict(noisy)}
-        methods |= {name: PEERS[name] for name in arguments.peers}
-        for folder in SETS[model]:
+        ours: dict[str, Denoise] = {model: lambda noisy, _, denoiser=denoiser: denoiser.predict(noisy)}
+        methods = ({} if arguments.only_peers else ours) | {name: PEERS[name] for name in arguments.peers}
+        for folder in (name for name in SETS[model] if name in arguments.sets):
             for spec in arguments.noises:
                 if spec.startswith("mg") and card(model).channels == 1:
                     continue

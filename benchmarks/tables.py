@@ -30,7 +30,8 @@ def quality(rows: list[Row]) -> str:
             lines.append(f"| {folder} ({ours['images']}) | {name} | {_shown(ours)} | {_shown(same)} | {gain} |")
         clean = found.get((folder, "awgn:0", model))
         if clean:
-            lines.append(f"| {folder} ({clean['images']}) | none | {clean['psnr']:.1f} dB against itself | | |")
+            least = f", {clean['least_psnr']:.1f} at least" if "least_psnr" in clean else ""
+            lines.append(f"| {folder} ({clean['images']}) | none | {clean['psnr']:.1f} dB against itself{least} | | |")
     return "\n".join(lines)
 
 

@@ -1,89 +1,93 @@
 """EXIF blocks, what a camera says of a picture: read, taken out of a TIFF's directories, and put into another's.
 
-By Pillow. Tested in tests/unit/test_images.py. This module must not import torch.
+An entry is carried as the bytes it has, so that types, odd texts and makers' own notes come back as they were; Pillow
+and tifffile turn them into numbers and texts, and back into others. What is damaged is left out, and so is a preview.
+EXIF 2.32, section 4.6.2 (a directory is TIFF's). Tested in tests/unit/test_images.py. This module must not import
+torch.
 """
 
+import io
+import struct
 from typing import Any, BinaryIO, Literal
 
-from PIL import Image
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
-from tifffile import DATATYPE, TiffFile
+import numpy as np
+from tifffile import TiffFile
 
-ORIENTATION, _PREFIX = 274, b"Exif\0\0"
-TEXTS = (271, 272, 306, 315, 33432)
-"""Maker, model, date, artist and copyright, which a TIFF has beside the picture's size."""
-_DIRECTORIES = (34665, 34853)  # the camera's settings; the place
-_HEADS = {"<": b"II*\0\0\0\0\0", ">": b"MM\0*\0\0\0\0"}
+Order = Literal["<", ">"]
+Entry = tuple[int, int, bytes]
+"""Type, count, and the value's bytes."""
+Directory = dict[int, "Entry | Directory"]
+
+ORIENTATION, DESCRIPTION = 274, 270
+_SETTINGS, _PLACE, _INTEROPERABILITY = 34665, 34853, 40965
+_TEXTS = frozenset({DESCRIPTION, 271, 272, 306, 315, 33432, *range(40091, 40096)})  # of the picture as a whole
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # of a type, in bytes
+_UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # whose bytes have an order
+_SHORT, _LONG = 3, 4
+_LARGEST = 2**24  # bytes of an entry; a damaged one may promise anything
+_DEEPEST = 3
 
 
 def orientation(exif: bytes) -> int:
     """How a picture is to be turned to be seen, 1 to 8; 1, as it is, if its EXIF block does not say."""
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        found = int(tags.get(ORIENTATION, 1))
-    except Exception:  # a damaged block is carried along, and says nothing
+    order, tags = _understood(exif)
+    entry = tags.get(ORIENTATION)
+    if not isinstance(entry, tuple) or entry[0] != _SHORT:
         return 1
+    found = int(struct.unpack(f"{order}H", entry[2][:2])[0])
     return found if 1 <= found <= 8 else 1
 
 
 def oriented(turned: int) -> bytes:
     """A block that says nothing but this orientation, 2 to 8; empty for another."""
-    tags = Image.Exif()
-    tags[ORIENTATION] = turned
-    return tags.tobytes().removeprefix(_PREFIX) if 2 <= turned <= 8 else b""
+    return _block({ORIENTATION: (_SHORT, 1, struct.pack("<H", turned))}, "<") if 2 <= turned <= 8 else b""
 
 
-def block_of(file: BinaryIO, turned: int) -> bytes:
-    """What a TIFF's first directory says of the picture, as a block; the file is read from where it likes.
+def block_of(file: BinaryIO, order: Order, start: int) -> bytes:
+    """What a TIFF's directory says of its picture, as a block: orientation, camera, settings, place.
 
     Args:
-        file: The whole TIFF.
-        turned: Its orientation, 1 to 8; elsewhere it is taken for 1.
+        file: The TIFF, not a BigTIFF, open to be read.
+        order: Its byte order.
+        start: Where the directory lies.
 
     Returns:
-        Empty if it says nothing; the orientation alone if the rest is damaged.
+        Empty if it says nothing. The description, which in TIFF may tell axes and sizes, stays with the TIFF.
     """
-    told, kept = Image.Exif(), Image.Exif()
-    try:
-        file.seek(0)
-        told.load_from_fp(file)
-        kept.update({tag: told[tag] for tag in TEXTS if tag in told})
-        kept.update({tag: told.get_ifd(tag) for tag in _DIRECTORIES if tag in told})
-        if not len(kept):
-            return oriented(turned)
-        if 2 <= turned <= 8:
-            kept[ORIENTATION] = turned
-        return kept.tobytes().removeprefix(_PREFIX)
-    except Exception:  # Pillow answers damage with any kind
-        return oriented(turned)
+    kept = (_TEXTS - {DESCRIPTION}) | {ORIENTATION, _SETTINGS, _PLACE}
+    said = {tag: entry for tag, entry in _read(file, order, start).items() if tag in kept}
+    as_it_is = said.get(ORIENTATION, ()) == (_SHORT, 1, struct.pack(f"{order}H", 1))
+    return _block(said, order) if said and (len(said) > 1 or not as_it_is) else b""
 
 
-def texts_of(exif: bytes) -> dict[int, str]:
-    """What a block says in words: maker, model, date, artist, copyright."""
-    tags = _understood(exif)
-    return {tag: str(tags[tag]) for tag in TEXTS if tag in tags}
+def texts_of(exif: bytes) -> list[tuple[Any, ...]]:
+    """What a block says in words of the picture as a whole, as tags for `tifffile.TiffWriter.write`."""
+    tags = _understood(exif)[1]
+    entries = [(tag, tags[tag]) for tag in sorted(_TEXTS & tags.keys())]
+    return [
+        (tag, entry[0], len(entry[2]), entry[2], True)
+        for tag, entry in entries
+        if isinstance(entry, tuple) and entry[0] not in _UNITS
+    ]
 
 
-def directories(exif: bytes, start: int, byteorder: Literal["<", ">"]) -> tuple[bytes, list[tuple[Any, ...]]]:
+def directories(exif: bytes, start: int, order: Order) -> tuple[bytes, list[tuple[Any, ...]]]:
     """A block's directories, of settings and place, for a TIFF that is not a BigTIFF.
 
     Args:
         exif: The block.
         start: Offset, even, at which the directories will lie in the file.
-        byteorder: The file's.
+        order: The file's byte order.
 
     Returns:
         The bytes, and the tags that point to them, for `tifffile.TiffWriter.write` and then `point`.
     """
-    tags, written, pointers = _understood(exif), b"", list[tuple[Any, ...]]()
-    for which in _DIRECTORIES:
-        if told := tags.get_ifd(which):
-            directory = ImageFileDirectory_v2(_HEADS[byteorder], group=which)
-            for tag, value in told.items():
-                directory[tag] = value
-            pointers.append((which - 1, DATATYPE.LONG, 1, start + len(written), True))
-            written += directory.tobytes(start + len(written))
+    was, tags = _understood(exif)
+    written, pointers = b"", list[tuple[Any, ...]]()
+    for which in (_SETTINGS, _PLACE):
+        if isinstance(told := tags.get(which), dict):
+            pointers.append((which - 1, _LONG, 1, start + len(written), True))
+            written += _written(told, start + len(written), was, order)
     return written, pointers
 
 
@@ -95,20 +99,64 @@ def point(file: BinaryIO) -> None:
     file.seek(0)
     with TiffFile(file) as tif:
         tags = tif.pages.first.tags
-        found = [(tags[which - 1].offset, which) for which in _DIRECTORIES if which - 1 in tags]
+        found = [(tags[which - 1].offset, which) for which in (_SETTINGS, _PLACE) if which - 1 in tags]
         order: Literal["little", "big"] = "little" if tif.byteorder == "<" else "big"
     for offset, which in found:
         file.seek(offset)
         file.write(which.to_bytes(2, order))
 
 
-def _understood(exif: bytes) -> Image.Exif:
-    """A block's tags; none if it is damaged."""
-    tags = Image.Exif()
-    try:
-        tags.load(exif)
-        for which in _DIRECTORIES:
-            tags.get_ifd(which)
-    except Exception:
-        return Image.Exif()
-    return tags
+def _understood(exif: bytes) -> tuple[Order, Directory]:
+    """A block's byte order and what it says; nothing if it is damaged."""
+    order: Order = "<" if exif[:2] == b"II" else ">"
+    if len(exif) < 8 or exif[:2] not in (b"II", b"MM"):
+        return order, {}
+    return order, _read(io.BytesIO(exif), order, struct.unpack(f"{order}I", exif[4:8])[0])
+
+
+def _read(file: BinaryIO | io.BytesIO, order: Order, start: int, depth: int = 1) -> Directory:
+    """The directory at an offset, with those it points to; entries that are not whole are left out."""
+    file.seek(start)
+    (count,) = struct.unpack(f"{order}H", file.read(2).ljust(2, b"\0"))
+    listed = file.read(12 * count)
+    found: Directory = {}
+    for tag, kind, number, place in struct.iter_unpack(f"{order}HHI4s", listed[: len(listed) // 12 * 12]):
+        size = _SIZES.get(kind, 0) * number
+        (offset,) = struct.unpack(f"{order}I", place)
+        if tag in (_SETTINGS, _PLACE, _INTEROPERABILITY):
+            within = _read(file, order, offset, depth + 1) if depth < _DEEPEST else {}
+            found |= {tag: within} if within else {}
+            continue
+        value = place[:size]
+        if 4 < size <= _LARGEST:
+            file.seek(offset)
+            value = file.read(size)
+        if 0 < size == len(value):
+            found[tag] = (kind, number, value)
+    return found
+
+
+def _block(tags: Directory, order: Order) -> bytes:
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    return head + _written(tags, 8, order, order)
+
+
+def _written(tags: Directory, start: int, was: Order, order: Order) -> bytes:
+    """A directory that will lie at an offset, in another byte order than it was, with what it points to behind it."""
+    entries, behind = b"", b""
+    first = start + 2 + 12 * len(tags) + 4
+    for tag, entry in sorted(tags.items()):
+        if isinstance(entry, dict):
+            kind, number, offset = _LONG, 1, first + len(behind)
+            place, value = struct.pack(f"{order}I", offset), _written(entry, offset, was, order)
+        else:
+            kind, number, value = entry
+            if kind in _UNITS and was != order:
+                value = np.frombuffer(value, f"u{_UNITS[kind]}").byteswap().tobytes()
+            if len(value) <= 4:
+                place, value = value.ljust(4, b"\0"), b""
+            else:
+                place = struct.pack(f"{order}I", first + len(behind))
+        entries += struct.pack(f"{order}HHI", tag, kind, number) + place
+        behind += value + b"\0" * (len(value) % 2)
+    return struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + behind

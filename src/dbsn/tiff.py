@@ -133,9 +133,9 @@ def _pictures(
         page, planes = one.keyframe, one.size // one.keyframe.size
         alpha_kind = _check_kind(path, page)
         icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
+        turned, first_exif = _exif_of(path, tif, page)
         stated = "XResolution" in page.tags and min(page.resolution) > 0
         kept = {
-            "exif": _exif_of(path, tif, page),
             "xmp": page.tags.valueof(XMP, b""),
             "icc": icc,
             "resolution": (*page.resolution, page.resolutionunit) if stated else None,
@@ -146,17 +146,18 @@ def _pictures(
             if start + number in wanted:
                 array = _page(path, tif, one, number)
                 name = path if planes == len(series) == 1 else path.with_name(f"{path.name}, page {start + number + 1}")
-                yield picture_of(name, _as_usual(array, page), **kept)
+                exif = oriented(turned) if number else first_exif
+                yield picture_of(name, _as_usual(array, page), exif=exif, **kept)
         start += planes
 
 
-def _exif_of(path: Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> bytes:
-    """A page's EXIF block; behind the first, as in a BigTIFF, its orientation alone."""
+def _exif_of(path: Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[int, bytes]:
+    """A page's orientation, and its EXIF block; behind the first, as in a BigTIFF, of the orientation alone."""
     turned = int(page.tags.valueof(ORIENTATION, 1))
     if tif.is_bigtiff or page.index:
-        return oriented(turned)
+        return turned, oriented(turned)
     with path.open("rb") as file:
-        return block_of(file, turned)
+        return turned, block_of(file, tif.byteorder, page.offset)
 
 
 def _page(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, number: int) -> Array:
@@ -255,7 +256,7 @@ def write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
 
     The file is open to be written and read.
     """
-    tags: list[tuple[Any, ...]] = [(tag, DATATYPE.ASCII, 0, text, True) for tag, text in texts_of(like.exif).items()]
+    tags = texts_of(like.exif)
     if like.xmp:
         tags.append((XMP, DATATYPE.BYTE, len(like.xmp), like.xmp, True))
     with tifffile.TiffWriter(file) as writer:

@@ -20,7 +20,7 @@ import tifffile
 from PIL import Image, JpegImagePlugin
 from tifffile import COMPRESSION
 
-from dbsn.images import find_images, read_image, write_image, writing_planes
+from dbsn.images import find_images, read_image, read_planes, write_image, writing_planes
 from dbsn.picture import ImageError, Picture, from_pixels, to_pixels
 
 Array = np.ndarray[Any, Any]
@@ -451,14 +451,92 @@ def test_settings_and_place_are_in_a_tiff_of_either_byte_order(tmp_path: Path, b
     check_camera_said(tmp_path / "b.tif", texts=False)
 
 
-def test_damaged_settings_of_the_camera_leave_the_orientation(tmp_path: Path) -> None:
-    out = rewritten(stored(tmp_path / "a.jpg", pillow(samples(10, 16, 3), "JPEG", exif=camera_says())), "b.tif")
-    with tifffile.TiffFile(out) as file:
-        at = file.pages[0].tags[34665].valueoffset
-    data = bytearray(out.read_bytes())
-    data[at : at + 4] = (len(data) - 1).to_bytes(4, "little")
-    with Image.open(rewritten(stored(tmp_path / "c.tif", bytes(data)), "d.png")) as image:
-        assert image.getexif()[0x112] == 6
+def ifd(order: str, entries: dict[int, tuple[int, int, bytes] | dict[int, Any]], start: int) -> bytes:
+    """A directory at an offset, what it points to behind it."""
+    listed, behind, first = b"", b"", start + 2 + 12 * len(entries) + 4
+    for tag, entry in entries.items():
+        where = first + len(behind)
+        if isinstance(entry, dict):
+            listed += struct.pack(f"{order}HHII", tag, 4, 1, where)
+            behind += ifd(order, entry, where)
+            continue
+        kind, count, value = entry
+        place = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack(f"{order}I", where)
+        listed += struct.pack(f"{order}HHI", tag, kind, count) + place
+        behind += value + b"\0" * (len(value) % 2) if len(value) > 4 else b""
+    return struct.pack(f"{order}H", len(entries)) + listed + bytes(4) + behind
+
+
+def read_ifd(data: bytes, order: str, start: int) -> dict[int, Any]:
+    """The entries of a directory, those it points to within."""
+    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 7: 1, 10: 8}
+    (count,) = struct.unpack_from(f"{order}H", data, start)
+    found: dict[int, Any] = {}
+    for number in range(count):
+        at = start + 2 + 12 * number
+        tag, kind, many = struct.unpack_from(f"{order}HHI", data, at)
+        size, (offset,) = sizes[kind] * many, struct.unpack_from(f"{order}I", data, at + 8)
+        found[tag] = (kind, many, data[offset : offset + size] if size > 4 else data[at + 8 : at + 8 + size])
+        if tag in (34665, 34853, 40965):
+            found[tag] = read_ifd(data, order, offset)
+    return found
+
+
+def odd_settings(order: str) -> dict[int, Any]:
+    """Settings and place with every type, an odd text, an odd place and a directory within."""
+    return {
+        0x829A: (5, 1, struct.pack(f"{order}II", 1, 250)),
+        0x9101: (7, 4, b"\1\2\3\0"),
+        0x9204: (10, 1, struct.pack(f"{order}ii", 1, 3)),
+        0x927C: (7, 5, b"II\0ow"),
+        0xA002: (4, 1, struct.pack(f"{order}I", 16)),
+        0xA005: {1: (2, 4, b"R98\0")},
+        0xA430: (2, 7, b"J\xfcrgen\0"),
+        0xEA1D: (3, 3, struct.pack(f"{order}3H", 1, 2, 3)),
+    }
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_every_type_and_text_of_the_cameras_settings_comes_back_in_a_tiff(tmp_path: Path, order: str) -> None:
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    place = {1: (2, 2, b"N\0"), 2: (2, 4, b"abc\0")}  # a latitude that is no number
+    turned, rights = (3, 1, struct.pack(f"{order}H", 6)), (2, 7, b"\xa9 2024\0")
+    block = head + ifd(order, {274: turned, 33432: rights, 34665: odd_settings(order), 34853: place}, 8)
+    out = rewritten(stored(tmp_path / "a.jpg", pillow(samples(10, 16, 3), "JPEG", exif=b"Exif\0\0" + block)), "b.tif")
+    again = rewritten(out, "c.tif")
+    for path in (out, again):
+        data = path.read_bytes()
+        written = read_ifd(data, "<", struct.unpack_from("<I", data, 4)[0])
+        assert written[34665] == odd_settings("<")
+        assert written[34853] == place
+        assert written[274] == (3, 1, b"\6\0")
+        assert written[33432] == rights
+
+
+def test_only_the_first_page_of_a_stack_has_the_cameras_settings(tmp_path: Path) -> None:
+    block = b"II*\0\x08\0\0\0" + ifd("<", {34665: odd_settings("<")}, 8)
+    pages = tiff(np.stack([samples(10, 16, 1)] * 3), photometric="minisblack")
+    first = next(read_planes(source := stored(tmp_path / "a.tif", pages)))
+    with writing_planes(tmp_path / "b.tif", source) as write:
+        for number in range(3):
+            write(first.samples, dataclasses.replace(first, exif=b"" if number else block))
+    with writing_planes(tmp_path / "c.tif", tmp_path / "b.tif") as write:
+        for page in read_planes(tmp_path / "b.tif"):
+            write(page.samples, page)
+    with tifffile.TiffFile(tmp_path / "c.tif") as file:
+        assert [34665 in page.tags for page in file.pages] == [True, False, False]
+        assert not any(34664 in page.tags for page in file.pages)
+
+
+def test_what_is_damaged_of_the_cameras_settings_is_left_out_and_the_rest_kept(tmp_path: Path) -> None:
+    settings = {0x829A: (5, 2**20, b"beyond"), 0x8827: (3, 1, b"\x90\1"), 0x9003: (99, 1, b"what")}
+    block = b"II*\0\x08\0\0\0" + ifd("<", {274: (3, 1, b"\6\0"), 34665: settings}, 8)
+    for exif in (block, block[:-40], block[:9], b"II*\0\xff\0\0\0", b"II"):
+        data = png(samples(10, 16, 3), chunk(b"eXIf", exif))
+        with tifffile.TiffFile(rewritten(stored(tmp_path / "a.png", data), "b.tif")) as file:
+            tags = file.pages[0].tags
+            assert tags.valueof(274, 1) == (6 if len(exif) > 20 else 1)
+            assert exif != block or tags[34665].value == {"ISOSpeedRatings": 400}
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif"])
