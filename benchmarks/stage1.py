@@ -80,8 +80,8 @@ def keeping_models(run: Path, *arguments: object, threads: int) -> None:
         while not training.done() or (model.exists() and model.stat().st_mtime > seen):
             if model.exists() and model.stat().st_mtime > seen:
                 seen = model.stat().st_mtime
-                step = load_tensors(model)[1]["about"]["step"]
-                shutil.copy(model, run / "curve" / f"{step}.safetensors")
+                copy = shutil.copy(model, run / "curve" / "latest.safetensors")
+                copy.rename(copy.with_stem(str(load_tensors(copy)[1]["about"]["step"])))
             time.sleep(1)
         training.result()
 

@@ -17,7 +17,7 @@ import tifffile
 import torch
 
 from dbsn.atomic import replacing
-from dbsn.checkpoint import load_model
+from dbsn.checkpoint import Saved, load_model
 from dbsn.evaluate import to_gray
 from dbsn.images import find_images, read_image
 from dbsn.noises import one_noise, parse_noises
@@ -87,14 +87,18 @@ def main() -> None:
     name = arguments.model
     folder, taught = arguments.runs / f"ship_{name}", arguments.runs / f"ship_{TEACHERS[name]}"
     (noisy, truth), teacher = make_noisy(arguments.clean, name == "gray", taught), taught / "teacher"
-    shipped = load_model(path_of(name)) if name in names() and not arguments.afresh else None
+
+    def begun(name: str) -> Saved | None:
+        return load_model(path_of(name)) if name in names() and not arguments.afresh else None
+
     if arguments.part in ("teacher", "all"):
-        start = ["--from", name] if shipped and shipped.model else ["--from", "scratch"]
-        start += ["--learning-rate", CONTINUED] if shipped and shipped.model else []
+        shipped, start = begun(TEACHERS[name]), ["--from", "scratch"]
+        if shipped and shipped.model:
+            start = ["--from", TEACHERS[name], "--learning-rate", CONTINUED]
         train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth, *start)
     if arguments.part in ("student", "all"):
         start = ["--from", "scratch"]
-        start += ["--student.start", name, "--student.learning-rate", CONTINUED] if shipped else []
+        start += ["--student.start", name, "--student.learning-rate", CONTINUED] if begun(name) else []
         few = noisy[:: -(-len(noisy) // FEW)]
         flags = ("--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
         flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])

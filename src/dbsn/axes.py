@@ -27,8 +27,10 @@ def as_planes(
         Planes (n, h, w, c), a view where it can be one; and a function from results of the same shape to the array's.
 
     Raises:
-        ValueError: The axes are not the array's.
+        ValueError: The axes are not the array's, or it is empty.
     """
+    if not array.size:
+        raise ValueError(f"image of shape {array.shape}: it is empty")
     letters = _letters(array, axes, channel_axis)
     counted = [letter for letter in letters if letter not in _PLANE + _COLOUR]
     order = [letters.index(letter) for letter in [*counted, *_PLANE, *(_COLOUR if _COLOUR in letters else "")]]

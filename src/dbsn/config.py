@@ -17,6 +17,7 @@ Auto = Literal["auto"]
 
 
 _Config = TypeVar("_Config")
+_MOST_SHRUNK = 8
 
 
 def _require(holds: bool, what: str, got: object, expected: str) -> None:
@@ -342,6 +343,6 @@ class DistillConfig(Training):
         _require(0 <= self.noisy_share <= 1, "--student.noisy-share", self.noisy_share, "a share from 0 to 1")
         _require(self.noisy_weight >= 0, "--student.noisy-weight", self.noisy_weight, "0 or more")
         _require(0 <= self.jitter < 1, "--student.jitter", self.jitter, "a share from 0 to below 1")
-        _require(self.shrink >= 1, "--student.shrink", self.shrink, "1 or more")
+        _require(1 <= self.shrink <= _MOST_SHRUNK, "--student.shrink", self.shrink, f"1 to {_MOST_SHRUNK}")
         noise_given = self.baseline is None or self.noise is not None
         _require(noise_given, "--student.baseline", self.baseline, "--student.noise beside it")

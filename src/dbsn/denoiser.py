@@ -108,7 +108,7 @@ class Denoiser:
             clean: Clean images of anything, or a folder of image files; without them there is no student.
             minutes: Time to spend on stage 1.
             steps: Steps to take instead.
-            axes: Of each noisy array, see `denoise`; each plane is an image.
+            axes: Of the noisy array, or of each of several, see `denoise`; each plane is an image.
             channel_axis: As of `denoise`.
             noise: Form of the noise, see `dbsn.config.ModelConfig`; "any" makes the fewest assumptions, "auto"
                 is what `inspect_noise` finds.
@@ -350,7 +350,8 @@ def _images(
 ) -> list[np.ndarray]:
     """Images (h, w, c) from arrays or from a folder; a file that cannot be read is a warning."""
     if not isinstance(given, str | Path):
-        return [_with_channels(plane) for image in given for plane in as_planes(image, axes, channel_axis)[0]]
+        arrays = [given] if isinstance(given, np.ndarray) and (axes or channel_axis is not None) else given
+        return [_with_channels(plane) for image in arrays for plane in as_planes(image, axes, channel_axis)[0]]
     _, images, failures = load_folder([Path(given)], mixed=mixed)
     for failure in failures:
         warnings.warn(failure, stacklevel=3)

@@ -11,8 +11,8 @@ TIFF of 1 bit) become 8 bits, and white-is-zero TIFF black-is-zero. EXIF orienta
 applied.
 
 Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: tensors, patches, and metadata beyond ICC
-profile, resolution, EXIF (in a BigTIFF its orientation alone), XMP, the PNG colour chunks and a TIFF's description.
-This module must not import torch.
+profile, resolution, EXIF (in TIFF without a preview, in a BigTIFF its orientation alone), XMP, the PNG colour chunks
+and a TIFF's description. This module must not import torch.
 """
 
 import glob
@@ -102,7 +102,7 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
     Args:
         path: File to write or replace; a suffix of `SUFFIXES`, in a folder that exists.
         pixels: Same shape as `like.samples`, nominally in [0, 1], clipped and rounded for integer kinds; or samples of
-            such a kind.
+            the picture's own integer kind.
         like: The picture it was made from; its alpha channel is written untouched.
 
     Raises:
@@ -124,6 +124,8 @@ def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
     """Samples, (h, w) or (h, w, 2..4), of the picture's kind, its alpha channel with them."""
     if pixels.shape != like.samples.shape:
         raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.samples.shape}")
+    if pixels.dtype.kind in "iu" and pixels.dtype != like.dtype:
+        raise ImageError(f"{path}: got samples of {pixels.dtype}, expected {like.dtype}")
     try:
         samples = pixels if pixels.dtype.kind in "iu" else from_pixels(pixels, like.dtype)
     except ValueError as error:

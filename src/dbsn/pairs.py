@@ -224,7 +224,8 @@ class PairedPatches:
         """A patch (c, h, w) of a clean image that is shrunk by a random factor, and where it lies inside the image."""
         large = self.size
         if self.config.shrink > 1:
-            large = round(self.size * self.config.shrink ** float(torch.rand((), generator=generator)))
+            drawn = round(self.size * self.config.shrink ** float(torch.rand((), generator=generator)))
+            large = min(drawn, max(self.size, *image.shape[:2]))  # rather than shrink what is small already
         [patch], inside = cut([image], large, self.fill, generator)
         if large == self.size:
             return patch, inside

@@ -306,6 +306,8 @@ def _stages(
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
     if clean:
         about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
+    if truth:
+        about["truth images"] = len(truth)
     if asked.start:
         about["started from"] = asked.start
     if taught_by:

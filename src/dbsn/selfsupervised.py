@@ -22,6 +22,7 @@ from dbsn.config import ModelConfig, TrainConfig
 from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gaussian_nll, log_volume, marginal_nll
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
+from dbsn.picture import to_pixels
 from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Image, Scalar
 
@@ -31,6 +32,7 @@ _SETTLED = 0.1  # share of the budget before the split is learned: the first res
 _ANCHOR = 0.03  # weight of L1 beside L2, which lets a mean drift that the fused image hardly needs
 _PROBED = 4  # one patch in so many is disturbed
 _HELD_OUT_SIDE = 240
+_SAME_MEAN = 0.25  # how far a noisy image's mean may be from the truth's, in half of all intensities
 _HELD_OUT_IMAGES = 8
 
 
@@ -56,11 +58,9 @@ def learn(
     """
     if not images:
         raise ValueError("no image to learn from")
-    if truth and [image.shape for image in truth] != [image.shape for image in images]:
-        raise ValueError(
-            f"--truth: {len(truth)} images, which are not those of {len(images)} noisy ones in their order"
-        )
     offset, scale = intensity_range(images)
+    if truth:
+        _check_truth(truth, images, scale)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
@@ -93,6 +93,18 @@ def learn(
         resume=resume,
         device=device,
     )
+
+
+def _check_truth(truth: Sequence[np.ndarray], images: Sequence[np.ndarray], scale: float) -> None:
+    """Refuse what cannot be the truth of noisy images, whose intensities reach `scale` either way."""
+    if [image.shape for image in truth] != [image.shape for image in images]:
+        told = f"{len(truth)} images, which are not those of {len(images)} noisy ones in their order"
+        raise ValueError(f"--truth: {told}")
+    clean, noisy = (np.array([to_pixels(image[::4, ::4]).mean() for image in kind]) for kind in (truth, images))
+    worst = int(np.abs(clean - noisy).argmax())
+    if abs(clean[worst] - noisy[worst]) > _SAME_MEAN * scale:
+        means = f"its mean is {clean[worst]:.4g}, the noisy one's {noisy[worst]:.4g}"
+        raise ValueError(f"--truth: image {worst + 1}: {means}; it must be the same scene in the same unit")
 
 
 def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:

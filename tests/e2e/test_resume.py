@@ -92,12 +92,20 @@ def test_ctrl_c_stops_after_the_step_and_leaves_a_model_that_resumes(noisy_folde
 
 
 def test_a_run_that_learns_from_the_truth_goes_on_with_it_and_not_without(noisy_folder: Path, tmp_path: Path) -> None:
-    run, truth = tmp_path / "run", tmp_path / "truth"
+    run, other, truth = tmp_path / "run", tmp_path / "other", tmp_path / "truth"
     shutil.copytree(noisy_folder, truth)
     start = (str(noisy_folder), "--truth", str(truth), *SETTINGS, "--steps", "4")
     assert training(run, *start).wait(300) == 0
+    shutil.copytree(run, other)
     assert training(run, "--resume", "--steps", "8").wait(300) == 0
     assert load_model(run / MODEL).about["train"]["steps"] == 8
+    assert load_model(run / MODEL).about["truth images"] == 4
+    for path in truth.iterdir():
+        tifffile.imwrite(path, tifffile.imread(path) + np.float32(0.05))
+    assert training(other, "--resume", "--steps", "8").wait(300) == 0
+    with_one, with_another = (load_tensors(folder / CHECKPOINT)[0] for folder in (run, other))
+    means = [name for name in with_one if name.startswith("model/network.to_mean")]
+    assert not all(torch.equal(with_one[name], with_another[name]) for name in means)
     (truth / "0.tif").unlink()
     process = training(run, "--resume", "--steps", "12", output=subprocess.PIPE)
     assert b"0.tif" in process.communicate(timeout=60)[1]

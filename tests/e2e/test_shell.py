@@ -291,6 +291,7 @@ def test_tiles_change_the_memory_and_not_the_result(folder: Path, tmp_path: Path
         (("train", "{f}/noisy", "-o", "{t}/run", "--quantile", "3"), "--quantile: got 3.0"),
         (("train", "-o", "{t}/run", "--resume"), "no training run here to resume"),
         (("train", "{f}/noisy", "-o", "{t}/run", "--truth", "{f}/clean/one.png"), "--truth: 1 images, which"),
+        (("train", "{f}/noisy", "-o", "{t}/run", "--truth", "{f}/clean", "--loss", "marginal"), "--loss is for"),
         (("info", "{f}/none"), "no such model file"),
         (("denoise", "{f}/noisy", "-m", "{f}/model.safetensors", "-o", "{t}/o", "--device", "mps"), "--device mps"),
     ],

@@ -129,6 +129,9 @@ class Train:
         usual = Train(output=self.output)
         if not self.clean and (self.student, self.teacher) != (usual.student, usual.teacher):
             raise ValueError("--student... and --teacher are for stage 2: name clean images with --clean")
+        if self.truth and (self.teacher or self.settings.loss != usual.settings.loss):
+            other = "--teacher takes the place of stage 1" if self.teacher else "--loss is for learning without it"
+            raise ValueError(f"--truth: {other}; leave one of them out")
         place, colon, factory = self.student.network.rpartition(":")
         own = str(Path(place).resolve()) if place.endswith(".py") else place
         return RunConfig(
@@ -166,4 +169,4 @@ def _found(model: Path | None) -> str | None:
 
 
 def _resolved(files: Sequence[Path]) -> tuple[str, ...]:
-    return tuple(str(file.resolve()) for file in files)
+    return tuple(str(file.absolute()) for file in files)  # links stay: several may lead to one file
