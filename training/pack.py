@@ -1,8 +1,8 @@
 """Put a trained model into the package: half precision, with its card; docs/models.md follows from the cards.
 
 Usage: python training/pack.py gray|photo|jpeg-photo [--runs DIR] [--teacher] [--measured FILE]
-Teacher and student are those of runs/ship_NAME (training/make.py); FILE is benchmarks/results/quality.json. Without a
-name only docs/models.md is made again.
+Teacher and student are those of runs/ship_NAME (training/make.py), or where there is no run those that ship; FILE is
+benchmarks/results/quality.json. Without a name only docs/models.md is made again.
 """
 
 import argparse
@@ -65,15 +65,20 @@ CARDS = {
 
 def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     """Write the shipped model file of this name from its runs; its measured figures stay until they are replaced."""
-    folder = runs / f"ship_{name}"
-    student, teacher = (folder / part / "model.safetensors" for part in ("student", "teacher"))
-    tensors, of_student = load_tensors(student)
+    run, ships = runs / f"ship_{name}", shipped.path_of(name)
+
+    def made(part: str) -> Path:
+        file = run / part / "model.safetensors"
+        return file if file.exists() else ships
+
+    tensors, of_student = load_tensors(made("student"))
     parts = {key: value for key, value in tensors.items() if key.startswith("student/")}
-    header = {"student": of_student["student"], "about": {"student": {"step": of_student["about"]["step"]}}}
+    header = {"student": of_student["student"], "about": {"student": {"step": _step(of_student, "student")}}}
     if with_teacher:
-        of_teacher, about = load_tensors(teacher)
-        parts |= of_teacher
-        header |= {"model": about["model"], "about": header["about"] | {"teacher": {"step": about["about"]["step"]}}}
+        tensors, of_teacher = load_tensors(made("teacher"))
+        parts |= {key: value for key, value in tensors.items() if not key.startswith("student/")}
+        header |= {"model": of_teacher["model"]}
+        header["about"] |= {"teacher": {"step": _step(of_teacher, "teacher")}}
     small = {key: value.half() if value.numel() > KEPT_WHOLE else value for key, value in parts.items()}
     purpose, independent, noise = CARDS[name]
     known = shipped.card(name).measured if name in shipped.names() else {}
@@ -94,6 +99,12 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         header[part]["stretches"] = True
     save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
     load_model(shipped.path_of(name))
+
+
+def _step(header: dict[str, Any], part: str) -> int:
+    """At which step the weights of a run, or of what ships, were the best."""
+    about = header["about"]
+    return int(about["step"] if "step" in about else about[part]["step"])
 
 
 def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
