@@ -16,7 +16,7 @@ import torch
 
 from dbsn import raw, zarrs
 from dbsn.atomic import replacing
-from dbsn.choice import Choice
+from dbsn.choice import Choice, Why
 from dbsn.config import UNetConfig
 from dbsn.denoiser import Denoiser, Method
 from dbsn.evaluate import to_gray
@@ -68,8 +68,8 @@ class Found:
 
     level: float | None
     """As `Done.noise_std`."""
-    why: str = ""
-    """As `Done.why`."""
+    why: Why | None = None
+    """Which model was picked for it and why, if one was picked."""
 
 
 def goes_to_file(output: Path) -> bool:
@@ -224,7 +224,7 @@ def denoise_files(
         job.output.parent.mkdir(parents=True, exist_ok=True)
         if zarrs.is_zarr(job.source):
             return _denoise_zarr(choice, job, how)
-        levels, denoiser, why = list[float](), None, ""
+        levels, denoiser, why = list[float](), None, None
         with ExitStack() as files:
             write, write_std = None, None
             for picture in read_planes(job.source):
@@ -291,7 +291,7 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
     if job.output.suffix.lower() != zarrs.SUFFIX:
         raise ValueError(f"{job.output}: a Zarr stays one; write {zarrs.SUFFIX} instead")
     source = zarrs.ZarrImage(job.source)
-    levels, denoiser, why = list[float](), None, ""
+    levels, denoiser, why = list[float](), None, None
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarrs.writing_zarr(job.output, source, dtype))
@@ -357,6 +357,7 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
 
 def _each(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[Done]:
     """Do each job; one that fails is told by a line that names its file."""
+    told = set[tuple[str, bool]]()
     for number, job in enumerate(jobs):
         began = time.perf_counter()
         try:
@@ -366,7 +367,9 @@ def _each(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[Do
             text = reason if str(job.source) in reason else f"{job.source}: {reason}"
             yield Done(output=job.output, seconds=time.perf_counter() - began, error=text)
         else:
-            yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, why=found.why)
+            why = found.why.line if found.why and found.why.like not in told else ""
+            told |= {found.why.like} if found.why else set()
+            yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, why=why)
 
 
 @contextmanager

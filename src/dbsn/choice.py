@@ -4,6 +4,7 @@ Tested in tests/unit/test_shipped.py. What models do with an image does not belo
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,16 @@ _ADVICE = "which no model that comes with dbsn has learned: a part may stay; `db
 _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 
 
+@dataclass(frozen=True)
+class Why:
+    """Which model was picked for an image, and why."""
+
+    like: tuple[str, bool]
+    """The same for images of which the same is to be said."""
+    line: str
+    """For a person."""
+
+
 class Choice:
     """The models of one `denoise`, each loaded when it is first needed."""
 
@@ -27,31 +38,26 @@ class Choice:
         """`given` is a model file or the name of a shipped model; None picks a shipped one for each image."""
         self.given, self.device = shipped.model_file(given) if given else None, device
         self._loaded: dict[Path, Denoiser] = {}
-        self._told: set[tuple[str, bool]] = set()
 
-    def pick(self, image: Pixels) -> tuple[Denoiser, str]:
-        """The model for an image (h, w, c), and one line on which it is and why.
-
-        The line is empty if there was nothing to pick, or it has been said of a like image.
+    def pick(self, image: Pixels) -> tuple[Denoiser, Why | None]:
+        """The model for an image (h, w, c), and which it is and why; None if there was nothing to pick.
 
         Raises:
             FileNotFoundError: The file that was named is not there, or no shipped model is for such images.
             ValueError: The file cannot be used.
         """
         if self.given:
-            return self.load(self.given), ""
+            return self.load(self.given), None
         verdict, independent = _verdict(image)
         name = shipped.name_for(image.shape[2], independent=independent)
         if name is None:
             kind = f"images of {image.shape[2]} channels"
             raise FileNotFoundError(f"no model for {kind} comes with dbsn; train one and name it: -m")
         denoiser = self.load(shipped.path_of(name))
-        if (name, independent) in self._told:
-            return denoiser, ""
-        self._told.add((name, independent))
         kind = "gray" if image.shape[2] == 1 else "colour"
         advice = "" if independent or not shipped.card(name).independent else f", {_ADVICE}"
-        return denoiser, f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}{advice}"
+        line = f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}{advice}"
+        return denoiser, Why((name, independent), line)
 
     def load(self, path: Path) -> Denoiser:
         """A model, once."""

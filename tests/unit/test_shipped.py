@@ -90,6 +90,11 @@ def test_without_a_model_the_one_for_the_image_is_picked_and_said_once(tmp_path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("model photo (comes with dbsn), because this is a colour image with noise of 2") == 1
     assert "independent from pixel to pixel" in done.stdout
+    (tmp_path / "again" / "a.png").mkdir(parents=True)  # in the way
+    files = [tmp_path / f"{name}.png" for name in ("a", "b")]
+    done = dbsn_command("denoise", *files, "-o", tmp_path / "again", "--overwrite")
+    assert done.returncode == 1
+    assert done.stdout.count("because this is a colour image") == 1, "also if the first file fails"
     result = read_image(tmp_path / "out" / "a.png").pixels
     assert psnr(result, to_pixels(clean)) > psnr(to_pixels(noisy(clean, 25)), to_pixels(clean)) + 7
 
@@ -245,7 +250,8 @@ def test_a_jpeg_of_any_size_is_known_for_one(side: int) -> None:
     tiled = np.tile(PHOTOGRAPHS[3], (3, 3, 1))[:side, :side]
     file = io.BytesIO()
     Image.fromarray(noisy(tiled, 10)).save(file, "JPEG", quality=90)
-    _, why = Choice(None, device="cpu").pick(np.array(Image.open(file)))
+    _, picked = Choice(None, device="cpu").pick(np.array(Image.open(file)))
+    why = picked.line if picked else ""
     assert "spread by JPEG" in why
 
 
