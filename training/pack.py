@@ -90,7 +90,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         noise=noise,
         data=DATA,
         terms=TERMS,
-        made_by=f"python training/make.py {name}; python training/pack.py {name}",
+        made_by=f"python training/make.py {name}; python training/pack.py {name}{' --teacher' if with_teacher else ''}",
         measured=known,
     )
     shipped.WEIGHTS.mkdir(exist_ok=True)
