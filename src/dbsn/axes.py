@@ -29,6 +29,8 @@ def as_planes(
     Raises:
         ValueError: The axes are not the array's, or it is empty.
     """
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"expected an array, got {type(array).__name__}; read the file first (tifffile, skimage.io)")
     if not array.size:
         raise ValueError(f"image of shape {array.shape}: it is empty")
     letters = _letters(array, axes, channel_axis)

@@ -4,11 +4,12 @@ Promise: an output file is whole or absent, and no input is ever written over (t
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import tifffile
@@ -99,9 +100,19 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
             target = target.with_suffix(raw.WRITTEN)
         elif zarrs.is_zarr(source) and not to_file and target.suffix.lower() != zarrs.SUFFIX:
             target = target.with_name(f"{target.name}{zarrs.SUFFIX}")
-        beside = target.with_name(f"{target.stem}_std{zarrs.SUFFIX if zarrs.is_zarr(source) else '.tif'}")
-        jobs.append(Job(source, target, beside if save_std else None))
-    return _safe(jobs)
+        jobs.append(Job(source, target, _std_of(target, target.stem) if save_std else None))
+    stds = Counter(job.beside for job in jobs)
+    return _safe(
+        [
+            replace(job, beside=_std_of(job.output, job.output.name)) if job.beside and stds[job.beside] > 1 else job
+            for job in jobs
+        ]
+    )
+
+
+def _std_of(target: Path, name: str) -> Path:
+    """Where a result's standard deviation goes."""
+    return target.with_name(f"{name}_std{zarrs.SUFFIX if target.suffix.lower() == zarrs.SUFFIX else '.tif'}")
 
 
 def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> list[Job]:
@@ -249,7 +260,7 @@ def denoise_files(
                 levels += [] if level is None else [level]
                 if job.beside and std is not None:
                     write_std = write_std or files.enter_context(_writing_float_tiff(job.beside))
-                    write_std(std)
+                    write_std(std * _unit(picture.dtype, dtype))
                 write(*converted(samples, picture, dtype))
         return Found(_mean_level(levels), why)
 
@@ -304,7 +315,9 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
             level = denoiser.denoise_into(
                 zarrs.PlaneCanvas(result, plane, min(how.strength, 1.0)),
                 plane,
-                std=None if beside is None else zarrs.PlaneCanvas(beside, plane, None),
+                std=None
+                if beside is None
+                else zarrs.PlaneCanvas(beside, plane, None, _unit(source.array.dtype, dtype)),
                 method=how.method,
                 tile=how.tile_for(denoiser),
                 ensemble=how.ensemble,
@@ -312,6 +325,12 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
             )
             levels += [] if level is None else [level]
     return Found(_mean_level(levels), why)
+
+
+def _unit(was: np.dtype[Any], dtype: np.dtype[Any]) -> float:
+    """What intensity 1 of a file is in the numbers that are written; floats made of integers keep their numbers."""
+    kind = dtype if dtype.kind in "iu" else was
+    return float(np.iinfo(kind).max) if kind.kind in "iu" else 1.0
 
 
 def _mean_level(levels: Sequence[float]) -> float | None:

@@ -16,14 +16,13 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dbsn.atomic import replacing
+from dbsn.config import MODEL as MODEL
 from dbsn.config import ModelConfig, StudentConfig
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.student import Student
 
 FORMAT = "dbsn-1"
-MODEL = "model.safetensors"
-"""Name of a run's model file."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:

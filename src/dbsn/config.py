@@ -18,6 +18,8 @@ Auto = Literal["auto"]
 
 _Config = TypeVar("_Config")
 _MOST_SHRUNK = 8
+MODEL = "model.safetensors"
+"""Name of the model file in a run's folder."""
 
 
 def _require(holds: bool, what: str, got: object, expected: str) -> None:

@@ -83,7 +83,7 @@ class Denoiser:
 
     @staticmethod
     def fit(
-        noisy: Sequence[np.ndarray] | str | Path,
+        noisy: Sequence[np.ndarray] | np.ndarray | str | Path,
         clean: Sequence[np.ndarray] | str | Path | None = None,
         *,
         minutes: float | None = 30.0,
@@ -104,7 +104,7 @@ class Denoiser:
         """Learn from noisy images (stage 1 of Wu et al. 2020), and with clean ones a fast student, too (stage 2).
 
         Args:
-            noisy: Images of one kind, or a folder of image files.
+            noisy: Images of one kind, a stack of them with `axes`, or a folder of image files.
             clean: Clean images of anything, or a folder of image files; without them there is no student.
             minutes: Time to spend on stage 1.
             steps: Steps to take instead.
@@ -143,6 +143,8 @@ class Denoiser:
             found = None
         model = suited(base, found, noise=noise, stride=stride)
         config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
+        if not isinstance(student, str) and not callable(student):
+            raise ValueError(f"student={student!r}: expected a name or a function; distill=DistillConfig(...) says how")
         name = student if isinstance(student, str) else f"{student.__module__}:{student.__qualname__}"
         how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
         plain = RunConfig(files=(), model=model, train=config, student=name, distill=how)
@@ -342,7 +344,7 @@ def _pixels(image: np.ndarray) -> np.ndarray:
 
 
 def _images(
-    given: Sequence[np.ndarray] | str | Path,
+    given: Sequence[np.ndarray] | np.ndarray | str | Path,
     *,
     mixed: bool = False,
     axes: str | None = None,
@@ -350,7 +352,9 @@ def _images(
 ) -> list[np.ndarray]:
     """Images (h, w, c) from arrays or from a folder; a file that cannot be read is a warning."""
     if not isinstance(given, str | Path):
-        arrays = [given] if isinstance(given, np.ndarray) and (axes or channel_axis is not None) else given
+        if isinstance(given, np.ndarray) and axes is None and channel_axis is None:
+            raise ValueError('fit: expected a list of images, got one array: fit([image]), or of a stack, axes="ZYX"')
+        arrays: Sequence[np.ndarray] = [given] if isinstance(given, np.ndarray) else given
         return [_with_channels(plane) for image in arrays for plane in as_planes(image, axes, channel_axis)[0]]
     _, images, failures = load_folder([Path(given)], mixed=mixed)
     for failure in failures:

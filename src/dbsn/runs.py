@@ -149,8 +149,8 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
         FileNotFoundError: There is no such model.
         ValueError: The model named is of another kind than the run's, or has nothing to start from.
     """
-    known = name_for(asked.model.channels, independent=asked.model.stride == 1) if where == SHIPPED else where
-    name = None if where == SCRATCH else known
+    usual = name_for(asked.model.channels, independent=asked.model.stride == 1)
+    name = None if where == SCRATCH else usual if where == SHIPPED else where
     saved = load_model(model_file(Path(name))) if name else Saved()
     begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
     if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
@@ -160,15 +160,22 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     if distils and asked.student_start:
         begun = _with_student_of(begun, asked, load_model(model_file(Path(asked.student_start))), asked.student_start)
     elif distils and name and asked.student == AUTO and not asked.distill.baseline:
-        begun = _with_student_of(begun, asked, saved, name)
-    parts = [part for part, origin in (("teacher", begun.start), ("student", begun.student_start)) if origin == name]
-    if name and parts:
-        return begun, f"starting from {' and '.join(parts)} of the model {name}; --from scratch starts from nothing"
-    if name and where != SHIPPED and not asked.teacher:
+        origin = name if saved.student else usual
+        begun = _with_student_of(begun, asked, load_model(model_file(Path(origin))), origin) if origin else begun
+    if name and where != SHIPPED and not asked.teacher and not begun.start and begun.student_start != name:
         raise ValueError(
             f"--from {where}: holds no blind-spot model, which stage 1 could start from; use --from scratch"
         )
-    return begun, ""
+    return begun, "" if where == SCRATCH else _told_start(begun, asked, distils=distils)
+
+
+def _told_start(begun: RunConfig, asked: RunConfig, *, distils: bool) -> str:
+    """One line on what teacher and student begin with."""
+    origins = {} if asked.teacher else {"teacher": begun.start}
+    origins |= {"student": begun.student_start} if distils else {}
+    lines = [f"{part} from {origin or 'scratch'}" for part, origin in origins.items()]
+    nothing = "" if all(origins.values()) else " (no model that comes with dbsn, or was named, is of its kind)"
+    return f"starting {', '.join(lines)}{nothing}; --from scratch starts from nothing" if lines else ""
 
 
 def _with_student_of(begun: RunConfig, asked: RunConfig, saved: Saved, where: str) -> RunConfig:

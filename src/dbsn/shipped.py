@@ -12,6 +12,8 @@ from typing import Any
 
 from safetensors import safe_open
 
+from dbsn.config import MODEL
+
 WEIGHTS = Path(__file__).parent / "weights"
 CARD = "card"
 """Where in what a model file says about itself its card is."""
@@ -60,7 +62,9 @@ def path_of(name: str) -> Path:
 
 
 def model_file(given: Path) -> Path:
-    """The file that -m means: a file, or else the shipped model of this name."""
+    """The file that -m means: a file, that of a run's folder, or else the shipped model of this name."""
+    if (given / MODEL).is_file():
+        return given / MODEL
     return path_of(given.name) if str(given) in names() and not given.is_file() else given
 
 

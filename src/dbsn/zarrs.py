@@ -108,15 +108,16 @@ class PlaneCanvas:
     Args:
         array: What `writing_zarr` yields.
         plane: What it is made from.
-        strength: Of the denoising, 0 to 1; None for what is no image: it is written as it is.
+        strength: Of the denoising, 0 to 1; None for what is no image: it is written in `unit`.
+        unit: What 1 is then written as.
     """
 
-    def __init__(self, array: Any, plane: Plane, strength: float | None) -> None:
-        self.array, self.plane, self.strength = array, plane, strength
+    def __init__(self, array: Any, plane: Plane, strength: float | None, unit: float = 1.0) -> None:
+        self.array, self.plane, self.strength, self.unit = array, plane, strength, unit
 
     def __setitem__(self, place: tuple[slice, slice], pixels: Array) -> None:
         """Put intensities (h, w, c) at rows and columns, as samples of the array's kind."""
-        samples = pixels
+        samples = self.unit * pixels
         if self.strength is not None:
             like = self.plane.block(place)
             mixed = pixels if self.strength == 1 else like.pixels + self.strength * (pixels - like.pixels)

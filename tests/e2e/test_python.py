@@ -1,5 +1,7 @@
 """The Python interface: fit, denoise, predict, save, load."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +95,23 @@ def test_wrong_shapes_are_refused_in_words(denoiser: Denoiser) -> None:
         denoiser.denoise(np.zeros((8, 8, 3)), tile=-1)
     with pytest.raises(ValueError, match="no image"):
         Denoiser.fit([], steps=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("fit(np.zeros((64, 64)))", "fit([image])"),
+        ('fit([np.zeros((64, 64))], student={"steps": 2})', "distill=DistillConfig"),
+        ('load("gray").denoise("photo.png")', "got str; read the file first"),
+    ],
+)
+def test_a_mistake_says_what_was_expected(call: str, told: str) -> None:
+    code = f"import numpy as np; from dbsn import Denoiser; Denoiser.{call}"  # where nothing else checks types
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    assert told in done.stderr.strip().splitlines()[-1]
+
+
+def test_fit_takes_a_stack_whose_axes_are_named(noisy: np.ndarray) -> None:
+    stack = np.stack([noisy[:64, :64, 0], noisy[30:94, 30:94, 0]])
+    made = Denoiser.fit(stack, axes="ZYX", steps=1, device="cpu", network="grid-tiny", batch=2, patch=24)
+    assert made.model.config.channels == 1

@@ -16,7 +16,7 @@ from PIL import Image
 from dbsn import Denoiser, shipped
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.choice import Choice
-from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
+from dbsn.config import NETWORKS, STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
 from dbsn.evaluate import evaluate, synthetic_noise
 from dbsn.images import read_image
 from dbsn.metrics import psnr
@@ -161,7 +161,14 @@ def test_a_run_starts_from_a_model_of_its_kind(tmp_path: Path) -> None:
     path = str(like_shipped(tmp_path, 1))
     begun, said = starting(asked(), path, distils=True)
     assert (begun.start, begun.student, begun.student_start) == (path, "unet-guided", path)
-    assert "teacher and student" in said
+    assert said.startswith(f"starting teacher from {path}, student from {path}; --from scratch")
+    alone = tmp_path / "alone.safetensors"
+    save_model(alone, Saved(model=BlindSpotModel(ModelConfig())))
+    begun, said = starting(asked(), str(alone), distils=True)
+    assert (begun.start, begun.student_start) == (str(alone), "gray"), "a model without a student leaves ours"
+    begun, said = starting(asked(model=ModelConfig(network=NETWORKS["grid-tiny"])), SHIPPED, distils=False)
+    assert begun.start is None
+    assert said.startswith("starting teacher from scratch (no model")
     begun, _ = starting(asked(), path, distils=False)
     assert (begun.start, begun.student_start) == (path, None)
     begun, said = starting(asked(), SCRATCH, distils=True)
@@ -229,7 +236,7 @@ def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command
     flags = ("--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
     done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path, *flags)
     assert done.returncode == 0, done.stderr
-    assert "starting from teacher of the model" in done.stdout
+    assert f"starting teacher from {path}" in done.stdout
     ours, theirs = (Denoiser.load(each, device="cpu").model for each in (tmp_path / "run" / MODEL, path))
     name = "network.backbone.encoder.0.0.first.weight"
     torch.testing.assert_close(ours.state_dict()[name], theirs.state_dict()[name])
@@ -253,6 +260,13 @@ def test_a_jpeg_of_any_size_is_known_for_one(side: int) -> None:
     _, picked = Choice(None, device="cpu").pick(np.array(Image.open(file)))
     why = picked.line if picked else ""
     assert "spread by JPEG" in why
+
+
+def test_a_runs_folder_means_its_model(tmp_path: Path, dbsn_command: Command) -> None:
+    (tmp_path / "run").mkdir()
+    like_shipped(tmp_path, 1).rename(tmp_path / "run" / MODEL)
+    assert shipped.model_file(tmp_path / "run") == tmp_path / "run" / MODEL
+    assert dbsn_command("info", tmp_path / "run").returncode == 0
 
 
 def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ class Denoise:
     """Average over each image's eight flips and rotations: better (by 0.1 to 1 dB), and eight times as slow."""
     save_std: bool = False
     """Also write each pixel's standard deviation from the truth, as NAME_std.tif, of a Zarr as NAME_std.zarr (float32,
-    in intensities)."""
+    in the numbers of the picture that is written: of 255 for 8 bits)."""
     strength: float = 1.0
     """How much of the noise to take out: 0 none, 1 all; 1.3, if too much is left, takes the noise to be 1.3 times as
     large as measured (models that are told the level, as those that come with dbsn are)."""
@@ -55,6 +55,8 @@ class Denoise:
         from dbsn.ledger import Ledger
         from dbsn.screen import show_files
 
+        if not self.inputs:
+            raise ValueError("INPUT: name the image files or folders to denoise")
         keep_freed_memory()
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)

@@ -27,6 +27,8 @@ class Inspect:
         from dbsn.runs import load_folder
         from dbsn.screen import describe_images, draw_noise
 
+        if not self.inputs:
+            raise ValueError("PATH: name the noisy images (files or folders) to inspect")
         _, images, failures = load_folder(self.inputs)
         report_failures(failures)
         found = inspect_noise(images)
@@ -68,8 +70,14 @@ class Synthesize:
         from dbsn.batch import left, plan_pairs, synthesize_files
         from dbsn.screen import show_files
 
+        if not self.inputs:
+            raise ValueError("CLEAN: name the clean images (files or folders) to put noise on")
         jobs = plan_pairs(self.inputs, self.output, float_tiff=self.float_tiff)
         jobs = jobs if self.overwrite else left(jobs, None)
-        noise = load(self.model, "cpu").noise_model_
+        noise = load(self.model, "cpu").saved.noise
+        if noise is None:
+            raise ValueError(
+                f"--model {self.model}: keeps no noise of images; `dbsn train NOISY --clean CLEAN` makes one"
+            )
         done = synthesize_files(noise, jobs, float_tiff=self.float_tiff, seed=self.seed)
         return show_files(done, [job.source for job in jobs])
