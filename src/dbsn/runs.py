@@ -33,6 +33,7 @@ from dbsn.model import BlindSpotModel
 from dbsn.pairs import RESULTS
 from dbsn.picture import ImageError, from_pixels, to_pixels
 from dbsn.pipeline import STUDENT, Stage, StageTwo, stages
+from dbsn.selfsupervised import check_truth
 from dbsn.shipped import model_file, name_for
 from dbsn.student import Student
 from dbsn.train import CHECKPOINT, Progress, is_main_process
@@ -220,9 +221,10 @@ def start(
 
     Raises:
         FileExistsError: `folder` holds a run.
-        ValueError: A model file it names is of another kind, or the student is not known.
+        ValueError: A model file it names is of another kind, the student is not known, or the truth is not the images'.
     """
     check_free(folder)
+    check_truth(truth, noisy)
     asked = replace(asked, model=replace(asked.model, channels=noisy[0].shape[2]))
     _write_config(folder, asked)
     return _stages(asked, noisy, clean, truth, folder, device)

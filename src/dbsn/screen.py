@@ -53,7 +53,7 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
             print(f"best held-out figure {step.best:.4f} ({figure}; lower is better)")
         last = step or last
     if last is None:
-        print(f"nothing left to do in {folder}")
+        print(f"nothing left to do in {folder}; a larger --minutes or --steps, in all, goes on")
     else:
         print(f"model: {folder / MODEL}")
 

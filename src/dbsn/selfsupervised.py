@@ -59,8 +59,7 @@ def learn(
     if not images:
         raise ValueError("no image to learn from")
     offset, scale = intensity_range(images)
-    if truth:
-        _check_truth(truth, images, scale)
+    check_truth(truth, images)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
@@ -95,14 +94,16 @@ def learn(
     )
 
 
-def _check_truth(truth: Sequence[np.ndarray], images: Sequence[np.ndarray], scale: float) -> None:
-    """Refuse what cannot be the truth of noisy images, whose intensities reach `scale` either way."""
+def check_truth(truth: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> None:
+    """Refuse, with a ValueError, what cannot be the truth of these noisy images; there may be none."""
+    if not truth:
+        return
     if [image.shape for image in truth] != [image.shape for image in images]:
         told = f"{len(truth)} images, which are not those of {len(images)} noisy ones in their order"
         raise ValueError(f"--truth: {told}")
     clean, noisy = (np.array([to_pixels(image[::4, ::4]).mean() for image in kind]) for kind in (truth, images))
     worst = int(np.abs(clean - noisy).argmax())
-    if abs(clean[worst] - noisy[worst]) > _SAME_MEAN * scale:
+    if abs(clean[worst] - noisy[worst]) > _SAME_MEAN * intensity_range(images)[1]:
         means = f"its mean is {clean[worst]:.4g}, the noisy one's {noisy[worst]:.4g}"
         raise ValueError(f"--truth: image {worst + 1}: {means}; it must be the same scene in the same unit")
 

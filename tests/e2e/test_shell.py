@@ -308,6 +308,7 @@ def test_a_mistake_is_one_line_with_the_remedy_and_status_two(
     assert message in result.stderr
     assert result.stderr.startswith("dbsn: ")
     assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists(), "nothing has begun"
 
 
 def test_help_names_every_command(dbsn_command: Command) -> None:

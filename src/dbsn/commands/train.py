@@ -119,6 +119,8 @@ class Train:
             for stage in stages:
                 for _ in stage.progress:
                     pass
+        if failures and is_main_process():
+            report_failures([f"{len(failures)} files could not be read and were left out; they are named above"])
         return 1 if failures else 0
 
     def _asked(self) -> "RunConfig":
@@ -155,7 +157,10 @@ class Train:
             if getattr(self.student, name) != getattr(usual.student, name)
         ]
         if given:
-            raise ValueError(f"--resume: {', '.join(given)} cannot change in the middle of a run; leave it out")
+            told = f"--resume: {', '.join(given)} cannot change in the middle of a run; leave it out"
+            if "clean" in given:
+                told += f". A student of this run: dbsn train NOISY --clean CLEAN --teacher {self.output} -o ANOTHER"
+            raise ValueError(told)
         return _differing(self.settings, usual.settings), _differing(self.student, usual.student)
 
 
