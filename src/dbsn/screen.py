@@ -24,6 +24,7 @@ from dbsn.train import Progress
 _PLAIN_SECONDS = 10.0
 
 
+_HARDLY_LEARNED = 0.8  # squared error of a student, in noise variances; a good one's is below 0.2
 _NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
 _BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have more than other steps
 
@@ -51,6 +52,11 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
         elif step:
             figure = "error, in noise variances" if stage.name == "student" else "negative log-likelihood"
             print(f"best held-out figure {step.best:.4f} ({figure}; lower is better)")
+            if stage.name == "student" and step.best > _HARDLY_LEARNED:
+                remedy = (
+                    f"`dbsn train -o {folder} --resume` with a larger --student.minutes; until then, --method posterior"
+                )
+                print(f"the student takes out hardly any noise yet (1 is the noisy image's own error): {remedy}")
         last = step or last
     if last is None:
         print(f"nothing left to do in {folder}; a larger --minutes or --steps, in all, goes on")

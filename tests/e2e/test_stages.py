@@ -54,7 +54,15 @@ def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
     )
     assert done.returncode == 0, done.stderr
     told = ("of 255 over 3 images;", "rounded to steps of 1 of 255")
-    for line in ("clean: 3 images", "stage 1:", "the teacher denoises", *told, "stage 2:", "Stein's"):
+    for line in (
+        "clean: 3 images",
+        "hardly any noise yet",
+        "stage 1:",
+        "the teacher denoises",
+        *told,
+        "stage 2:",
+        "Stein's",
+    ):
         assert line in done.stdout
     return folder
 
