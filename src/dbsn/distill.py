@@ -159,13 +159,13 @@ class HeldOut:
         oracle = parse_noises(config.noise) if config.noise else None
         self.synthetic = [
             synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, told_multiple)
-            for crop in (as_tensor(_middle(image)) for image in _evenly(clean))
+            for crop in (as_tensor(_square(image, at)) for image, at in _places(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []
         held = [] if config.baseline else known.hold_out()[1]  # a baseline sees no noisy image
         for number, image, result in _evenly(held):
-            noisy = as_tensor(_middle(image))
-            variance = known.noise.variance(as_tensor(_middle(result)), [number])
+            noisy = as_tensor(_square(image))
+            variance = known.noise.variance(as_tensor(_square(result)), [number])
             self.noisy.append((noisy, coloured(variance, known.noise.white(noisy, generator, [number]))))
 
     def __call__(self, student: Student) -> float:
@@ -201,7 +201,13 @@ def _evenly(items: Sequence[Any]) -> Iterator[Any]:
     return (items[i * len(items) // count] for i in range(count))
 
 
-def _middle(image: np.ndarray) -> np.ndarray:
-    """The middle 192 x 192 pixels of an image (h, w, c)."""
-    top, left = (max(side - _HELD_OUT_SIDE, 0) // 2 for side in image.shape[:2])
+def _places(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
+    """Eight places or a few more, in eight images or as many as there are: the image, and how far down its diagonal."""
+    each = -(-_HELD_OUT // max(1, len(images)))
+    return ((image, (k + 0.5) / each) for image in _evenly(images) for k in range(each))
+
+
+def _square(image: np.ndarray, at: float = 0.5) -> np.ndarray:
+    """192 x 192 pixels of an image (h, w, c) on its diagonal, by default in the middle."""
+    top, left = (int(max(side - _HELD_OUT_SIDE, 0) * at) for side in image.shape[:2])
     return image[top : top + _HELD_OUT_SIDE, left : left + _HELD_OUT_SIDE]

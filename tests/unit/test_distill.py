@@ -13,7 +13,7 @@ from torch import Tensor
 import dbsn.pairs
 from dbsn.checkpoint import load_tensors
 from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.distill import distillation_loss, spread_nll, stein_risk
+from dbsn.distill import HeldOut, distillation_loss, spread_nll, stein_risk
 from dbsn.infer import predict
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import measured_variance
@@ -317,6 +317,18 @@ def test_both_sets_tell_a_guided_student_their_level_and_no_other_student_any() 
     levels = guided.level.mean((1, 2, 3))
     assert levels.tolist() == pytest.approx([0.05] * 8, rel=0.5)
     assert patches(CONFIG)(0).level is None
+
+
+@pytest.mark.parametrize(("images", "squares"), [(1, 8), (2, 8), (3, 9), (8, 8), (20, 8)])
+def test_a_few_held_out_images_are_looked_at_in_several_places_each_with_its_own_noise(
+    images: int, squares: int
+) -> None:
+    clean = [np.random.default_rng(i).random((400, 300, 1), np.float32) for i in range(images)]
+    config = replace(CONFIG, baseline="n2c", noise="any:60")
+    held = HeldOut(known(), clean, config, None).synthetic
+    assert len(held) == squares
+    assert len({float(pairs.target[0, 0, 0, 0]) for pairs in held}) == squares
+    assert len({float(pairs.noise_var) for pairs in held}) > squares // 2
 
 
 def test_where_each_image_has_another_noise_errors_are_counted_in_its_standard_deviation() -> None:
