@@ -17,7 +17,7 @@ from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
 from dbsn.likelihood import coloured
 from dbsn.noises import parse_noises
-from dbsn.pairs import PairedPatches, Pairs, Taught, synthetic_pairs
+from dbsn.pairs import PairedPatches, Pairs, Taught, shrunk_to, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
 from dbsn.student import Student
 from dbsn.train import Losses, LossOf, Progress, train
@@ -159,7 +159,7 @@ class HeldOut:
         oracle = parse_noises(config.noise) if config.noise else None
         self.synthetic = [
             synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, told_multiple)
-            for crop in (as_tensor(_square(image, at)) for image, at in _places(clean))
+            for crop in (_shrunk_square(image, at, config.shrink**share) for image, at, share in _places(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []
         held = [] if config.baseline else known.hold_out()[1]  # a baseline sees no noisy image
@@ -201,13 +201,23 @@ def _evenly(items: Sequence[Any]) -> Iterator[Any]:
     return (items[i * len(items) // count] for i in range(count))
 
 
-def _places(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
-    """Eight places or a few more, in eight images or as many as there are: the image, and how far down its diagonal."""
+def _places(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, float, float]]:
+    """Eight places or a few more, in eight images or as many as there are: the image, how far down its diagonal, and a
+    share that rises from place to place, 0 to 1.
+    """
     each = -(-_HELD_OUT // max(1, len(images)))
-    return ((image, (k + 0.5) / each) for image in _evenly(images) for k in range(each))
+    places = [(image, (k + 0.5) / each) for k in range(each) for image in _evenly(images)]
+    return ((*place, (number + 0.5) / len(places)) for number, place in enumerate(places))
 
 
-def _square(image: np.ndarray, at: float = 0.5) -> np.ndarray:
-    """192 x 192 pixels of an image (h, w, c) on its diagonal, by default in the middle."""
-    top, left = (int(max(side - _HELD_OUT_SIDE, 0) * at) for side in image.shape[:2])
-    return image[top : top + _HELD_OUT_SIDE, left : left + _HELD_OUT_SIDE]
+def _shrunk_square(image: np.ndarray, at: float, factor: float) -> Image:
+    """192 x 192 pixels, as `_square`, of an image shrunk by this factor as patches to learn from are."""
+    square = as_tensor(_square(image, at, round(_HELD_OUT_SIDE * factor)))
+    size = tuple(max(1, round(side / factor)) for side in square.shape[-2:])
+    return shrunk_to(square, (size[0], size[1])) if factor > 1 else square
+
+
+def _square(image: np.ndarray, at: float = 0.5, side: int = _HELD_OUT_SIDE) -> np.ndarray:
+    """A square of so many pixels of an image (h, w, c) on its diagonal, by default in the middle."""
+    top, left = (int(max(length - side, 0) * at) for length in image.shape[:2])
+    return image[top : top + side, left : left + side]

@@ -229,9 +229,15 @@ class PairedPatches:
         [patch], inside = cut([image], large, self.fill, generator)
         if large == self.size:
             return patch, inside
-        size, (least, most) = (self.size, self.size), patch.aminmax()
-        small = functional.interpolate(patch[None], size, mode="bicubic", antialias=True)[0]
-        return small.clamp(least, most), (functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE).float()
+        size = (self.size, self.size)
+        whole = functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE
+        return shrunk_to(patch[None], size)[0], whole.float()
+
+
+def shrunk_to(image: Image, size: tuple[int, int]) -> Cells:
+    """An image (b, c, h, w) shrunk to another height and width, its intensities within what they were."""
+    least, most = image.aminmax()
+    return functional.interpolate(image, size, mode="bicubic", antialias=True).clamp(least, most)
 
 
 def synthetic_pairs(

@@ -329,6 +329,16 @@ def test_a_few_held_out_images_are_looked_at_in_several_places_each_with_its_own
     assert len(held) == squares
     assert len({float(pairs.target[0, 0, 0, 0]) for pairs in held}) == squares
     assert len({float(pairs.noise_var) for pairs in held}) > squares // 2
+    assert {pairs.target.shape for pairs in held} == {(1, 1, 192, 192)}
+
+
+def test_what_is_held_out_is_as_sharp_as_what_is_learned_from() -> None:
+    ramp = np.tile(np.linspace(0, 1, 500, dtype=np.float32)[:, None], (400, 1, 1))
+    config = replace(CONFIG, baseline="n2c", noise="any:60", shrink=2.0)
+    steps = [
+        float(pairs.target.diff(dim=-1).mean()) * 499 for pairs in HeldOut(known(), [ramp], config, None).synthetic
+    ]
+    assert steps == pytest.approx([2 ** ((k + 0.5) / 8) for k in range(8)], rel=0.03)
 
 
 def test_where_each_image_has_another_noise_errors_are_counted_in_its_standard_deviation() -> None:
