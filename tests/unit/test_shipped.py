@@ -12,6 +12,7 @@ import pytest
 import skimage.data
 import torch
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from dbsn import Denoiser, shipped
 from dbsn.checkpoint import MODEL, Saved, save_model
@@ -102,7 +103,10 @@ def test_without_a_model_the_one_for_the_image_is_picked_and_said_once(tmp_path:
 def test_strength_is_how_much_is_taken_out_and_more_than_all_where_the_level_is_told(
     tmp_path: Path, dbsn_command: Command
 ) -> None:
-    Image.fromarray(noisy(PHOTOGRAPHS[3], 20)).save(tmp_path / "a.png")
+    # noise that neighbours share a little is measured as less than it is: too much is left
+    shared = gaussian_filter(np.random.default_rng(0).normal(size=PHOTOGRAPHS[3].shape), (0.45, 0.45, 0))
+    spread = PHOTOGRAPHS[3] + 20 * shared / shared.std()
+    Image.fromarray(spread.round().clip(0, 255).astype(np.uint8)).save(tmp_path / "a.png")
     removed, image = [], read_image(tmp_path / "a.png").pixels
     for strength in (0.5, 1, 1.5, 2):
         out = tmp_path / f"{strength}.png"
@@ -111,7 +115,7 @@ def test_strength_is_how_much_is_taken_out_and_more_than_all_where_the_level_is_
         removed.append(float((image - read_image(out).pixels).std()))
     assert removed == sorted(removed)
     assert removed[0] == pytest.approx(removed[1] / 2, rel=0.02)
-    assert removed[3] > 1.02 * removed[1]
+    assert removed[3] > 1.04 * removed[1]
     refused = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "x.png", "--strength", 4)
     assert refused.returncode == 2
     assert "expected a number from 0" in refused.stderr
@@ -123,8 +127,6 @@ def test_strength_is_how_much_is_taken_out_and_more_than_all_where_the_level_is_
 
 
 def test_noise_that_no_shipped_model_knows_is_said(tmp_path: Path, dbsn_command: Command) -> None:
-    from scipy.ndimage import gaussian_filter
-
     spread = gaussian_filter(np.random.default_rng(0).normal(0, 60, (256, 256, 3)), (1, 1, 0))
     Image.fromarray((PHOTOGRAPHS[3] * 0.5 + 60 + spread).clip(0, 255).astype(np.uint8)).save(tmp_path / "a.png")
     done = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "out")
