@@ -41,7 +41,7 @@ RESULTS = Path(__file__).parent / "results" / "speed.json"
 MODELS = {name: card(name).channels for name in names()}
 SIZES = (0.1, 1.0, 10.0, 100.0)
 REPEATS = 5
-TILE = 1536  # `dbsn denoise`'s
+TILE = 1280  # `dbsn denoise`'s
 
 
 def seconds(work: Callable[[], object]) -> float:

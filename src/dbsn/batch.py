@@ -30,7 +30,7 @@ from dbsn.picture import converted, from_pixels, to_pixels
 from dbsn.types import Place
 
 _STRONGEST = 2
-_UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
+_UNETS_TILE = 1280  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
 DType = Literal["input", "uint8", "uint16", "float32"]
 
 
