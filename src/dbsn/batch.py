@@ -283,7 +283,7 @@ def denoise_files(
 class _Mixed:
     """Where to put a picture's result part by part: mixed with the picture, and rounded if the place holds integers.
 
-    So a large picture is never in memory as floats, which take four times what its samples do.
+    So a large picture of integers is never in memory as floats, which take up to four times what its samples do.
     """
 
     def __init__(self, samples: np.ndarray, source: np.ndarray, strength: float) -> None:

@@ -234,9 +234,11 @@ def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_im
 
 def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command: Command) -> None:
     Image.fromarray(noisy(PHOTOGRAPHS[1], 20).squeeze()).save(tmp_path / "a.png")
-    path = like_shipped(tmp_path, 1)
+    path = tmp_path / "earlier" / MODEL
+    path.parent.mkdir()
+    like_shipped(tmp_path, 1).rename(path)
     flags = ("--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
-    done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path, *flags)
+    done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path.parent, *flags)
     assert done.returncode == 0, done.stderr
     assert f"starting teacher from {path}" in done.stdout
     ours, theirs = (Denoiser.load(each, device="cpu").model for each in (tmp_path / "run" / MODEL, path))

@@ -101,7 +101,9 @@ class Train:
                 told = str(error)
             model = suited(asked.model, found, noise=self.noise, stride=self.stride)
             asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
-            where = str(Path(self.start).resolve()) if Path(self.start).is_file() else self.start
+            origin = shipped.model_file(Path(self.start))
+            is_named = origin.parent == shipped.WEIGHTS or not origin.is_file()
+            where = self.start if is_named else str(origin.resolve())
             asked, begun = runs.starting(asked, where, distils=bool(clean))
             told += f"\n{begun}" if begun else ""
             if model.stride > 1 and not self.teacher:
