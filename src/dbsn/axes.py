@@ -63,7 +63,12 @@ def _letters(array: np.ndarray, axes: str | None, channel_axis: int | None) -> s
                 f'{given}: expected (height, width) or (height, width, channels); of a stack, say axes="ZYX"'
             )
         return _PLANE if array.ndim == 2 else _PLANE + _COLOUR
+    return letters_of(axes, array.ndim)
+
+
+def letters_of(axes: str, count: int) -> str:
+    """The letters of so many axes, in capitals; ValueError if they are not."""
     letters = axes.upper()
-    if len(letters) != array.ndim or len(set(letters)) != array.ndim or not set(_PLANE) <= set(letters):
-        raise ValueError(f"axes={axes!r}: expected a letter for each of {array.ndim} axes, Y and X among them")
+    if len(letters) != count or len(set(letters)) != count or not set(_PLANE) <= set(letters) or not letters.isalpha():
+        raise ValueError(f"axes={axes!r}: expected a letter for each of {count} axes, Y and X among them")
     return letters

@@ -190,6 +190,8 @@ class How:
     """Kind of the samples that are written; float32 are the file's own numbers, not rounded."""
     tile: int | None = None
     """Side of a tile; None for what suits the network. The results do not depend on it."""
+    axes: str | None = None
+    """A letter for each axis, see `dbsn.axes`; None for what a file says itself."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= _STRONGEST:
@@ -215,7 +217,8 @@ class How:
         method = self.method
         if choice.given and method == "auto":
             method = "student" if choice.load(choice.given).picks_student(method) else "posterior"
-        return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}"
+        axes = f" axes {self.axes.upper()}" if self.axes else ""
+        return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}{axes}"
 
 
 def denoise_files(
@@ -238,7 +241,7 @@ def denoise_files(
         levels, denoiser, why = list[float](), None, None
         with ExitStack() as files:
             write, write_std = None, None
-            for picture in read_planes(job.source):
+            for picture in read_planes(job.source, axes=how.axes):
                 dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
                 if not raw.is_raw(job.source):
                     check_fits(job.output, replace(picture, dtype=dtype))
@@ -301,7 +304,7 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
     """Denoise an array plane by plane, each block by block."""
     if job.output.suffix.lower() != zarrs.SUFFIX:
         raise ValueError(f"{job.output}: a Zarr stays one; write {zarrs.SUFFIX} instead")
-    source = zarrs.ZarrImage(job.source)
+    source = zarrs.ZarrImage(job.source, how.axes)
     levels, denoiser, why = list[float](), None, None
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)

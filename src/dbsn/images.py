@@ -148,31 +148,41 @@ def megapixels(path: Path) -> float:
         return 0.0
 
 
-def read_planes(path: Path, most: int | None = None) -> Iterator[Picture]:
+def read_planes(path: Path, most: int | None = None, axes: str | None = None) -> Iterator[Picture]:
     """Pages of a TIFF stack, blocks of a Zarr or planes of a RAW mosaic, one by one; else the one picture of a file.
 
     Args:
         path: The file.
         most: Read so many, evenly chosen, if there are more.
+        axes: A letter for each axis of a Zarr, see `dbsn.axes`, by default as it says itself; other files must agree.
 
     Raises:
-        ImageError, OSError: as `read_image`.
+        ImageError, OSError: as `read_image`; or the axes are not the file's.
     """
     try:
         if zarrs.is_zarr(path):
-            yield from zarrs.blocks(path, most)
-        elif raw.is_raw(path):
-            yield from raw.read_planes_of(path)
-        elif stack_size(path) == 1:
-            yield read_image(path)
+            yield from zarrs.blocks(path, most, axes)
+            return
+        if raw.is_raw(path):
+            planes = raw.read_planes_of(path)
         else:
-            yield from read_stack(path, most)
+            planes = iter([read_image(path)]) if stack_size(path) == 1 else read_stack(path, most)
+        for plane in planes:
+            _check_axes(path, plane, axes)
+            yield plane
     except (ImageError, OSError, GeneratorExit):
         raise
     except MemoryError as error:
         raise _too_large(path) from error
     except Exception as error:
         raise damaged(path, error) from error
+
+
+def _check_axes(path: Path, plane: Picture, axes: str | None) -> None:
+    """Refuse axes that are not those of this file's pages, which only a Zarr leaves open."""
+    own = "YXS" if plane.samples.shape[2] == 3 else "YX"
+    if axes is not None and set(axes.upper()) & set("YXS") != set(own):
+        raise ImageError(f"{path}: --axes {axes}, but each of its pages is {own}; only those of a Zarr can be chosen")
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
     shown, failures = list[_Shown](), list[str]()
     for path in (there[i * len(there) // count] for i in range(count)):
         try:
-            shown.append(_show(denoiser, path.name, next(read_planes(path, 1)).pixels))
+            shown.append(_show(denoiser, path.name, next(read_planes(path, 1, None if images else asked.axes)).pixels))
         except ImageError as error:
             failures.append(str(error))
     if not shown:

@@ -75,6 +75,8 @@ class RunConfig:
     """Model file, or name of a shipped model, whose blind-spot weights stage 1 starts from."""
     truth: tuple[str, ...] = ()
     """Files of the noisy images without noise, in their order, where stage 1 learns from them, too (L6)."""
+    axes: str | None = None
+    """Of the noisy files, see `dbsn.axes`; None for what they say themselves."""
 
     def to_json(self) -> str:
         """As text for config.json."""
@@ -98,8 +100,10 @@ class RunConfig:
         )
 
 
-def load_folder(inputs: Sequence[Path], *, mixed: bool = False) -> tuple[list[Path], list[np.ndarray], list[str]]:
-    """Read every image below `inputs`; of a stack up to 256 pages, evenly chosen.
+def load_folder(
+    inputs: Sequence[Path], *, mixed: bool = False, axes: str | None = None
+) -> tuple[list[Path], list[np.ndarray], list[str]]:
+    """Read every image below `inputs`; of a stack up to 256 pages, evenly chosen. `axes` are as of `read_planes`.
 
     Returns:
         The files read; their images' pixels (h, w, c) in the file's own kind; a line for each file that cannot be read.
@@ -110,7 +114,7 @@ def load_folder(inputs: Sequence[Path], *, mixed: bool = False) -> tuple[list[Pa
     files, images, failures, by_channels = [], list[np.ndarray](), [], dict[int, Path]()
     for path in find_images(inputs):
         try:
-            planes = [plane.samples for plane in read_planes(path, MOST_PLANES)]
+            planes = [plane.samples for plane in read_planes(path, MOST_PLANES, axes)]
         except ImageError as error:
             failures.append(str(error))
             continue
@@ -271,8 +275,9 @@ def go_on(
     distill = _changed(asked.distill, student_changes or {}, "--student.", folder)
     asked = replace(asked, train=train, distill=distill)
     images = []
-    for files in (asked.files, asked.clean, asked.truth):
-        _, found, failures = load_folder([Path(file) for file in files], mixed=True) if files else ([], [], [])
+    for files, axes in ((asked.files, asked.axes), (asked.clean, None), (asked.truth, asked.axes)):
+        paths = [Path(file) for file in files]
+        _, found, failures = load_folder(paths, mixed=True, axes=axes) if files else ([], [], [])
         if failures:
             raise ValueError("cannot resume without the same images: " + "; ".join(failures))
         images.append(found)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dbsn.axes import letters_of
 from dbsn.picture import DEPTHS, Array, ImageError, Picture, converted, damaged, from_pixels, picture_of
 
 SUFFIX = ".zarr"
@@ -37,19 +38,21 @@ class ZarrImage:
 
     Args:
         path: A folder that `is_zarr`: an array, an OME-Zarr, or a group with one array.
+        axes: A letter for each axis, see `dbsn.axes`; None for what the file says.
 
     Raises:
-        ImageError: It is damaged, holds no array or several, or samples that are no image's; or zarr is not installed.
+        ImageError: The axes are not the array's; it is damaged, holds no array or several, or samples that are no
+            image's; or zarr is not installed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, axes: str | None = None) -> None:
         zarr = _zarr()
         self.path = path
         try:
             self.group = zarr.open(path, mode="r")
             self.name = "" if isinstance(self.group, zarr.Array) else _first_array(path, self.group)
             self.array = self.group[self.name] if self.name else self.group
-            self.axes = _axes(self)
+            self.axes = _axes(self) if axes is None else _given_axes(self, axes)
         except ImageError:
             raise
         except Exception as error:  # whatever a damaged store makes it raise
@@ -59,7 +62,7 @@ class ZarrImage:
         missing = [axis for axis in _SPATIAL if axis not in self.axes]
         if missing or len(self.axes) != self.array.ndim or not math.prod(self.array.shape):
             shape = f"an array of shape {self.array.shape}, axes {self.axes or 'unknown'}"
-            raise ImageError(f"{path}: {shape}, is no image; name its axes (dimension_names), x and y among them")
+            raise ImageError(f"{path}: {shape}, is no image; name its axes, x and y among them: --axes")
 
     def planes(self) -> list["Plane"]:
         """Its planes, in order."""
@@ -176,17 +179,18 @@ def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterato
         shutil.rmtree(old, ignore_errors=True)
 
 
-def blocks(path: Path, most: int | None = None) -> Iterator[Picture]:
+def blocks(path: Path, most: int | None = None, axes: str | None = None) -> Iterator[Picture]:
     """Blocks of about 512 x 512 pixels of all planes, to learn from.
 
     Args:
         path: A folder that `is_zarr`.
         most: Read so many, evenly chosen, if there are more.
+        axes: As of `ZarrImage`.
 
     Raises:
         ImageError: As of `ZarrImage`; or there are NaN.
     """
-    image = ZarrImage(path)
+    image = ZarrImage(path, axes)
     planes = image.planes()
     height, width, _ = planes[0].shape
     places = list(product(_parts(height), _parts(width)))
@@ -239,6 +243,17 @@ def _axes(image: ZarrImage) -> str:
     if len(shape) >= 3 and shape[-1] == 3 and min(shape[-3:-1]) > 4:
         return "".join(chr(ord("A") + i) for i in range(len(shape) - 3)) + _SPATIAL + _COLOUR
     return "".join(chr(ord("A") + i) for i in range(len(shape) - 2)) + _SPATIAL
+
+
+def _given_axes(image: ZarrImage, axes: str) -> str:
+    """The letters a person gives, checked against the array; ImageError if they are not its own."""
+    try:
+        letters = letters_of(axes, image.array.ndim)
+    except ValueError as error:
+        raise ImageError(f"{image.path}: {error}; it is of shape {image.array.shape}") from None
+    if _COLOUR in letters and (colours := image.array.shape[letters.index(_COLOUR)]) != 3:
+        raise ImageError(f"{image.path}: axes={axes!r}: {colours} colours (S), expected 3; C counts planes")
+    return letters
 
 
 def _letter(name: str, size: int) -> str:

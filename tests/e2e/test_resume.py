@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+import zarr
 
 from dbsn.checkpoint import MODEL, Saved, load_model, load_tensors, save_model
 from dbsn.config import NETWORKS, ModelConfig, TrainConfig
@@ -110,6 +111,19 @@ def test_a_run_that_learns_from_the_truth_goes_on_with_it_and_not_without(noisy_
     process = training(run, "--resume", "--steps", "12", output=subprocess.PIPE)
     assert b"0.tif" in process.communicate(timeout=60)[1]
     assert process.returncode == 2
+
+
+def test_a_run_goes_on_with_the_axes_it_was_given(tmp_path: Path) -> None:
+    run, source = tmp_path / "run", tmp_path / "depth_last.zarr"
+    array = np.random.default_rng(0).random((40, 40, 3), np.float32)  # without axes, a colour image
+    zarr.create_array(source, shape=array.shape, dtype=array.dtype)[:] = array
+    assert training(run, str(source), "--axes", "YXZ", *SETTINGS, "--steps", "2").wait(300) == 0
+    assert load_model(run / MODEL).teacher.config.channels == 1
+    assert load_model(run / MODEL).about["images"] == 3
+    process = training(run, "--resume", "--axes", "YXZ", output=subprocess.PIPE)
+    assert b"axes cannot change" in process.communicate(timeout=60)[1]
+    assert training(run, "--resume", "--steps", "4").wait(300) == 0
+    assert load_model(run / MODEL).about["images"] == 3
 
 
 def images() -> list[np.ndarray]:

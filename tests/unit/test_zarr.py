@@ -1,5 +1,6 @@
 """Zarr arrays come back as they were but for the pixels' noise, and are never whole in memory."""
 
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 import zarr
 
@@ -125,6 +127,46 @@ def test_axes_that_only_begin_like_colour_count_planes(tmp_path: Path) -> None:
     assert [plane.shape for plane in planes] == [(30, 20, 1)] * 3
     [colour] = zarrs.ZarrImage(plain(tmp_path / "b.zarr", array, names=("sample", "y", "x"))).planes()
     np.testing.assert_allclose(colour[5:9, 2:4], array[:, 5:9, 2:4].transpose(1, 2, 0) / np.float32(255))
+
+
+def test_axes_that_a_zarr_does_not_name_are_given(tmp_path: Path, model: Path, dbsn_command: Command) -> None:
+    array = samples((40, 33, 5), "uint16")
+    source = plain(tmp_path / "depth_last.zarr", array)
+    done = dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "out", "--axes", "yxz")
+    assert done.returncode == 0, done.stderr
+    result = zarr.open(tmp_path / "out" / "depth_last.zarr")
+    assert (result.shape, result.dtype) == (array.shape, array.dtype)
+    expected = Denoiser.load(model, device="cpu").denoise(array, axes="YXZ")
+    assert np.abs(result[:].astype(int) - expected).max() <= 1
+    assert [block.samples.shape for block in read_planes(source, axes="YXZ")] == [(40, 33, 1)] * 5
+    again = dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "out", "--axes", "yzx")
+    assert "there already" not in again.stdout  # other planes, so another result
+
+
+def test_colours_that_lie_first_are_given(tmp_path: Path) -> None:
+    array = samples((3, 40, 33), "uint8")
+    path = plain(tmp_path / "c.zarr", array)
+    assert [block.samples.shape for block in read_planes(path)] == [(40, 33, 1)] * 3
+    [block] = read_planes(path, axes="SYX")
+    np.testing.assert_array_equal(block.samples, array.transpose(1, 2, 0))
+
+
+@pytest.mark.parametrize(
+    ("axes", "told"),
+    [("YX", "each of 3 axes"), ("ZZX", "each of 3 axes"), ("TZX", "Y and X among"), ("SYX", "5 colours (S)")],
+)
+def test_axes_that_are_not_the_arrays_are_refused(tmp_path: Path, axes: str, told: str) -> None:
+    path = plain(tmp_path / "a.zarr", samples((5, 40, 33), "uint16"))
+    with pytest.raises(ImageError, match=re.escape(told)) as refused:
+        next(read_planes(path, axes=axes))
+    assert str(path) in str(refused.value)
+
+
+def test_the_axes_of_other_files_can_be_said_but_not_chosen(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", samples((3, 40, 33), "uint16"), photometric="minisblack")
+    assert len(list(read_planes(tmp_path / "a.tif", axes="CYX"))) == 3
+    with pytest.raises(ImageError, match=r"a\.tif: --axes SYX, but each of its pages is YX"):
+        next(read_planes(tmp_path / "a.tif", axes="SYX"))
 
 
 def test_the_other_byte_order_is_read_and_kept(tmp_path: Path, model: Path, dbsn_command: Command) -> None:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Method = Literal["auto", "student", "posterior"]
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+AXES_HELP = (
+    "A letter for each axis of a Zarr that does not name them, as TZYX or SYX: Y and X are a plane, S the three "
+    "colours of a pixel, and every other letter counts planes that share one noise."
+)
+Axes = Annotated[str | None, tyro.conf.arg(help=AXES_HELP)]
 ModelFile = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
 
 

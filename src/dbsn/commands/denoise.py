@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dbsn.allocator import keep_freed_memory
-from dbsn.commands.common import Device, Method, Output
+from dbsn.commands.common import Axes, Device, Method, Output
 
 if TYPE_CHECKING:
     from dbsn.batch import How
@@ -42,6 +42,7 @@ class Denoise:
     dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
     """Kind of the samples that are written: the input's or another; float32 are its own numbers, not rounded (TIFF,
     Zarr)."""
+    axes: Axes = None
     overwrite: bool = False
     """Replace results that exist. Without it, files whose results `denoise.csv` in the output folder knows are skipped,
     so that what was interrupted goes on."""
@@ -59,7 +60,10 @@ class Denoise:
             raise ValueError("INPUT: name the image files or folders to denoise")
         keep_freed_memory()
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
-        how = How(method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile)
+        how = How(
+            method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
+            axes=self.axes,
+        )  # fmt: skip
         choice = Choice(self.model, device=self.device)
         if choice.given or self.method == "posterior" or self.strength > 1:
             for path in choice.files:  # now, so that what cannot be done is told before all files

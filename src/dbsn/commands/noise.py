@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from dbsn.commands.common import ModelFile, Output, load, report_failures
+from dbsn.commands.common import Axes, ModelFile, Output, load, report_failures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,7 @@ class Inspect:
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Noisy image files, folders (searched with their sub-folders) or patterns."""
+    axes: Axes = None
     json: bool = False
     """Print one JSON object."""
     picture: Path | None = None
@@ -29,7 +30,7 @@ class Inspect:
 
         if not self.inputs:
             raise ValueError("PATH: name the noisy images (files or folders) to inspect")
-        _, images, failures = load_folder(self.inputs)
+        _, images, failures = load_folder(self.inputs, axes=self.axes)
         report_failures(failures)
         found = inspect_noise(images)
         if self.json:

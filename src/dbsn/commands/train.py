@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from dbsn import shipped
-from dbsn.commands.common import Device, Output, report_failures
+from dbsn.commands.common import Axes, Device, Output, report_failures
 from dbsn.config import NETWORKS, Auto, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Train:
     start: Annotated[str, tyro.conf.arg(name="from")] = "shipped"
     """What to start from: shipped (what comes with dbsn for such images: a student, and a blind-spot model where there
     is one of this --network and --noise), a model file, or scratch."""
+    axes: Axes = None
     resume: bool = False
     """Go on with the run in --output as it was started; only budget, learning rate and precision may change."""
     device: Device = "auto"
@@ -87,9 +88,9 @@ class Train:
                 raise ValueError("NOISY: name the noisy images (files or folders) to learn from")
             runs.check_free(self.output)
             asked = self._asked()
-            files, noisy, failures = runs.load_folder(self.noisy)
+            files, noisy, failures = runs.load_folder(self.noisy, axes=self.axes)
             cleans, clean, clean_failures = runs.load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
-            truths, truth, truth_failures = runs.load_folder(self.truth) if self.truth else ([], [], [])
+            truths, truth, truth_failures = runs.load_folder(self.truth, axes=self.axes) if self.truth else ([], [], [])
             if truths and failures + truth_failures:
                 raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
             failures += clean_failures
@@ -146,12 +147,13 @@ class Train:
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
             teacher=_found(self.teacher),
             student_start=_found(self.student.start),
+            axes=self.axes,
         )
 
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Training settings of both stages given beside --resume; the others are the run's."""
         usual = Train(output=self.output)
-        names = ("noisy", "network", "noise", "stride", "start", "clean", "teacher", "truth")
+        names = ("noisy", "network", "noise", "stride", "start", "axes", "clean", "teacher", "truth")
         given = ["from" if name == "start" else name for name in names if getattr(self, name) != getattr(usual, name)]
         given += [
             f"student.{name}"
