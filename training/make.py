@@ -1,9 +1,11 @@
 """Make a shipped model: noisy images of every kind, a teacher from these and their truth, a student. Resumable.
 
 Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
-           [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N] [--afresh]
+           [--part noisy|teacher|student|uncertainty|all] [--teacher-steps N] [--student-steps N]
+           [--uncertainty-steps N] [--afresh]
 Each part goes on where it was stopped, also with more steps than before; where its run is no longer there, it starts
-from the weights that ship, if they have it, unless `--afresh`. `training/README.md` has what was run.
+from the weights that ship, if they have it, unless `--afresh`. The student learns its uncertainty on the way;
+`--part uncertainty` that alone, of the student as it is. `training/README.md` has what was run.
 """
 
 import argparse
@@ -28,8 +30,8 @@ NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
 NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}
 TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 """Whose teacher stands beside the student while it is trained."""
-CONTINUED = 5e-4
-"""Learning rate of what has been trained before."""
+CONTINUED, UNCERTAINTY = 5e-4, 2e-3
+"""Learning rates of what has been trained before, and of the uncertainty alone."""
 SHRINK = 2
 """The clean photographs are soft: their patches are shrunk by up to this."""
 FEW = 8
@@ -79,9 +81,10 @@ def main() -> None:
     parser.add_argument("--clean", type=Path, default=Path("../shared/data/clean_free"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--part", choices=("noisy", "teacher", "student", "all"), default="all")
+    parser.add_argument("--part", choices=("noisy", "teacher", "student", "uncertainty", "all"), default="all")
     parser.add_argument("--teacher-steps", type=int, default=5000)
     parser.add_argument("--student-steps", type=int, default=7000)
+    parser.add_argument("--uncertainty-steps", type=int, default=800)
     parser.add_argument("--afresh", action="store_true", help="do not start from the weights that ship")
     arguments = parser.parse_args()
     name = arguments.model
@@ -96,14 +99,20 @@ def main() -> None:
         if shipped and shipped.model:
             start = ["--from", TEACHERS[name], "--learning-rate", CONTINUED]
         train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth, *start)
+    few = noisy[:: -(-len(noisy) // FEW)]
+    flags = ("--from", "scratch", "--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
+    flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
+    flags += ("--student.shrink", SHRINK)
+    student = folder / "student"
     if arguments.part in ("student", "all"):
-        start = ["--from", "scratch"]
-        start += ["--student.start", name, "--student.learning-rate", CONTINUED] if begun(name) else []
-        few = noisy[:: -(-len(noisy) // FEW)]
-        flags = ("--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
-        flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
-        flags += ("--student.shrink", SHRINK)
-        train(folder / "student", ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags, *start)
+        start = ["--student.start", name, "--student.learning-rate", CONTINUED] if begun(name) else []
+        train(student, ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags, *start)
+    if arguments.part == "uncertainty":
+        trained = student / "model.safetensors"
+        start = ["--student.start", trained if trained.exists() else name]
+        start += ["--student.uncertainty-alone", "--student.learning-rate", UNCERTAINTY]
+        steps = ("--student.steps", arguments.uncertainty_steps)
+        train(folder / "uncertainty", steps, arguments.threads, *few, *flags, *start)
 
 
 if __name__ == "__main__":

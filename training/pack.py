@@ -11,12 +11,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import skimage.data
 import torch
 
 from dbsn import shipped
 from dbsn.checkpoint import load_model, load_tensors, save_tensors
+from dbsn.distill import recalibrate
+from dbsn.evaluate import synthetic_noise, to_gray
+from dbsn.noise import AWGN
+from dbsn.pairs import Pairs
+from dbsn.patches import as_tensor
+from dbsn.picture import to_pixels
 
 MODELS = Path(__file__).parent.parent / "docs" / "models.md"
+HELD_OUT = ("astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")
+LEVELS = (10, 25, 50)
+"""Photographs of scikit-image and levels of white noise, of 255, that the uncertainty is recalibrated on."""
 KEPT_WHOLE = 20_000
 """Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
@@ -72,6 +83,11 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         return file if file.exists() else ships
 
     tensors, of_student = load_tensors(made("student"))
+    learned = run / "uncertainty" / "model.safetensors"
+    if learned.exists():
+        with_spread, of_learned = load_tensors(learned)
+        tensors = _with_uncertainty(tensors, with_spread)
+        of_student["student"] = of_learned["student"]
     parts = {key: value for key, value in tensors.items() if key.startswith("student/")}
     header = {"student": of_student["student"], "about": {"student": {"step": _step(of_student, "student")}}}
     if with_teacher:
@@ -98,7 +114,44 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     for part in {"model", "student"} & header.keys():
         header[part]["stretches"] = True
     save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
-    load_model(shipped.path_of(name))
+    recalibrated = load_model(shipped.path_of(name)).student
+    assert recalibrated is not None
+    recalibrate(recalibrated, held_out_pairs(header["student"]["channels"]))
+    assert recalibrated.spread is not None
+    small["student/spread.factor"] = recalibrated.spread.factor
+    save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
+
+
+def _with_uncertainty(student: dict[str, torch.Tensor], learned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The student, with the uncertainty that was learned for it alone."""
+    of = "student/spread"
+    if any(not torch.equal(tensor, learned[key]) for key, tensor in student.items() if "student/network" in key):
+        raise SystemExit("the uncertainty is another student's; learn it again: make.py --part uncertainty")
+    return {key: tensor for key, tensor in student.items() if not key.startswith(of)} | {
+        key: tensor for key, tensor in learned.items() if key.startswith(of)
+    }
+
+
+def held_out_pairs(channels: int) -> list[Pairs]:
+    """Photographs of scikit-image, of which nothing has been learned, with white noise of three levels."""
+    pairs = []
+    for number, name in enumerate(HELD_OUT):
+        photograph = getattr(skimage.data, name)()
+        if channels == 3 and photograph.ndim == 2:
+            continue
+        pixels = to_pixels(photograph if photograph.ndim == 3 else photograph[..., None])
+        clean = np.ascontiguousarray((to_gray(pixels) if channels == 1 else pixels)[:512, :512])
+        for level in LEVELS:
+            pair = synthetic_noise(clean, AWGN(level / 255), seed=level, index=number)
+            target = as_tensor(pair.clean)
+            power = torch.full((1, 1, 1, 1), (level / 255) ** 2)
+            pairs.append(
+                Pairs(
+                    noisy=as_tensor(pair.noisy), target=target, noise_var=power, error_unit=power,
+                    valid=torch.ones_like(target[:, :1]), first=0,
+                )
+            )  # fmt: skip
+    return pairs
 
 
 def _step(header: dict[str, Any], part: str) -> int:

@@ -26,7 +26,7 @@ from dbsn.infer import DEFAULT_TILE
 from dbsn.ledger import Ledger, Made
 from dbsn.noisemodel import NoiseModel, clean_range
 from dbsn.patches import as_tensor, step_seed
-from dbsn.picture import converted, from_pixels, to_pixels
+from dbsn.picture import OF_255, Unit, converted, from_pixels, to_pixels
 from dbsn.types import Place
 
 _STRONGEST = 2
@@ -57,6 +57,8 @@ class Done:
     seconds: float
     noise_std: float | None = None
     """Root-mean-square noise, intensity: estimated, or put on; None if the student did not ask."""
+    unit: Unit = OF_255
+    """The numbers that intensities of it are known by."""
     why: str = ""
     """Which model was picked for it and why, where that has not been said before."""
     error: str | None = None
@@ -69,6 +71,8 @@ class Found:
 
     level: float | None
     """As `Done.noise_std`."""
+    unit: Unit
+    """As `Done.unit`."""
     why: Why | None = None
     """Which model was picked for it and why, if one was picked."""
 
@@ -238,7 +242,7 @@ def denoise_files(
         job.output.parent.mkdir(parents=True, exist_ok=True)
         if zarrs.is_zarr(job.source):
             return _denoise_zarr(choice, job, how)
-        levels, denoiser, why = list[float](), None, None
+        levels, denoiser, why, unit = list[float](), None, None, OF_255
         with ExitStack() as files:
             write, write_std = None, None
             for picture in read_planes(job.source, axes=how.axes):
@@ -250,7 +254,8 @@ def denoise_files(
                 samples = np.empty(picture.samples.shape, dtype if rounds else np.float32)
                 std = np.empty(samples.shape, np.float32) if job.beside else None
                 if denoiser is None:
-                    denoiser, why = choice.pick(picture.samples)
+                    unit = Unit.of_samples(picture.samples)
+                    denoiser, why = choice.pick(picture.samples, unit)
                 level = denoiser.denoise_into(
                     _Mixed(samples, picture.samples, how.strength),
                     picture.samples,
@@ -265,7 +270,7 @@ def denoise_files(
                     write_std = write_std or files.enter_context(_writing_float_tiff(job.beside))
                     write_std(std * _unit(picture.dtype, dtype))
                 write(*converted(samples, picture, dtype))
-        return Found(_mean_level(levels), why)
+        return Found(_mean_level(levels), unit, why)
 
     if ledger is None:
         yield from _each(jobs, denoise)
@@ -305,7 +310,7 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
     if job.output.suffix.lower() != zarrs.SUFFIX:
         raise ValueError(f"{job.output}: a Zarr stays one; write {zarrs.SUFFIX} instead")
     source = zarrs.ZarrImage(job.source, how.axes)
-    levels, denoiser, why = list[float](), None, None
+    levels, denoiser, why, unit = list[float](), None, None, OF_255
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarrs.writing_zarr(job.output, source, dtype))
@@ -314,7 +319,8 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
             beside = arrays.enter_context(zarrs.writing_zarr(job.beside, source, np.dtype(np.float32)))
         for plane in source.planes():
             if denoiser is None:
-                denoiser, why = choice.pick(plane)
+                unit = Unit.of_samples(plane.block((slice(zarrs.BLOCK), slice(zarrs.BLOCK))).samples)
+                denoiser, why = choice.pick(plane, unit)
             level = denoiser.denoise_into(
                 zarrs.PlaneCanvas(result, plane, min(how.strength, 1.0)),
                 plane,
@@ -327,7 +333,7 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
                 level_factor=how.level_factor,
             )
             levels += [] if level is None else [level]
-    return Found(_mean_level(levels), why)
+    return Found(_mean_level(levels), unit, why)
 
 
 def _unit(was: np.dtype[Any], dtype: np.dtype[Any]) -> float:
@@ -372,7 +378,7 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
             else:
                 samples = from_pixels((image - low) / width, picture.dtype)
                 write_image(file, samples, replace(picture, samples=samples))
-        return Found(float(np.sqrt(((noisy - clean) ** 2).mean())))
+        return Found(float(np.sqrt(((noisy - clean) ** 2).mean())), Unit.of_samples(noisy))
 
     return _each(jobs, synthesize)
 
@@ -391,7 +397,9 @@ def _each(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[Do
         else:
             why = found.why.line if found.why and found.why.like not in told else ""
             told |= {found.why.like} if found.why else set()
-            yield Done(output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, why=why)
+            yield Done(
+                output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, unit=found.unit, why=why
+            )
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from dbsn.config import MODEL as MODEL
 from dbsn.config import ModelConfig, StudentConfig
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import NoiseModel, Recording
+from dbsn.shipped import names
 from dbsn.student import Student
 
 FORMAT = "dbsn-1"
@@ -107,6 +108,8 @@ def load_model(path: Path) -> Saved:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, of another kind, or its weights do not fit its configuration.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such model file; those that come with dbsn are {', '.join(names())}")
     tensors, header = load_tensors(path)
     if not {"model", "student"} & header.keys():
         raise ValueError(f"{path}: holds no model configuration; use the run's model.safetensors")

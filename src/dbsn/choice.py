@@ -13,7 +13,7 @@ from dbsn import shipped
 from dbsn.denoiser import Denoiser
 from dbsn.infer import shown_range
 from dbsn.inspection import inspect_noise
-from dbsn.picture import to_pixels
+from dbsn.picture import Unit, to_pixels
 from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255
@@ -39,8 +39,10 @@ class Choice:
         self.given, self.device = shipped.model_file(given) if given else None, device
         self._loaded: dict[Path, Denoiser] = {}
 
-    def pick(self, image: Pixels) -> tuple[Denoiser, Why | None]:
+    def pick(self, image: Pixels, unit: Unit) -> tuple[Denoiser, Why | None]:
         """The model for an image (h, w, c), and which it is and why; None if there was nothing to pick.
+
+        What is said is said in numbers of the unit.
 
         Raises:
             FileNotFoundError: The file that was named is not there, or no shipped model is for such images.
@@ -48,7 +50,7 @@ class Choice:
         """
         if self.given:
             return self.load(self.given), None
-        verdict, independent = _verdict(image)
+        verdict, independent = _verdict(image, unit)
         name = shipped.name_for(image.shape[2], independent=independent)
         if name is None:
             kind = f"images of {image.shape[2]} channels"
@@ -76,7 +78,7 @@ class Choice:
         return hashlib.sha256(b"".join(file.read_bytes() for file in self.files)).hexdigest()[:12]
 
 
-def _verdict(image: Pixels) -> tuple[str, bool]:
+def _verdict(image: Pixels, unit: Unit) -> tuple[str, bool]:
     """What is said of an image's noise, and whether it may be taken for independent from pixel to pixel."""
     starts = [max(0, side - _LOOKED_AT) // 16 * 8 for side in image.shape[:2]]  # on the grid of JPEG's blocks
     rows, columns = (slice(start, start + _LOOKED_AT) for start in starts)
@@ -86,7 +88,7 @@ def _verdict(image: Pixels) -> tuple[str, bool]:
         found = inspect_noise([crop if (low, width) == (0, 1) else (to_pixels(crop) - low) / width])
     except ValueError:
         return "too few pixels to tell its noise", True
-    level = f"noise of {255 * found.levels[0]:.1f} of 255" + ("" if width == 1 else " of its range")
+    level = f"noise of {unit.number(width * found.levels[0])}{unit.of}"
     if found.levels[0] < _HARDLY_ANY:
         return level, True
     if found.suits:

@@ -339,6 +339,9 @@ class DistillConfig(Training):
     baseline: Baseline | None = None
     """Instead of both sets, for comparison: n2c (supervised: clean images with --student.noise, towards themselves) or
     n2n (Noise2Noise: towards another copy with such noise)."""
+    uncertainty_alone: bool = False
+    """Learn how far the results of --student.start are from the truth, and leave the results as they are: for a student
+    that does not know, or with other images. A few minutes do."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -348,3 +351,5 @@ class DistillConfig(Training):
         _require(1 <= self.shrink <= _MOST_SHRUNK, "--student.shrink", self.shrink, f"1 to {_MOST_SHRUNK}")
         noise_given = self.baseline is None or self.noise is not None
         _require(noise_given, "--student.baseline", self.baseline, "--student.noise beside it")
+        if self.uncertainty_alone and self.baseline == "n2n":
+            raise ValueError("--student.uncertainty-alone: needs the truth, which --student.baseline n2n never sees")

@@ -58,7 +58,8 @@ def distil(
         to: Existing folder for the model file.
 
     Raises:
-        ValueError: There is no clean image, its channels differ, or `begin_from` is another kind of network.
+        ValueError: There is no clean image, its channels differ, `begin_from` is another kind of network, or it is
+            missing where only its uncertainty is to be learned.
     """
     teacher = known.noise.model
     shape = StudentConfig(
@@ -69,6 +70,10 @@ def distil(
         uncertainty=config.baseline != "n2n",  # which never sees the truth
     )
     student = new_student(shape, config.seed, begin_from)
+    if config.uncertainty_alone:
+        if not begin_from and not resume:
+            raise ValueError("--student.uncertainty-alone: of which student? Name its model file: --student.start")
+        student.freeze_results()
     learned, held = hold_out(clean)
     pairs = PairedPatches(
         known,
@@ -78,9 +83,11 @@ def distil(
         fill=teacher.config.offset,
         guided=student.guided,
     )
-    target = (to or run) / MODEL
+    told_multiple = student.multiple if student.guided else None
+    held_out, target = HeldOut(known, [image for _, image in held], config, told_multiple), (to or run) / MODEL
 
     def keep(average: Student, story: dict[str, Any]) -> None:
+        recalibrate(average, held_out.synthetic)
         saved = Saved(model=teacher, student=average, noise=known.noise, about={**about, **story})
         save_model(target, saved)
 
@@ -89,7 +96,7 @@ def distil(
         student.parameter_groups(),
         distillation_loss(config),
         pairs,
-        HeldOut(known, [image for _, image in held], config, student.multiple if student.guided else None),
+        held_out,
         keep,
         config,
         run=run,
@@ -113,6 +120,7 @@ def new_student(config: StudentConfig, seed: int, begin_from: Student | None = N
         student.network.load_state_dict(begin_from.network.state_dict())
         if student.spread and begin_from.spread:
             student.spread.load_state_dict(begin_from.spread.state_dict())
+            student.spread.factor.fill_(1)  # for as long as it learns
     return student
 
 
@@ -143,17 +151,39 @@ def spread_nll(pairs: Pairs, denoised: Image, std: Image) -> Scalar:
     return (nll * known).sum() / (known.sum() * nll.shape[1]).clamp_min(1)
 
 
+def recalibrate(student: Student, pairs: Sequence[Pairs]) -> None:
+    """Multiply a student's standard deviations by what makes the errors of these pairs likeliest (S5).
+
+    Args:
+        student: Nothing is done to one that does not know its uncertainty.
+        pairs: With their truth; none that it has learned from.
+    """
+    if student.spread is None or not pairs:
+        return
+    device, misses = student.spread.factor.device, []
+    student.spread.factor.fill_(1)
+    with torch.inference_mode():
+        for part in (each.to(device) for each in pairs):
+            denoised, std = student(part.noisy, part.level, with_std=True)
+            assert std is not None
+            misses.append(((denoised - part.target) / std).square().mean())
+        factor = torch.stack(misses).mean().sqrt()
+    student.spread.factor.fill_(float(factor))
+
+
 class HeldOut:
     """The figure that picks the best student, without any truth (S4): the mean of two relative squared errors.
 
     One is measured on clean images held out from learning, under learned noise; the other is Stein's unbiased estimate
     on noisy images, under their own noise. Both are in units of the noise variance, 1 being what the noisy image has
-    (under `any:` and `jpeg:` noise, the first in S6's). A baseline is told by the first alone.
+    (under `any:` and `jpeg:` noise, the first in S6's). A baseline is told by the first alone. Where the uncertainty
+    alone is learned, its negative log-likelihood on the former takes their place.
     """
 
     def __init__(
         self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, told_multiple: int | None
     ) -> None:
+        self.uncertainty_alone = config.uncertainty_alone
         generator = torch.Generator().manual_seed(config.seed)
         source = replace(config, baseline=None)
         oracle = parse_noises(config.noise) if config.noise else None
@@ -162,7 +192,9 @@ class HeldOut:
             for crop in (_shrunk_square(image, at, config.shrink**share) for image, at, share in _places(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []
-        held = [] if config.baseline else known.hold_out()[1]  # a baseline sees no noisy image
+        held = (
+            [] if config.baseline or config.uncertainty_alone else known.hold_out()[1]
+        )  # a baseline sees no noisy image
         for number, image, result in _evenly(held):
             noisy = as_tensor(_square(image))
             variance = known.noise.variance(as_tensor(_square(result)), [number])
@@ -172,6 +204,8 @@ class HeldOut:
         """The figure of one student; lower is better."""
         device = next(student.parameters()).device
         with torch.inference_mode():
+            if self.uncertainty_alone:
+                return float(torch.stack([_surprise(student, pairs.to(device)) for pairs in self.synthetic]).mean())
             errors = [_relative_error(student, pairs.to(device)) for pairs in self.synthetic]
             risks = [stein_risk(student, noisy.to(device), noise.to(device)) for noisy, noise in self.noisy]
         return float(torch.stack([torch.stack(part).mean() for part in (errors, risks) if part]).mean())
@@ -179,6 +213,11 @@ class HeldOut:
 
 def _relative_error(student: Student, pairs: Pairs) -> Scalar:
     return ((student(pairs.noisy, pairs.level) - pairs.target).square() / pairs.error_unit).mean()
+
+
+def _surprise(student: Student, pairs: Pairs) -> Scalar:
+    denoised, std = student(pairs.noisy, pairs.level, with_std=True)
+    return spread_nll(pairs, denoised, std)
 
 
 def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:

@@ -346,7 +346,8 @@ def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _read_jpeg_or_bmp(path: Path) -> Picture:
-    with path.open("rb") as file:
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow looks for a resolution in EXIF, which is kept as it is, damaged or not
         # the class, not Image.open: whose limit is one global number, and refuses a picture of 200 megapixels
         is_bmp = file.read(2) == b"BM"
         file.seek(0)

@@ -15,7 +15,7 @@ from scipy.special import gammainc
 
 from dbsn.config import Auto, ModelConfig, NoiseFamily
 from dbsn.noisemodel import Recording
-from dbsn.picture import to_pixels
+from dbsn.picture import OF_255, Unit, to_pixels
 
 Array = NDArray[np.floating]
 
@@ -69,6 +69,8 @@ class Inspection:
     """Those that are large enough and have a flat part, in their order; at least one."""
     recording: Recording
     """Where they are cut off and how they are rounded."""
+    unit: Unit = OF_255
+    """The numbers that the verdict is in."""
 
     @property
     def levels(self) -> list[float]:
@@ -131,11 +133,10 @@ class Inspection:
     @property
     def verdict(self) -> str:
         """What noise this is and whether it can be learned from, in two or three sentences."""
-        low, high = (255 * level for level in (min(self.levels), max(self.levels)))
-        said = f"noise of {'' if self.suits else 'at least '}{low:.1f}" + (
-            f" to {high:.1f}" if len(self.images) > 1 else ""
-        )
-        said += f" of 255, {_FORMS[self.family]} (--noise {self.family}); {self.recording}. "
+        low, high = (self.unit.number(level) for level in (min(self.levels), max(self.levels)))
+        said = f"noise of {'' if self.suits else 'at least '}{low}" + (f" to {high}" if len(self.images) > 1 else "")
+        form = f"{_FORMS[self.family]} (--noise {self.family})"
+        said += f"{self.unit.of}, {form}; {self.recording.told(self.unit)}. "
         if self.suits:
             return said + "It is independent from pixel to pixel, as learning from noisy images alone needs it."
         if self.is_compressed:
@@ -189,7 +190,7 @@ def inspect_noise(images: Sequence[NDArray[np.generic]], most: int | None = None
     found = [each for each in (inspect_image(image, recording) for image in images) if each]
     if not found:
         raise ValueError("no image is large enough to see its noise; at least 64 x 64 pixels are needed")
-    return Inspection(images=found, recording=recording)
+    return Inspection(images=found, recording=recording, unit=Unit.of_samples(images[0]))
 
 
 def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInspection | None:

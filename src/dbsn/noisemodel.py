@@ -19,13 +19,13 @@ from dbsn.correlation import REACH, filtered
 from dbsn.likelihood import channel_variance, coloured, scaled
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import typical_intensity
-from dbsn.picture import to_pixels
+from dbsn.picture import COUNTS_FROM, Unit, to_pixels
 from dbsn.types import Image, Variance
 
 _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it counts as cut off there
 _FEWEST = 8
 _LEAST_KEPT = 1e-3
-_COUNTS_FROM, _DARK_BELOW = 2.0, 0.5  # largest intensities that are no share of a usual range
+_DARK_BELOW = 0.5  # largest intensity that fills no usual range
 _CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
 _SAMPLES = 4_000_000
 _ALONE = functional.pad(torch.ones(1, 1), [REACH] * 4)  # filters nothing
@@ -80,14 +80,14 @@ class Recording:
         distances = [(sign * (end - clean) / std).clamp_min(0) for end, sign in ends if end is not None]
         return torch.stack(distances).amin(0) if distances else torch.full_like(clean, torch.inf)
 
-    def __str__(self) -> str:
+    def told(self, unit: Unit) -> str:
         """One line for a person."""
         ends = [
-            f"{name} cut off at {255 * end:.4g} of 255"
+            f"{name} cut off at {unit.one * end:.4g}{unit.of}"
             for name, end in (("black", self.black), ("white", self.white))
             if end is not None
         ]
-        rounding = f"rounded to steps of {255 * self.step:.4g} of 255" if self.step else "not rounded"
+        rounding = f"rounded to steps of {unit.one * self.step:.4g}{unit.of}" if self.step else "not rounded"
         return ", ".join([*ends, rounding])
 
 
@@ -96,7 +96,7 @@ def _step(values: np.ndarray) -> float:
     if np.issubdtype(values.dtype, np.integer):
         apart = int(np.gcd.reduce(np.diff(values.astype(np.int64)))) if len(values) > 1 else 1
         return apart / float(np.iinfo(values.dtype).max)
-    for levels in (255, 65535) if abs(values).max() <= _COUNTS_FROM else (1,):
+    for levels in (255, 65535) if abs(values).max() <= COUNTS_FROM else (1,):
         if np.allclose(values * levels, np.rint(values * levels), atol=1e-3, rtol=0):
             return 1 / levels
     return 0.0
@@ -137,7 +137,7 @@ def clean_range(offset: float, scale: float) -> tuple[float, float]:
     Returns:
         The intensity of black, and the distance of white from it.
     """
-    usual = _DARK_BELOW <= offset + scale <= _COUNTS_FROM
+    usual = _DARK_BELOW <= offset + scale <= COUNTS_FROM
     return (0.0, 1.0) if usual else (offset - scale, 2 * scale)
 
 
@@ -256,10 +256,11 @@ class NoiseModel:
             levels.append(float(variance.mean().sqrt()))
         return levels
 
-    def __str__(self) -> str:
+    def told(self, unit: Unit) -> str:
         """One line for a person."""
-        levels = [255 * level for level in self.levels()]
-        return f"noise {min(levels):.1f} to {max(levels):.1f} of 255 over {len(levels)} images; {self.recording}"
+        levels = self.levels()
+        least, most = (unit.number(end(levels)) for end in (min, max))
+        return f"noise {least} to {most}{unit.of} over {len(levels)} images; {self.recording.told(unit)}"
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file; the model is not in it."""

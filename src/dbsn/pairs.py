@@ -170,7 +170,7 @@ class PairedPatches:
         self.known, self.clean, self.config, self.fill = known, clean, config, fill
         self.told_multiple = multiple if guided else None
         self.known_noise = parse_noises(config.noise) if config.noise else None
-        self.first = 0 if config.baseline else _first(config)
+        self.first = 0 if config.baseline or config.uncertainty_alone else _first(config)
         self.noisy = known.hold_out()[0]
         noisy = [image for _, image, _ in self.noisy]
         used = [*(noisy if self.first else ()), *(clean if self.first < config.batch else ())]

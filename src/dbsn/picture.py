@@ -16,6 +16,35 @@ Array = NDArray[Any]
 
 DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "int16", "float16", "float32", "float64"))
 CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
+COUNTS_FROM = 2.0  # floats beyond are counts, no share of a usual range
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The numbers a person knows intensities by: of 255, as usual; of 16 bits their own; counts as they are."""
+
+    one: float = 255.0
+    """What intensity 1 is."""
+    of: str = " of 255"
+    """What stands behind a number, or behind an axis's name."""
+
+    @staticmethod
+    def of_samples(samples: Array) -> "Unit":
+        """That of an image's samples, of any kind."""
+        if samples.dtype.kind in "iu" and samples.dtype.itemsize > 1:
+            most = int(np.iinfo(samples.dtype).max)
+            return Unit(float(most), f" of {most}")
+        if samples.dtype.kind == "f" and samples.size and np.abs(samples).max() > COUNTS_FROM:
+            return Unit(1.0, "")
+        return Unit()
+
+    def number(self, intensity: float) -> str:
+        """An intensity or a noise level as a number: one decimal, or three digits where that would say too little."""
+        value = self.one * intensity
+        return f"{value:.1f}" if 1 <= abs(value) < 100 or self.one == 255 else f"{value:.3g}"
+
+
+OF_255 = Unit()
 
 
 class ImageError(ValueError):

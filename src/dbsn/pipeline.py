@@ -22,7 +22,7 @@ from dbsn.noisemodel import clean_range
 from dbsn.noises import Several, one_noise, parse_noises
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
-from dbsn.picture import from_pixels, to_pixels
+from dbsn.picture import OF_255, Unit, from_pixels, to_pixels
 from dbsn.selfsupervised import learn
 from dbsn.student import Student
 from dbsn.train import (
@@ -37,6 +37,7 @@ from dbsn.train import (
 
 STUDENT = "student"
 """Name of the sub-folder of a run where stage 2 keeps its checkpoint."""
+LIKELIHOOD, ERROR = "negative log-likelihood", "error, in noise variances"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,10 @@ class Stage:
     """Of training; or, while the teacher goes through the noisy images, the share done."""
     note: str = ""
     """What a person should know before."""
+    unit: Unit = OF_255
+    """The numbers that the noisy images' intensities are known by."""
+    figure: str = LIKELIHOOD
+    """What is measured on held-out images: LIKELIHOOD (negative) or ERROR."""
 
 
 def stages(
@@ -97,7 +102,7 @@ def stages(
     Raises:
         ValueError: No image to learn from, no clean image of the noisy ones' channels, or an impossible student.
     """
-    story = about or {}
+    story, unit = about or {}, Unit.of_samples(noisy[0])
     clean: list[np.ndarray] = []
     if second:
         clean = clean_like(second.images, noisy)
@@ -110,7 +115,7 @@ def stages(
             noisy, model, config, run=folder, about=story, truth=truth, begin_from=begin_from, resume=resume,
             device=device,
         )  # fmt: skip
-        yield Stage("blind", progress)
+        yield Stage("blind", progress, unit=unit)
         wait_for_all()
         if not finished(folder / CHECKPOINT, config):
             return
@@ -139,7 +144,9 @@ def stages(
         resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
-    yield Stage("student", distilling, f"learned from the noisy images: {known.noise}")
+    note = f"learned from the noisy images: {known.noise.told(unit)}"
+    alone = second.config.uncertainty_alone
+    yield Stage("student", distilling, note, unit, LIKELIHOOD if alone else ERROR)
 
 
 def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:

@@ -26,7 +26,7 @@ from dbsn.images import find_images, read_planes
 from dbsn.infer import Prediction, predict
 from dbsn.inspection import LAGS, Inspection, inspect_noise
 from dbsn.patches import as_tensor
-from dbsn.picture import ImageError, from_pixels
+from dbsn.picture import ImageError, Unit, from_pixels, to_pixels
 from dbsn.pipeline import STUDENT
 from dbsn.runs import METRICS, saved_config
 from dbsn.screen import printable
@@ -41,6 +41,8 @@ class _Shown:
     """One noisy picture (h, w, c), intensities, and what the model makes of it."""
 
     name: str
+    unit: Unit
+    """The numbers that its intensities are known by."""
     noisy: np.ndarray
     denoised: np.ndarray
     estimate: Prediction
@@ -74,6 +76,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
         FileNotFoundError: `run` holds no training, none of its images is where it was, or `output` is in no folder.
         ValueError: matplotlib or Jinja is not installed, or no image can be read or is of the model's kind.
     """
+    asked = saved_config(run)
     if not output.parent.is_dir():
         raise FileNotFoundError(f"{output.parent}: no such folder to write {output.name} in; create it first")
     try:
@@ -81,7 +84,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
         import matplotlib  # noqa: F401 - figures are drawn with it
     except ImportError as error:
         raise ValueError("a report needs matplotlib and Jinja: pip install 'dbsn[plot]'") from error
-    asked, denoiser = saved_config(run), Denoiser.load(run / MODEL, device=device)
+    denoiser = Denoiser.load(run / MODEL, device=device)
     there = find_images(images) if images else [Path(file) for file in asked.files if Path(file).exists()]
     if not there:
         raise FileNotFoundError(f"{asked.files[0]}: gone since the training; name noisy images with --images")
@@ -89,7 +92,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
     shown, failures = list[_Shown](), list[str]()
     for path in (there[i * len(there) // count] for i in range(count)):
         try:
-            shown.append(_show(denoiser, path.name, next(read_planes(path, 1, None if images else asked.axes)).pixels))
+            shown.append(_show(denoiser, path.name, next(read_planes(path, 1, None if images else asked.axes)).samples))
         except ImageError as error:
             failures.append(str(error))
     if not shown:
@@ -106,7 +109,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
         run=run.resolve().name,
         images=f"{len(asked.files)} noisy files; of the pictures below",
         verdict=verdict,
-        facts=_facts(denoiser),
+        facts=_facts(denoiser, shown[0].unit),
         method="the student" if denoiser.student else "posterior mean",
         pictures=[_pictures(picture) for picture in shown],
         noise=_noise_figure(shown, inspection),
@@ -123,11 +126,11 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
 
 
 def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> _Shown:
-    """The middle of an image and what becomes of it."""
+    """The middle of an image, samples of its own kind, and what becomes of it."""
     top, left = (max(side - _SIDE, 0) // 2 for side in image.shape[:2])
-    crop = np.ascontiguousarray(image[top : top + _SIDE, left : left + _SIDE])
+    crop = to_pixels(image[top : top + _SIDE, left : left + _SIDE])
     estimate = denoiser.estimate(crop, extras=("mean", "noise_std", "blind_std"))
-    return _Shown(name, crop, denoiser.denoise(crop), estimate)
+    return _Shown(name, Unit.of_samples(image), crop, denoiser.denoise(crop), estimate)
 
 
 def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:
@@ -138,7 +141,7 @@ def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:
     return np.asarray((noisy - told.mean) / told.blind_std)
 
 
-def _facts(denoiser: Denoiser) -> dict[str, Any]:
+def _facts(denoiser: Denoiser, unit: Unit) -> dict[str, Any]:
     about, config = denoiser.about, denoiser.model.config
     facts = {
         "blind-spot network": f"{config.network.kind}, noise {config.noise}",
@@ -146,7 +149,7 @@ def _facts(denoiser: Denoiser) -> dict[str, Any]:
         if config.stride > 1
         else "",
         "student": denoiser.student.config.network.kind if denoiser.student else "none",
-        "noise model": str(denoiser.saved.noise or ""),
+        "noise model": denoiser.saved.noise.told(unit) if denoiser.saved.noise else "",
         "trained with": f"dbsn {about.get('version', '?')}",
         "reported with": f"dbsn {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
@@ -158,7 +161,7 @@ def _pictures(shown: _Shown) -> dict[str, Any]:
     panels = {"before": shown.noisy, "after": shown.denoised}
     framed = {name: (image - low) / max(high - low, 1e-12) for name, image in panels.items()}
     framed["residual"] = (shown.residual.mean(2, keepdims=True) * shown.residual.shape[2] ** 0.5 + 3) / 6
-    level = 255 * shown.estimate.noise_level
+    level = shown.unit.number(shown.estimate.noise_level) + shown.unit.of
     return {"name": shown.name, "level": level} | {name: _png(image) for name, image in framed.items()}
 
 
@@ -186,11 +189,12 @@ def _noise_figure(shown: Sequence[_Shown], inspection: Inspection | None) -> str
         assert picture.estimate.noise_std is not None
         maps = zip(picture.estimate.mean.T, picture.estimate.noise_std.T, _colours(picture.noisy), strict=False)
         for mean, std, colour in maps:
-            levels.plot(*_curve(mean.ravel(), std.ravel()), color=colour, linewidth=1.2)
+            levels.plot(*(picture.unit.one * _curve(mean.ravel(), std.ravel())), color=colour, linewidth=1.2)
     for image in inspection.images if inspection else ():
         for curve, colour in zip(image.curve, _COLOURS if len(image.curve) == 3 else ("black",), strict=False):
-            levels.plot(*(255 * curve.T), ".", color=colour)
-    levels.set(xlabel="intensity (of 255)", ylabel="noise level (of 255)", ylim=(0, None))
+            levels.plot(*(shown[0].unit.one * curve.T), ".", color=colour)
+    of = shown[0].unit.of
+    levels.set(xlabel=f"intensity{of}", ylabel=f"noise level{of}", ylim=(0, None))
     if inspection:
         _heat_map(before, inspection.autocorrelation, "in the noisy pictures")
     found = [
@@ -212,12 +216,11 @@ def _colours(image: np.ndarray) -> Sequence[str]:
     return _COLOURS if image.shape[2] == 3 else ("black",)
 
 
-def _curve(intensity: np.ndarray, std: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean intensity and noise level, of 255, of bins of like intensity."""
+def _curve(intensity: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Mean intensity and noise level of bins of like intensity, (2, bins)."""
     bins = np.array_split(intensity.argsort(), _BINS)
     means = [(intensity[part].mean(), np.sqrt((std[part] ** 2).mean())) for part in bins if len(part)]
-    at, level = 255 * np.array(means).T
-    return at, level
+    return np.array(means).T
 
 
 def _surprise_figure(surprise: np.ndarray) -> str:

@@ -249,7 +249,7 @@ def saved_config(folder: Path) -> RunConfig:
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no training run here to resume (no {CONFIG})")
+        raise FileNotFoundError(f"{folder}: no training run here (no {CONFIG})")
     try:
         return RunConfig.from_json(path.read_text())
     except (ValueError, TypeError, KeyError) as error:

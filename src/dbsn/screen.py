@@ -18,7 +18,8 @@ from dbsn.checkpoint import MODEL
 from dbsn.images import megapixels
 from dbsn.inspection import Inspection
 from dbsn.pairs import flaws
-from dbsn.pipeline import Stage
+from dbsn.picture import Unit
+from dbsn.pipeline import ERROR, Stage
 from dbsn.train import Progress
 
 _PLAIN_SECONDS = 10.0
@@ -43,16 +44,15 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
     for stage in stages:
         print(*filter(None, (stage.note, TITLES[stage.name])), sep="\n", flush=True)
         try:
-            step = show(stage.progress, console)
+            step = show(stage, console)
         except KeyboardInterrupt:
             print(f"stopped; `dbsn train -o {folder} --resume` goes on from the last checkpoint")
             raise
         if step and step.share < 1:
             print(f"stopped after step {step.step}; `dbsn train -o {folder} --resume` goes on from here")
         elif step:
-            figure = "error, in noise variances" if stage.name == "student" else "negative log-likelihood"
-            print(f"best held-out figure {step.best:.4f} ({figure}; lower is better)")
-            if stage.name == "student" and step.best > _HARDLY_LEARNED:
+            print(f"best held-out figure {step.best:.4f} ({stage.figure}; lower is better)")
+            if stage.figure == ERROR and step.best > _HARDLY_LEARNED:
                 remedy = (
                     f"`dbsn train -o {folder} --resume` with a larger --student.minutes; until then, --method posterior"
                 )
@@ -87,7 +87,7 @@ def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
                 continue
             if done.why:
                 print(f"{printable(str(done.output))}: {done.why}", flush=True)
-            noise = "" if done.noise_std is None else f"noise {255 * done.noise_std:.1f} of 255  "
+            noise = "" if done.noise_std is None else f"noise {done.unit.number(done.noise_std)}{done.unit.of}  "
             print(f"{printable(str(done.output))}  {noise}{done.seconds:.1f} s", flush=True)
     if failed and len(files) > 1:
         print(f"{failed} of {len(files)} files failed")
@@ -114,8 +114,11 @@ def draw_noise(inspection: Inspection, path: Path) -> None:
     colours = ("tab:red", "tab:green", "tab:blue") if len(inspection.channel_correlation) == 3 else ("black",)
     for image in inspection.images:
         for curve, colour in zip(image.curve, colours * len(image.curve), strict=False):
-            levels.plot(*(255 * curve.T), color=colour, alpha=max(0.15, 1 / len(inspection.images)), linewidth=1)
-    levels.set(xlabel="intensity (of 255)", ylabel="noise level (of 255)", ylim=(0, None))
+            levels.plot(
+                *(inspection.unit.one * curve.T), color=colour, alpha=max(0.15, 1 / len(inspection.images)), linewidth=1
+            )
+    of = inspection.unit.of
+    levels.set(xlabel=f"intensity{of}", ylabel=f"noise level{of}", ylim=(0, None))
     shown = neighbours.imshow(inspection.autocorrelation, vmin=-1, vmax=1, cmap="RdBu_r", extent=(-5.5, 5.5, 5.5, -0.5))
     neighbours.set(xlabel="pixels across", ylabel="pixels down", title="correlation of the noise")
     figure.colorbar(shown, ax=neighbours, shrink=0.8)
@@ -143,35 +146,35 @@ def describe_clean(images: Sequence[np.ndarray]) -> str:
     return f"{len(images)} images{''.join(f', {remark}' for remark in remarks)}{advice}"
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: Progress, unit: Unit) -> str:
     """One line about a step: loss, noise level, speed, time left."""
     left = progress.seconds * (1 - progress.share) / progress.share if progress.share > 0 else 0.0
     parts = [
         f"loss {progress.loss:.2f}",
-        f"noise {255 * progress.terms.get('noise_std', float('nan')):.1f}/255",
+        f"noise {unit.number(progress.terms.get('noise_std', float('nan')))}{unit.of}",
         f"{progress.pixels_per_second / 1e3:.0f} kpx/s",
         f"{left / 60:.1f} min left" if left >= 60 else f"{left:.0f} s left",
     ]
     return "  ".join(parts)
 
 
-def _live(progress: Iterator[Progress] | Iterator[float], console: Console) -> Progress | None:
+def _live(stage: Stage, console: Console) -> Progress | None:
     last = None
     columns = (BarColumn(bar_width=16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}"))
     with Bar(*columns, console=console) as bar:
         task = bar.add_task("starting", total=1.0)
-        for each in progress:
+        for each in stage.progress:
             if isinstance(each, Progress):
                 last = each
-                bar.update(task, completed=each.share, description=describe(each))
+                bar.update(task, completed=each.share, description=describe(each, stage.unit))
             else:
                 bar.update(task, completed=each, description="")
     return last
 
 
-def _plain(progress: Iterator[Progress] | Iterator[float], console: Console) -> Progress | None:
+def _plain(stage: Stage, console: Console) -> Progress | None:
     last, shown = None, -_PLAIN_SECONDS
-    for each in progress:
+    for each in stage.progress:
         due = time.monotonic() - shown >= _PLAIN_SECONDS
         if isinstance(each, Progress):
             last, due = each, due or each.validation is not None
@@ -180,7 +183,7 @@ def _plain(progress: Iterator[Progress] | Iterator[float], console: Console) -> 
         shown = time.monotonic()
         if isinstance(each, Progress):
             held_out = "" if each.validation is None else f"  held-out {each.validation:.4f}"
-            print(f"step {each.step}  {describe(each)}{held_out}", flush=True)
+            print(f"step {each.step}  {describe(each, stage.unit)}{held_out}", flush=True)
         else:
             print(f"{each:.0%}", flush=True)
     return last

@@ -42,8 +42,12 @@ class Student(nn.Module):
         self.spread = Spread(config.channels) if config.uncertainty else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The optimiser's groups."""
-        return [{"params": list(self.parameters()), "pace": 1.0}]
+        """The optimiser's groups: what is not frozen."""
+        return [{"params": [each for each in self.parameters() if each.requires_grad], "pace": 1.0}]
+
+    def freeze_results(self) -> None:
+        """Hold still everything but the uncertainty."""
+        self.network.requires_grad_(requires_grad=False).eval()
 
     def measure(self, strips: Iterable[Image]) -> Tensor | None:
         """What a guided student is told about a whole image, which comes in strips of rows as for `measure`."""

@@ -120,7 +120,7 @@ def test_a_run_goes_on_with_the_axes_it_was_given(tmp_path: Path) -> None:
     assert training(run, str(source), "--axes", "YXZ", *SETTINGS, "--steps", "2").wait(300) == 0
     assert load_model(run / MODEL).teacher.config.channels == 1
     assert load_model(run / MODEL).about["images"] == 3
-    process = training(run, "--resume", "--axes", "YXZ", output=subprocess.PIPE)
+    process = training(run, "--resume", "--axes", "YX", output=subprocess.PIPE)
     assert b"axes cannot change" in process.communicate(timeout=60)[1]
     assert training(run, "--resume", "--steps", "4").wait(300) == 0
     assert load_model(run / MODEL).about["images"] == 3
@@ -237,7 +237,11 @@ def test_a_run_can_be_resumed_with_a_longer_budget_and_a_lower_rate_but_nothing_
     assert load_tensors(run / CHECKPOINT)[1]["state"]["step"] == 9
     asked = json.loads((run / "config.json").read_text())["train"]
     assert (asked["steps"], asked["learning_rate"], asked["batch"]) == (9, 1e-4, 2)
-    for flags in (("--patch", "36"), ("--network", "dbsn-tiny"), (str(noisy_folder),)):
+    same = dbsn_command("train", noisy_folder, "--resume", "-o", run)
+    assert same.returncode == 0, same.stderr
+    other = tmp_path / "other.tif"
+    shutil.copy(next(noisy_folder.iterdir()), other)
+    for flags in (("--patch", "36"), ("--network", "dbsn-tiny"), (str(other),)):
         refused = dbsn_command("train", "--resume", "-o", run, *flags)
         assert refused.returncode == 2
         assert "cannot change in the middle" in refused.stderr

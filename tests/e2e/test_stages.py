@@ -290,6 +290,29 @@ def test_a_student_may_start_from_an_earlier_one(
     assert "cannot start a dncnn student" in refused.stderr
 
 
+def test_the_uncertainty_alone_is_learned_for_an_earlier_student(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    asked = ("train", folders[0], "--clean", folders[1], "--teacher", run / MODEL, *TINY, "--student.batch", 4)
+    asked += ("--student.patch", 32, "--student.network", "unet-tiny", "--student.uncertainty-alone")
+    refused = dbsn_command(*asked, "-o", tmp_path / "x", "--from", "scratch", "--student.steps", 3)
+    assert refused.returncode == 2
+    assert "of which student? Name its model file: --student.start" in refused.stderr
+    budget = ("--student.steps", 40, "--student.learning-rate", "2e-3")
+    done = dbsn_command(*asked, "-o", tmp_path / "more", "--student.start", run / MODEL, *budget)
+    assert done.returncode == 0, done.stderr
+    assert "negative log-likelihood" in done.stdout
+    before, after = (load_model(folder / MODEL).student for folder in (run, tmp_path / "more"))
+    assert before is not None
+    assert after is not None
+    for name, weight in before.network.state_dict().items():
+        assert torch.equal(weight, after.network.state_dict()[name]), name
+    assert before.spread is not None
+    assert after.spread is not None
+    assert not torch.equal(before.spread.convolutions[0].weight, after.spread.convolutions[0].weight)
+    assert {float(each.spread.factor) for each in (before, after) if each.spread}.isdisjoint({1.0})
+
+
 @pytest.mark.parametrize("flags", [
     ("--student.noisy-share", "0.5"), ("--student.noisy-weight", "5"), ("--student.jitter", "0.5"),
     ("--student.noise", "awgn:40"), ("--student.noise", "awgn:40", "--student.baseline", "n2c"),

@@ -9,14 +9,16 @@ import pytest
 import torch
 from PIL import Image as PillowImage
 from torch import Tensor
+from torch.nn import functional
 
 import dbsn.pairs
 from dbsn.checkpoint import load_tensors
 from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.distill import HeldOut, distillation_loss, spread_nll, stein_risk
+from dbsn.distill import HeldOut, distillation_loss, recalibrate, spread_nll, stein_risk
 from dbsn.infer import predict
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import measured_variance
+from dbsn.networks.spread import Spread
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
 from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, some_of, taught, teach, told_level
 from dbsn.pipeline import clean_like
@@ -257,37 +259,68 @@ def test_counts_of_any_size_survive_the_teachers_file(tmp_path: Path) -> None:
     assert np.abs(result - 1e6).max() < 1e5
 
 
-def test_a_students_uncertainty_is_learned_from_what_it_misses_and_leaves_it_alone() -> None:
+def pairs_of(levels: list[float], seed: int = 0) -> Pairs:
+    """Flat images with noise of these levels, the first two of set 1, whose truth is not known."""
+    generator = torch.Generator().manual_seed(seed)
+    each = torch.tensor(levels).view(-1, 1, 1, 1)
+    clean = torch.rand(len(levels), 1, 1, 1, generator=generator).expand(-1, 1, 32, 32).contiguous()
+    noisy = clean + each * torch.randn(clean.shape, generator=generator)
+    target = clean.clone()
+    target[:2] += 5
+    valid = torch.ones_like(clean)
+    return Pairs(noisy=noisy, target=target, noise_var=each**2, error_unit=each**2, valid=valid, first=2)
+
+
+def test_uncertainty_is_learned_from_what_set_two_misses_and_holds_at_levels_never_seen() -> None:
     torch.manual_seed(0)
-    student = Student(StudentConfig(network=STUDENTS["unet-tiny"]))  # untrained: it hands its input through
-    before = {name: weight.clone() for name, weight in student.network.state_dict().items()}
-    optimizer = torch.optim.Adam(student.parameters(), 0.01)
+    spread = Spread(1)
+    optimizer = torch.optim.Adam(spread.parameters(), 0.01)
 
-    def pairs(levels: torch.Tensor) -> Pairs:
-        clean = torch.rand(len(levels), 1, 1, 1).expand(-1, 1, 32, 32).contiguous()
-        noisy = clean + levels * torch.randn(clean.shape)
-        return Pairs(
-            noisy=noisy,
-            target=clean,
-            noise_var=levels.square(),
-            error_unit=levels.square(),
-            valid=torch.ones_like(clean),
-            first=2,
-        )
+    def smoothed(noisy: Tensor) -> Tensor:  # a denoiser that leaves a third of the noise
+        return functional.avg_pool2d(noisy, 3, 1, 1, count_include_pad=False)
 
-    for _ in range(150):
-        batch = pairs(torch.tensor([0.05, 0.3, 0.02, 0.05, 0.1, 0.2]).view(-1, 1, 1, 1))
-        batch.target[:2] += 5.0  # set 1, whose truth is not known, has no say
-        denoised, std = student(batch.noisy, with_std=True)
+    for step in range(150):
+        pairs = pairs_of([0.05, 0.3, 0.02, 0.05, 0.1], step)
+        denoised = smoothed(pairs.noisy)
         optimizer.zero_grad()
-        spread_nll(batch, denoised.detach(), std).backward()
+        spread_nll(pairs, denoised, spread(pairs.noisy, denoised)).backward()
         optimizer.step()
-    for name, weight in student.network.state_dict().items():
-        assert torch.equal(weight, before[name])
-    levels = torch.tensor([0.03, 0.08, 0.15]).view(-1, 1, 1, 1)
-    _, std = student(pairs(levels).noisy, with_std=True)
-    assert (std.mean((1, 2, 3)) / levels.flatten()).tolist() == pytest.approx([1] * 3, abs=0.45)
-    assert std.mean((1, 2, 3)).diff().min() > 0.02
+    levels = [0.03, 0.1, 0.3]  # the last is three times as large as what was learned from
+    pairs = pairs_of(levels, 1000)
+    std = spread(pairs.noisy, smoothed(pairs.noisy))
+    inner = std[..., 8:-8, 8:-8].mean((1, 2, 3))
+    assert (3 * inner / torch.tensor(levels)).tolist() == pytest.approx([1] * 3, rel=0.25)
+
+
+def test_learning_the_uncertainty_leaves_the_results_alone() -> None:
+    torch.manual_seed(0)
+    student = Student(StudentConfig(network=STUDENTS["unet-tiny"]))
+    torch.nn.init.normal_(student.network.last.get_parameter("weight"))
+    pairs = pairs_of([0.05, 0.3, 0.02, 0.05])
+    denoised, std = student(pairs.noisy, with_std=True)
+    spread_nll(pairs, denoised.detach(), std).backward()
+    assert all(weight.grad is None for weight in student.network.parameters())
+    assert student.spread is not None
+    assert all(weight.grad is not None for weight in student.spread.parameters())
+
+
+def test_a_recalibrated_uncertainty_is_as_large_as_what_is_missed() -> None:
+    torch.manual_seed(0)
+    student = Student(StudentConfig(network=STUDENTS["unet-tiny"]))
+    torch.nn.init.normal_(student.network.last.get_parameter("weight"), std=0.01)
+    held = [pairs_of([0.1, 0.2, 0.3, 0.4], seed) for seed in (1, 2)]
+    for pairs in held:
+        pairs.target[:2] -= 5
+    for _ in range(2):  # the second time from another factor
+        recalibrate(student, held)
+        surprise = []
+        for pairs in held:
+            denoised, std = student(pairs.noisy, with_std=True)
+            surprise.append(float(((denoised - pairs.target) / std).detach().square().mean()))
+        assert np.mean(surprise) == pytest.approx(1, rel=1e-4)
+        assert student.spread is not None
+        assert abs(float(student.spread.factor) - 1) > 0.01
+        student.spread.factor.fill_(7)
 
 
 def test_a_guided_student_is_told_the_level_about_as_it_would_be_measured() -> None:

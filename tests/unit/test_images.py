@@ -772,6 +772,14 @@ def test_a_side_too_long_for_the_format_is_refused_and_the_longest_is_not(
         assert image.size == (1, longest)
 
 
+@pytest.mark.filterwarnings("error")
+def test_damaged_exif_is_kept_without_a_word(tmp_path: Path) -> None:
+    damaged = b"II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0\x01\0\0\0"  # five entries promised, one is there
+    path = stored(tmp_path / "a.jpg", pillow(samples(20, 30, 3), "JPEG", exif=b"Exif\0\0" + damaged))
+    assert read_image(path).exif == damaged
+    assert rewritten(path, "b.jpg").read_bytes().count(damaged) == 1
+
+
 def test_more_exif_than_jpeg_can_hold_is_refused_and_the_most_is_not(tmp_path: Path) -> None:
     most = chunk(b"eXIf", EXIF_ORIENTATION_6.ljust(65527, b"\0"))
     out = rewritten(stored(tmp_path / "a.png", png(samples(3, 3, 3), most)), "a.jpg")

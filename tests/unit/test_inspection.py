@@ -112,6 +112,17 @@ def test_what_is_cut_off_is_left_out() -> None:
     assert "white cut off at 255 of 255" in found.verdict
 
 
+def test_the_verdict_speaks_the_files_own_numbers() -> None:
+    flat = np.full_like(WHITE, 0.5) + WHITE / 1000
+    said = {scale: inspect_noise([scale * flat]).verdict for scale in (1, 4000)}
+    assert said[1].startswith("noise of 0.3 of 255,")
+    assert said[4000].startswith("noise of 4.0, ")
+    of_16_bits = inspect_noise([from_pixels(flat, np.dtype(np.uint16))]).verdict
+    assert of_16_bits.startswith("noise of 65.")
+    assert "of 65535, " in of_16_bits
+    assert "steps of 1 of 65535" in of_16_bits
+
+
 @pytest.mark.parametrize("shift", [(0, 2), (1, 1), (1, -1), (3, 0)])
 def test_noise_that_is_shared_with_any_near_pixel_does_not_suit(shift: tuple[int, int]) -> None:
     noise = WHITE[..., :1] + np.roll(WHITE[..., :1], shift, (0, 1))

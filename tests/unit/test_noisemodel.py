@@ -11,6 +11,7 @@ from dbsn.config import ModelConfig
 from dbsn.likelihood import as_covariance
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording, clean_range
+from dbsn.picture import OF_255, Unit
 
 GENERATOR = np.random.default_rng(0)
 
@@ -53,9 +54,11 @@ def test_what_is_recorded_of_a_signal() -> None:
 
 
 def test_a_recording_says_what_it_is() -> None:
-    said = str(Recording(black=0.0, step=1 / 255))
+    said = Recording(black=0.0, step=1 / 255).told(OF_255)
     assert said == "black cut off at 0 of 255, rounded to steps of 1 of 255"
-    assert str(Recording()) == "not rounded"
+    assert Recording().told(OF_255) == "not rounded"
+    counts = Unit.of_samples(np.array([0.0, 4095.0]))
+    assert Recording(white=4095.0, step=1.0).told(counts) == "white cut off at 4095, rounded to steps of 1"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -154,7 +157,7 @@ def test_noise_is_as_skewed_as_the_images_say(skewness: float) -> None:
 def test_a_noise_model_says_what_it_is() -> None:
     noise = noise_model(1, recording=Recording(step=0.1), factors=(1.0, 4.0))
     assert noise.levels() == pytest.approx([0.05, 0.2], rel=0.2)
-    assert str(noise).endswith("of 255 over 2 images; rounded to steps of 25.5 of 255")
+    assert noise.told(OF_255).endswith("of 255 over 2 images; rounded to steps of 25.5 of 255")
 
 
 @pytest.mark.parametrize("channels", [1, 3])

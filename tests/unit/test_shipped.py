@@ -24,7 +24,7 @@ from dbsn.metrics import psnr
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import MEASURES
 from dbsn.noise import AWGN
-from dbsn.picture import to_pixels
+from dbsn.picture import OF_255, to_pixels
 from dbsn.pipeline import StageTwo, stages
 from dbsn.runs import AUTO, SCRATCH, SHIPPED, RunConfig, starting
 from dbsn.student import Student
@@ -139,7 +139,7 @@ def test_a_model_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, d
     Image.fromarray(PHOTOGRAPHS[3]).save(tmp_path / "a.png")
     done = dbsn_command("denoise", tmp_path / "a.png", "-m", "phot", "-o", tmp_path / "out")
     assert done.returncode == 2
-    assert "phot: no such model file" in done.stderr
+    assert "phot: no such model file; those that come with dbsn are gray, photo" in done.stderr
     with pytest.raises(FileNotFoundError, match="there are"):
         shipped.path_of("phot")
 
@@ -261,7 +261,7 @@ def test_a_jpeg_of_any_size_is_known_for_one(side: int) -> None:
     tiled = np.tile(PHOTOGRAPHS[3], (3, 3, 1))[:side, :side]
     file = io.BytesIO()
     Image.fromarray(noisy(tiled, 10)).save(file, "JPEG", quality=90)
-    _, picked = Choice(None, device="cpu").pick(np.array(Image.open(file)))
+    _, picked = Choice(None, device="cpu").pick(np.array(Image.open(file)), OF_255)
     why = picked.line if picked else ""
     assert "spread by JPEG" in why
 

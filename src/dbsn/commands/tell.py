@@ -13,6 +13,9 @@ from dbsn.commands.common import Device, report_failures
 if TYPE_CHECKING:
     from torch import nn
 
+    from dbsn.config import ModelConfig, StudentConfig
+    from dbsn.picture import Unit
+
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
@@ -47,7 +50,8 @@ class Info:
         if saved.student:
             print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")
         if saved.model:
-            print(f"  noise        {saved.model.config.noise}{f'; {saved.noise}' if saved.noise else ''}")
+            gathered = f"; {saved.noise.told(_unit(config))}" if saved.noise else ""
+            print(f"  noise        {saved.model.config.noise}{gathered}")
         if saved.model and saved.model.config.stride > 1:
             strides = (
                 f"learned at {saved.model.config.stride} pixels, denoising at {saved.model.config.denoising_stride}"
@@ -105,6 +109,15 @@ class Report:
         report_failures(failures)
         print(output)
         return 1 if failures else 0
+
+
+def _unit(config: "ModelConfig | StudentConfig") -> "Unit":
+    """The numbers that the intensities it was trained on are known by, as far as the model knows."""
+    import numpy as np
+
+    from dbsn.picture import Unit
+
+    return Unit.of_samples(np.array([config.offset + config.scale]))
 
 
 def _parameters(module: "nn.Module") -> int:

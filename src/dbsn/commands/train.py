@@ -60,7 +60,8 @@ class Train:
     is one of this --network and --noise), a model file, or scratch."""
     axes: Axes = None
     resume: bool = False
-    """Go on with the run in --output as it was started; only budget, learning rate and precision may change."""
+    """Go on with the run in --output as it was started; only budget, learning rate and precision may change. NOISY and
+    --clean need not be named again."""
     device: Device = "auto"
     """Where to compute."""
     settings: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
@@ -155,6 +156,7 @@ class Train:
         usual = Train(output=self.output)
         names = ("noisy", "network", "noise", "stride", "start", "axes", "clean", "teacher", "truth")
         given = ["from" if name == "start" else name for name in names if getattr(self, name) != getattr(usual, name)]
+        given = [name for name in given if not (name in ("noisy", "clean", "axes") and self._is_the_runs(name))]
         given += [
             f"student.{name}"
             for name in ("network", "start")
@@ -166,6 +168,17 @@ class Train:
                 told += f". A student of this run: dbsn train NOISY --clean CLEAN --teacher {self.output} -o ANOTHER"
             raise ValueError(told)
         return _differing(self.settings, usual.settings), _differing(self.student, usual.student)
+
+    def _is_the_runs(self, name: str) -> bool:
+        """Whether what is given beside --resume, files or axes, is what the run has begun with."""
+        from dbsn.images import find_images
+        from dbsn.runs import saved_config
+
+        run = saved_config(self.output)
+        if name == "axes":
+            return self.axes == run.axes
+        begun = {"noisy": run.files, "clean": run.clean}[name]
+        return set(_resolved(find_images(getattr(self, name)))) == set(begun)
 
 
 def _differing(asked: TrainConfig | DistillConfig, usual: TrainConfig | DistillConfig) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""How far a denoised pixel is from the truth, as a small network reads it off the noisy and the denoised image (S5)."""
+"""How far a denoised pixel is from the truth, as a small network reads it off the noisy and the denoised image (S5).
+
+Tested in tests/unit/test_student.py.
+"""
 
 import torch
 from torch import nn
@@ -8,28 +11,47 @@ from dbsn.networks.layers import full_precision
 from dbsn.types import Image
 
 _WIDTH, _DILATIONS = 16, (1, 2, 4)
-_LEAST_STD = 1e-3
-_STARTED = 3.0  # the untrained network says 0.05
+_REACH = 7  # of what counts as surroundings
+_LEAST = 1e-3  # network units
+_STARTED = 1.0  # the untrained network says e^-1 of what was taken out around a pixel
 
 
 class Spread(nn.Module):
-    """Standard deviation of each denoised pixel and channel, from its surroundings of 15 x 15 pixels."""
+    """Standard deviation of each denoised pixel and channel, from its surroundings of 29 x 29 pixels.
 
-    receptive_radius = sum(_DILATIONS)
+    What was taken out around a pixel, root mean square, is the unit of what the network sees and of what it says: so
+    what it learns at one noise level holds at the others.
+    """
+
+    receptive_radius = _REACH + sum(_DILATIONS)
+    factor: torch.Tensor
+    """What its standard deviations are multiplied by, so that they hold on images it has not learned from."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = (2 * channels, _WIDTH, _WIDTH, channels)
+        widths = (3 * channels, _WIDTH, _WIDTH, channels)
         self.convolutions = nn.ModuleList(
             nn.Conv2d(widths[i], widths[i + 1], 3, padding=dilation, dilation=dilation)
             for i, dilation in enumerate(_DILATIONS)
         )
+        self.register_buffer("factor", torch.ones(()))
 
     def forward(self, noisy: Image, denoised: Image) -> Image:
         """Both (b, c, h, w) in network units, to a standard deviation of the same shape and unit, float32."""
         with full_precision(noisy):
-            features = torch.cat([denoised.float(), (noisy.float() - denoised.float()).abs()], 1)
+            denoised = denoised.float()
+            taken = noisy.float() - denoised
+            around = (_surroundings(taken.square()) + _LEAST**2).sqrt()
+            contrast = (denoised - _surroundings(denoised)) / around
+            features = torch.cat([(taken / around).abs().asinh(), contrast.asinh(), around.log()], 1)
             for convolution in self.convolutions[:-1]:
                 features = functional.relu(convolution(features))
             raw = self.convolutions[-1](features)
-        return functional.softplus(raw - _STARTED) + _LEAST_STD
+        return self.factor * around * (raw - _STARTED).exp()
+
+
+def _surroundings(image: Image) -> Image:
+    """Means of 15 x 15 pixels, as far as they are inside the image."""
+    side = 2 * _REACH + 1
+    columns = functional.avg_pool2d(image, (side, 1), 1, (_REACH, 0), count_include_pad=False)
+    return functional.avg_pool2d(columns, (1, side), 1, (0, _REACH), count_include_pad=False)
