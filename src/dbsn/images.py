@@ -20,7 +20,6 @@ import math
 import os
 import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +30,7 @@ import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import EXTRASAMPLE, RESUNIT
 
-from dbsn import heif, raw, zarrs
+from dbsn import heif, png, raw, zarrs
 from dbsn.atomic import replacing
 from dbsn.picture import Array, ImageError, Picture, damaged, from_pixels, one_line, picture_of
 from dbsn.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, write_tiff, writing_stack
@@ -46,15 +45,9 @@ SUFFIXES = (
 _NAMED = " ".join(sorted(SUFFIXES - raw.RAW_SUFFIXES))
 LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
 LARGEST_JPEG_EXIF, LARGEST_JPEG_XMP = 65527, 65504
-XMP_KEYWORD = b"XML:com.adobe.xmp"
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a header that promises more would fill the memory
 JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 WEBP_QUALITY = 95
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-PNG_COLOUR_CHUNKS = frozenset({b"cICP", b"cHRM", b"gAMA", b"sRGB"})
-UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETER: 100}
 
 
 def read_image(path: Path) -> Picture:
@@ -258,8 +251,8 @@ def _is_visible_image(path: Path, folder: Path) -> bool:
 
 
 def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
-    if head.startswith(PNG_SIGNATURE):
-        return _read_png
+    if head.startswith(png.SIGNATURE):
+        return png.read_png
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return _read_webp
     if head.startswith((b"\xff\xd8\xff", b"BM")):
@@ -278,50 +271,6 @@ def _read_zarr(path: Path) -> Picture:
     if len(planes) > 1:
         raise ImageError(f"{path}: {len(planes)} planes; for this, save the one that is meant as an array of its own")
     return planes[0].block((slice(None), slice(None)))
-
-
-def _read_png(path: Path) -> Picture:
-    chunks = list(_png_chunks(path.read_bytes()))
-    if any(kind == b"acTL" for kind, _ in chunks):
-        raise ImageError(f"{path}: an animated PNG; save the frame to denoise as a picture of its own first")
-    extras = {kind: bytes(body) for kind, body in chunks if kind != b"IDAT"}
-    # only what the pixels need: libpng prints a warning for every harmless flaw in the rest
-    pixel_chunks = [_png_chunk(kind, body) for kind, body in chunks if kind in PNG_PIXEL_CHUNKS]
-    array = imagecodecs.png_decode(PNG_SIGNATURE + b"".join(pixel_chunks))
-    resolution = None
-    if b"pHYs" in extras:
-        per_metre_x, per_metre_y, unit_is_metre = struct.unpack(">IIB", extras[b"pHYs"])
-        if unit_is_metre:
-            resolution = (per_metre_x / 100, per_metre_y / 100, RESUNIT.CENTIMETER)
-    icc = zlib.decompress(extras[b"iCCP"].split(b"\0", 1)[1][1:]) if b"iCCP" in extras else b""
-    colour = tuple((kind, body) for kind, body in extras.items() if kind in PNG_COLOUR_CHUNKS)
-    exif, xmp = extras.get(b"eXIf", b""), b"".join(_xmp(bytes(body)) for kind, body in chunks if kind == b"iTXt")
-    return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, png_chunks=colour)
-
-
-def _xmp(text: bytes) -> bytes:
-    """The XMP packet that an iTXt chunk holds, if it holds one."""
-    keyword, _, rest = text.partition(b"\0")
-    if keyword != XMP_KEYWORD:
-        return b""
-    packet = rest[2:].split(b"\0", 2)[2]  # behind two flags, a language and a translated keyword
-    return zlib.decompress(packet) if rest[0] else packet
-
-
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    view, offset, kind = memoryview(data), len(PNG_SIGNATURE), b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, offset)
-        body = view[offset + 8 : offset + 8 + length]
-        (checksum,) = struct.unpack_from(">I", data, offset + 8 + length)
-        if zlib.crc32(body, zlib.crc32(kind)) != checksum:
-            raise ValueError(f"wrong checksum at byte {offset}")
-        yield kind, body
-        offset += length + 12
-
-
-def _png_chunk(kind: bytes, body: bytes | memoryview) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
 def _read_webp(path: Path) -> Picture:
@@ -405,7 +354,7 @@ def check_fits(path: Path, like: Picture) -> None:
 def _encode(file: BinaryIO, suffix: str, samples: Array, like: Picture) -> None:
     """Write samples, (h, w) or (h, w, 2..4) of the file's dtype, to an open file."""
     if suffix == ".png":
-        file.write(_png(samples, like))
+        file.write(png.encoded(samples, like))
     elif suffix in (".tif", ".tiff"):
         write_tiff(file, samples, like)
     else:
@@ -417,34 +366,11 @@ def _encode(file: BinaryIO, suffix: str, samples: Array, like: Picture) -> None:
         _write_pillow(file, samples, like, kind, options)
 
 
-def _png(samples: Array, like: Picture) -> bytes:
-    data = bytes(imagecodecs.png_encode(samples))
-    chunks = list(like.png_chunks)
-    if like.icc:
-        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(like.icc)))
-    if per_metre := _pixels_per_metre(like):
-        chunks.append((b"pHYs", struct.pack(">IIB", round(per_metre[0]), round(per_metre[1]), 1)))
-    if like.exif:
-        chunks.append((b"eXIf", like.exif))
-    if like.xmp:
-        chunks.append((b"iTXt", XMP_KEYWORD + bytes(5) + like.xmp))
-    header_end = len(PNG_SIGNATURE) + 25
-    return data[:header_end] + b"".join(_png_chunk(*chunk) for chunk in chunks) + data[header_end:]
-
-
 def _write_pillow(file: BinaryIO, samples: Array, like: Picture, kind: str, options: dict[str, Any]) -> None:
     if like.exif:
         options = {**options, "exif": b"Exif\0\0" + like.exif}
     if like.xmp and kind != "BMP":
         options = {**options, "xmp": like.xmp}
-    if per_metre := _pixels_per_metre(like):
+    if per_metre := like.pixels_per_metre:
         options = {**options, "dpi": (per_metre[0] * 0.0254, per_metre[1] * 0.0254)}
     Image.fromarray(samples).save(file, kind, icc_profile=like.icc or None, **options)
-
-
-def _pixels_per_metre(like: Picture) -> tuple[float, float] | None:
-    """Resolution in the unit of PNG and BMP; None if it has no unit of length, or is beyond their 32 bits."""
-    if like.resolution is None or like.resolution[2] not in UNITS_PER_METRE:
-        return None
-    x, y = (length * UNITS_PER_METRE[like.resolution[2]] for length in like.resolution[:2])
-    return (x, y) if 0.5 < x < 2**31 and 0.5 < y < 2**31 else None

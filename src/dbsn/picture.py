@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tifffile import COMPRESSION, EXTRASAMPLE
+from tifffile import COMPRESSION, EXTRASAMPLE, RESUNIT
 
 Array = NDArray[Any]
 
 
 DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "int16", "float16", "float32", "float64"))
 CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
+_UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETER: 100}
 COUNTS_FROM = 2.0  # floats beyond are counts, no share of a usual range
 
 
@@ -84,6 +85,14 @@ class Picture:
     def pixels(self) -> NDArray[np.float32]:
         """The samples as the denoiser sees them, made anew: integers in [0, 1] (signed from -1), floats as they are."""
         return to_pixels(self.samples)
+
+    @property
+    def pixels_per_metre(self) -> tuple[float, float] | None:
+        """Resolution in the unit of PNG and BMP; None if it has no unit of length, or is beyond their 32 bits."""
+        if self.resolution is None or self.resolution[2] not in _UNITS_PER_METRE:
+            return None
+        x, y = (length * _UNITS_PER_METRE[self.resolution[2]] for length in self.resolution[:2])
+        return (x, y) if 0.5 < x < 2**31 and 0.5 < y < 2**31 else None
 
 
 def to_pixels(array: Array) -> NDArray[np.float32]:
