@@ -28,7 +28,8 @@ from dbsn.inspection import LAGS, Inspection, inspect_noise
 from dbsn.patches import as_tensor
 from dbsn.picture import ImageError, Unit, from_pixels, to_pixels
 from dbsn.pipeline import STUDENT
-from dbsn.runs import METRICS, saved_config
+from dbsn.record import METRICS
+from dbsn.runs import saved_config
 from dbsn.screen import printable
 
 _PICTURES, _SIDE = 3, 512

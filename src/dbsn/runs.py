@@ -1,11 +1,9 @@
-"""A training run's folder: what was asked (config.json), how it went (metrics.csv), what it looks like (preview.png).
+"""A training run and its folder: what was asked (config.json), what it starts from, and going on with it.
 
 `start` begins a run in a new folder, `go_on` resumes one from its own configuration; both yield the training's
 progress and keep the folder up to date (tests/e2e/test_resume.py).
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -13,10 +11,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image as PillowImage
 
 from dbsn import __version__
-from dbsn.checkpoint import MODEL, Saved, load_model, load_tensors, write_atomically
+from dbsn.checkpoint import MODEL, Saved, load_model, write_atomically
 from dbsn.config import (
     STUDENTS,
     DistillConfig,
@@ -28,27 +25,23 @@ from dbsn.config import (
     student_network,
 )
 from dbsn.images import find_images, read_planes
-from dbsn.infer import apply_student, predict
 from dbsn.model import BlindSpotModel
 from dbsn.pairs import RESULTS
-from dbsn.picture import ImageError, from_pixels, to_pixels
+from dbsn.picture import ImageError
 from dbsn.pipeline import STUDENT, Stage, StageTwo, stages
+from dbsn.record import PREVIEW_SIDE, recorded
 from dbsn.selfsupervised import check_truth
 from dbsn.shipped import model_file, name_for
 from dbsn.student import Student
-from dbsn.train import CHECKPOINT, Progress, is_main_process
+from dbsn.train import CHECKPOINT, is_main_process
 
 CONFIG = "config.json"
-METRICS = "metrics.csv"
-PREVIEW = "preview.png"
 RESUMABLE = frozenset({"minutes", "steps", "learning_rate", "precision"})
 """Settings that may change when a run is resumed."""
 SHIPPED, SCRATCH, AUTO, DEFAULT_STUDENT = "shipped", "scratch", "auto", "unet"
 MOST_PLANES = 256  # of a stack, to learn from
 
 _Settings = TypeVar("_Settings", bound=Training)
-_PREVIEW_SIDE = 320
-_ROW_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,81 +319,9 @@ def _stages(
         about["started from"] = asked.start
     if taught_by:
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
-    preview = np.ascontiguousarray(noisy[0][:_PREVIEW_SIDE, :_PREVIEW_SIDE])
+    preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
     todo = stages(
         noisy, asked.model, asked.train, second, folder, teacher=teacher, truth=truth, begin_from=begin_from,
         about=about, device=device,
     )  # fmt: skip
-    return (_recorded(stage, folder, preview) for stage in todo)
-
-
-def _recorded(stage: Stage, folder: Path, preview: np.ndarray) -> Stage:
-    """The same stage, which while it is consumed keeps its metrics and the preview."""
-    if stage.name == "teacher" or not is_main_process():
-        return stage
-    where = folder / STUDENT if stage.name == "student" else folder
-    return replace(stage, progress=_record(stage.progress, where, folder, preview))
-
-
-def _record(training: Iterator[Progress | float], where: Path, folder: Path, preview: np.ndarray) -> Iterator[Progress]:
-    rows = _kept_rows(where)
-    written = -_ROW_SECONDS
-    for progress in training:
-        assert isinstance(progress, Progress)
-        if progress.validation is not None or progress.seconds - written >= _ROW_SECONDS:
-            written = progress.seconds
-            rows.append(_row(progress))
-            write_atomically(where / METRICS, _as_csv(rows))
-        if progress.saved:
-            _write_preview(folder, preview)
-        yield progress
-
-
-def _row(progress: Progress) -> dict[str, str]:
-    values: dict[str, Any] = {
-        "step": progress.step,
-        "seconds": round(progress.seconds, 1),
-        "loss": progress.loss,
-        **progress.terms,
-        "learning_rate": progress.learning_rate,
-        "validation": progress.validation,
-    }
-    return {
-        name: "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-        for name, value in values.items()
-    }
-
-
-def _kept_rows(folder: Path) -> list[dict[str, str]]:
-    """Rows of metrics.csv up to the checkpoint; later ones will be made again."""
-    path = folder / METRICS
-    if not path.exists() or not (folder / CHECKPOINT).exists():
-        return []
-    last = load_tensors(folder / CHECKPOINT)[1]["state"]["step"]
-    with open(path, newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) <= last]
-
-
-def _as_csv(rows: list[dict[str, str]]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def _write_preview(folder: Path, noisy: np.ndarray) -> None:
-    """Side by side: noisy, blind mean, denoised (by the student, too), and the noise level (white = its largest)."""
-    saved = load_model(folder / MODEL)
-    model = saved.teacher
-    estimate = predict(model, noisy, extras=("mean", "noise_std"))
-    assert estimate.mean is not None
-    assert estimate.noise_std is not None
-    images = [to_pixels(noisy), estimate.mean, estimate.denoised]
-    if saved.student:
-        images.append(apply_student(saved.student, to_pixels(noisy)))
-    low, width = model.config.offset - model.config.scale, 2 * model.config.scale
-    panels = [(image - low) / width for image in images]
-    panels.append(estimate.noise_std / estimate.noise_std.max())
-    strip = from_pixels(np.concatenate(panels, 1), np.dtype(np.uint8))
-    PillowImage.fromarray(strip.squeeze()).save(folder / PREVIEW)
+    return (recorded(stage, folder, preview) for stage in todo)

@@ -51,9 +51,10 @@ class Denoise:
 
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""
-        from dbsn.batch import How, denoise_files, goes_to_file, left, plan
+        from dbsn.batch import How, denoise_files
         from dbsn.choice import Choice
         from dbsn.ledger import Ledger
+        from dbsn.plan import goes_to_file, left, plan
         from dbsn.screen import show_files
 
         if not self.inputs:

@@ -68,7 +68,8 @@ class Synthesize:
 
     def run(self) -> int:
         """Write all pairs; 0 if every file went through."""
-        from dbsn.batch import left, plan_pairs, synthesize_files
+        from dbsn.batch import synthesize_files
+        from dbsn.plan import left, plan_pairs
         from dbsn.screen import show_files
 
         if not self.inputs:
