@@ -8,7 +8,7 @@ that no general inverse and no eigenvalue is ever computed per pixel. Everything
 import torch
 from torch import Tensor
 
-from dbsn.types import Covariance, Image, PixelMap, Variance
+from dbsn.types import Covariance, Image, PixelMap, Scalar, Variance
 
 _Rows = list[list[Tensor]]
 
@@ -76,6 +76,18 @@ def gaussian_nll(residual: Image, variance: Variance) -> PixelMap:
         return 0.5 * (residual.square() / variance + variance.log()).sum(1)
     lower = _cholesky(variance)
     return 0.5 * (_squares(_solve_lower(lower, list(residual.unbind(1)))) + _log_determinant(lower))
+
+
+def profile_nll(residual: Image, variance: Variance) -> Scalar:
+    """Mean of `gaussian_nll` under the one factor on all variances that makes it least (L7).
+
+    Args:
+        residual: (b, c, h, w).
+        variance: Per channel or full, > 0; only its shape matters, but for the scale of what is returned.
+    """
+    channels, volume = residual.shape[1], log_volume(variance)
+    squares = 2 * (gaussian_nll(residual, variance) - volume).mean() / channels  # under the variance as it is: 1
+    return channels / 2 * (squares.log() + 1) + volume.mean()
 
 
 def marginal_nll(residual: Image, mean_var: Variance, noise_var: Variance) -> PixelMap:

@@ -19,7 +19,16 @@ from torch import Tensor
 from dbsn.calibrate import leaked
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import ModelConfig, TrainConfig
-from dbsn.likelihood import channel_variance, constrained_nll, fusion_share, gaussian_nll, log_volume, marginal_nll
+from dbsn.likelihood import (
+    channel_variance,
+    constrained_nll,
+    fusion_share,
+    gaussian_nll,
+    log_volume,
+    marginal_nll,
+    profile_nll,
+    total_variance,
+)
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
 from dbsn.picture import to_pixels
@@ -219,12 +228,12 @@ def held_out_crops(held: ImageSet, seed: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def held_out_nll(model: BlindSpotModel, crops: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Marginal negative log-likelihood per pixel of held-out noisy images: the figure that picks the checkpoint."""
+    """Negative log-likelihood per pixel of held-out noisy images: the figure that picks the checkpoint (L7)."""
     device = next(model.parameters()).device
     values = []
     with torch.inference_mode():
         for image, measurement in crops:
             estimate = model(image.to(device, memory_format=torch.channels_last), measurement.to(device))
             residual = estimate.noisy - estimate.mean
-            values.append(marginal_nll(residual, estimate.mean_var, estimate.noise_var).mean())
+            values.append(profile_nll(residual, total_variance(estimate.mean_var, estimate.noise_var)))
     return float(torch.stack(values).mean())

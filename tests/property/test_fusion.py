@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dbsn.likelihood import constrained_nll, fuse, fusion_share, gaussian_nll, marginal_nll
+from dbsn.likelihood import constrained_nll, fuse, fusion_share, gaussian_nll, marginal_nll, profile_nll
 
 
 def random_covariances(random: np.random.Generator, channels: int, size: float) -> np.ndarray:
@@ -92,3 +92,16 @@ def test_the_likelihood_has_a_gradient_however_small_the_determinant(scale: floa
     marginal_nll(torch.zeros(1, 3, 1, 1), torch.zeros(1, 3, 3, 1, 1), variance).sum().backward()
     assert variance.grad is not None
     torch.testing.assert_close(variance.grad, torch.full_like(variance, 0.5 / scale**2), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_the_profile_is_the_least_likelihood_over_one_factor(full: bool) -> None:
+    random = np.random.default_rng(0)
+    variance = planes(random_covariances(random, 3, 0.3)).double()
+    variance = variance if full else variance.diagonal(dim1=1, dim2=2).movedim(-1, 1)
+    residual = torch.from_numpy(random.normal(size=(2, 3, 3, 4)))
+    by_search = min(
+        float(gaussian_nll(residual, factor * variance).mean()) for factor in np.geomspace(0.1, 1000, 20_000)
+    )
+    for factor in (1.0, 7.0):
+        assert float(profile_nll(residual, factor * variance)) == pytest.approx(by_search, rel=1e-5)

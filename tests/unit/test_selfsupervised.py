@@ -2,11 +2,12 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from dbsn.config import NETWORKS, ModelConfig, TrainConfig
-from dbsn.model import BlindSpotModel
+from dbsn.model import BlindSpotModel, Estimate
 from dbsn.patches import Batch
-from dbsn.selfsupervised import self_supervised_loss
+from dbsn.selfsupervised import held_out_nll, self_supervised_loss
 
 
 def gradient_sizes(share: float, config: TrainConfig, *, believed: bool = False) -> dict[str, float]:
@@ -73,3 +74,23 @@ def test_where_the_truth_is_known_the_mean_learns_from_it_and_the_noise_from_all
     assert gradient == 0
     _, noise, noisy, variance = mean_and_noise(0.6)
     assert noise == pytest.approx(float(((noisy - 0.6).square() / variance + variance.log()).mean() / 2), rel=1e-5)
+
+
+class Believes(BlindSpotModel):
+    """Knows the mean but for an error, and believes in constant variances."""
+
+    def __init__(self, error: float, variance: float) -> None:
+        super().__init__(ModelConfig(network=NETWORKS["grid-tiny"]))
+        self.error, self.variance = error, torch.full((1, 1, 64, 64), variance)
+
+    def forward(self, noisy: Tensor, *_: object, **__: object) -> Estimate:
+        ripple = self.error * torch.ones(64).cumsum(0).sin()
+        kinds = dict.fromkeys(("mean_var", "noise_var", "total_var"), self.variance)
+        return Estimate(noisy=noisy, mean=0.5 + ripple.expand_as(noisy), flat_below=self.variance[:, 0], **kinds)
+
+
+def test_the_better_mean_is_picked_though_its_variances_are_all_too_large() -> None:
+    torch.manual_seed(0)
+    crops = [(0.5 + 0.1 * torch.randn(1, 1, 64, 64), torch.zeros(1, 2, 1, 1)) for _ in range(3)]
+    worse, better = Believes(0.05, 0.006), Believes(0.01, 0.03)  # 0.005 each would be right
+    assert held_out_nll(better, crops) < held_out_nll(worse, crops)
