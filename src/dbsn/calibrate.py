@@ -21,6 +21,7 @@ _NARROWEST_INTENSITY = 0.1  # standard deviations of the noise
 _NARROWEST_SHARE = 0.05  # logarithm
 _FURTHEST = 10.0  # a factor, either way
 _LEAST_LEAK = 1e-3  # noise variance of the mean, of that of a pixel: a mean of 1,000 pixels
+_LEAST_SHARE = 1e-6  # of prediction in noise variance; smaller ones are all alike
 _MOST_SKEWED = 1.2
 _PROBE = 0.5  # disturbance, in standard deviations of the noise
 
@@ -43,7 +44,9 @@ class Calibration:
     def apply(self, estimate: Estimate) -> Estimate:
         """The estimate with corrected variances; a covariance keeps its correlations."""
         noise_var = self.noise(estimate.mean, estimate.noise_var)
-        factor = interpolate(_share(estimate.mean_var, noise_var), self.shares, self.prediction_factors)
+        share = _share(estimate.mean_var, noise_var)
+        told = share.clamp_min(_LEAST_SHARE)  # where next to nothing is promised, the least share is corrected instead
+        factor = interpolate(told.log(), self.shares, self.prediction_factors) * told / share
         return replace(
             estimate,
             noise_var=noise_var,
@@ -114,6 +117,7 @@ def calibrate(samples: Sequence[Sample], *, one_level: bool) -> Calibration | No
     corrected = [calibration.apply(part.estimate) for part in samples]
     noise = _columns([channel_variance(estimate.noise_var) for estimate in corrected])
     share = _columns([_share(estimate.mean_var, estimate.noise_var).unsqueeze(1) for estimate in corrected])[0]
+    share = share.clamp_min(_LEAST_SHARE).log()
     return replace(calibration, **_prediction_curve(share, (residual.square() / noise).mean(0), leak.mean(0), bins))
 
 
@@ -170,9 +174,9 @@ def _bins(values: Tensor, bins: int, width: float) -> list[Tensor]:
 
 
 def _share(mean_var: Variance, noise_var: Variance) -> PixelMap:
-    """Logarithm of prediction over noise variance, averaged over channels before: (b, h, w)."""
+    """Prediction over noise variance, averaged over channels: (b, h, w), above 0."""
     ratio = channel_variance(mean_var) / channel_variance(noise_var)
-    return ratio.mean(1).clamp_min(_LEAST_LEAK**2).log()
+    return ratio.mean(1).clamp_min(torch.finfo(ratio.dtype).tiny)
 
 
 def _columns(parts: Sequence[Tensor]) -> Tensor:

@@ -78,6 +78,17 @@ def test_a_prediction_is_no_better_than_what_leaks_there() -> None:
     assert promised[..., -40:].mean() == pytest.approx(0.95, rel=0.2)
 
 
+@pytest.mark.parametrize("share_off", [1e-5, 1e-9, 1e-14])
+def test_a_prediction_variance_that_has_gone_to_nothing_is_counted_anew(share_off: float) -> None:
+    sample, _, prediction = scene(1, share_off=share_off)
+    calibration = calibrate([sample], one_level=False)
+    assert calibration is not None
+    right = calibration.apply(sample.estimate)
+    assert float(right.mean_var.mean()) == pytest.approx(float(prediction.mean()), rel=0.15)
+    if share_off < 1e-6:  # no promise can be told from another, so all are the same share of the noise
+        assert float((right.mean_var / right.noise_var).std()) < 1e-3
+
+
 def test_one_level_stays_one_level() -> None:
     sample, *_ = scene(3)
     calibration = calibrate([sample], one_level=True)
