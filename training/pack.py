@@ -7,6 +7,7 @@ benchmarks/results/quality.json. Without a name only docs/models.md is made agai
 
 import argparse
 import json
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     if learned.exists():
         with_spread, of_learned = load_tensors(learned)
         tensors = _with_uncertainty(tensors, with_spread)
-        of_student["student"] = of_learned["student"]
+        of_student["student"] = of_student["student"] | {"uncertainty": of_learned["student"]["uncertainty"]}
     parts = {key: value for key, value in tensors.items() if key.startswith("student/")}
     header = {"student": of_student["student"], "about": {"student": {"step": _step(of_student, "student")}}}
     if with_teacher:
@@ -98,6 +99,8 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     small = {key: value.half() if value.numel() > KEPT_WHOLE else value for key, value in parts.items()}
     purpose, independent, noise = CARDS[name]
     known = shipped.card(name).measured if name in shipped.names() else {}
+    steps = [f"make.py {name}", *([f"make.py {name} --part uncertainty"] if learned.exists() else [])]
+    steps += [f"pack.py {name}{' --teacher' if with_teacher else ''}"]
     card = shipped.Card(
         name=name,
         channels=header["student"]["channels"],
@@ -106,15 +109,17 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         noise=noise,
         data=DATA,
         terms=TERMS,
-        made_by=f"python training/make.py {name}; python training/pack.py {name}{' --teacher' if with_teacher else ''}",
+        made_by="; ".join(f"python training/{step}" for step in steps),
         measured=known,
     )
     shipped.WEIGHTS.mkdir(exist_ok=True)
     header["about"] |= {shipped.CARD: asdict(card)}
     for part in {"model", "student"} & header.keys():
         header[part]["stretches"] = True
-    save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
-    recalibrated = load_model(shipped.path_of(name)).student
+    with tempfile.TemporaryDirectory() as folder:  # what ships is replaced by what has been read again
+        trial = Path(folder) / "trial.safetensors"
+        save_tensors(trial, small, header)
+        recalibrated = load_model(trial).student
     assert recalibrated is not None
     recalibrate(recalibrated, held_out_pairs(header["student"]["channels"]))
     assert recalibrated.spread is not None
@@ -126,7 +131,7 @@ def _with_uncertainty(student: dict[str, torch.Tensor], learned: dict[str, torch
     """The student, with the uncertainty that was learned for it alone."""
     of = "student/spread"
     if any(not torch.equal(tensor, learned[key]) for key, tensor in student.items() if "student/network" in key):
-        raise SystemExit("the uncertainty is another student's; learn it again: make.py --part uncertainty")
+        raise SystemExit("the uncertainty is another student's: delete its run, and make.py --part uncertainty")
     return {key: tensor for key, tensor in student.items() if not key.startswith(of)} | {
         key: tensor for key, tensor in learned.items() if key.startswith(of)
     }

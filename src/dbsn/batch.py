@@ -30,6 +30,7 @@ from dbsn.plan import Job
 from dbsn.types import Place
 
 _STRONGEST = 2
+_LOOKED_AT = 8  # blocks of a Zarr that tell its unit
 _UNETS_TILE = 1280  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
 DType = Literal["input", "uint8", "uint16", "float32"]
 
@@ -202,7 +203,7 @@ def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
             beside = arrays.enter_context(zarrs.writing_zarr(job.beside, source, np.dtype(np.float32)))
         for plane in source.planes():
             if denoiser is None:
-                unit = Unit.of_samples(plane.block((slice(zarrs.BLOCK), slice(zarrs.BLOCK))).samples)
+                unit = Unit.of_samples(*(block.samples for block in zarrs.blocks(job.source, _LOOKED_AT, how.axes)))
                 denoiser, why = choice.pick(plane, unit)
             level = denoiser.denoise_into(
                 zarrs.PlaneCanvas(result, plane, min(how.strength, 1.0)),

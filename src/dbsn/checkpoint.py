@@ -108,7 +108,7 @@ def load_model(path: Path) -> Saved:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, of another kind, or its weights do not fit its configuration.
     """
-    if not path.is_file():
+    if not path.exists() and not path.suffix:
         raise FileNotFoundError(f"{path}: no such model file; those that come with dbsn are {', '.join(names())}")
     tensors, header = load_tensors(path)
     if not {"model", "student"} & header.keys():
@@ -117,6 +117,9 @@ def load_model(path: Path) -> Saved:
     for key, tensor in tensors.items():
         part, _, name = key.rpartition("/")
         parts.setdefault(part, {})[name] = tensor
+    if "student" in header and "spread.factor" not in parts["student"]:  # none yet, or another kind, from before 0.1.0
+        header["student"]["uncertainty"] = False
+        parts["student"] = {name: part for name, part in parts["student"].items() if not name.startswith("spread.")}
     model = BlindSpotModel(ModelConfig.from_dict(header["model"])) if "model" in header else None
     student = Student(StudentConfig.from_dict(header["student"])) if "student" in header else None
     try:

@@ -356,7 +356,9 @@ def _images(
             raise ValueError('fit: expected a list of images, got one array: fit([image]), or of a stack, axes="ZYX"')
         arrays: Sequence[np.ndarray] = [given] if isinstance(given, np.ndarray) else given
         return [_with_channels(plane) for image in arrays for plane in as_planes(image, axes, channel_axis)[0]]
-    _, images, failures = load_folder([Path(given)], mixed=mixed)
+    if channel_axis is not None:
+        raise ValueError(f"fit: channel_axis={channel_axis} is for arrays; of the files of a folder, say axes")
+    _, images, failures = load_folder([Path(given)], mixed=mixed, axes=axes)
     for failure in failures:
         warnings.warn(failure, stacklevel=3)
     return images

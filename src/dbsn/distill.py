@@ -1,4 +1,4 @@
-"""Stage 2: an ordinary denoiser learns from two paired sets (Wu et al. 2020, sec. 3.3; docs/math.md, S1-S4).
+"""Stage 2: an ordinary denoiser learns from two paired sets (Wu et al. 2020, sec. 3.3; docs/math.md, S1-S6).
 
 `distil` hands the pairs of `dbsn.pairs` to the one training loop, with what is minimised and what picks the best
 student. Reading files does not belong here. Tested in tests/unit/test_distill.py and tests/e2e/test_stages.py.
@@ -52,14 +52,14 @@ def distil(
         config: How it is trained.
         run: Existing folder for the checkpoint.
         about: Kept in the model file.
-        begin_from: A student whose weights to start from.
+        begin_from: A student whose weights to start from; needed, when resuming, too, if its uncertainty alone is to
+            be learned.
         resume: Go on from the checkpoint in `run`.
         device: "auto", "cpu", "cuda" or "mps".
         to: Existing folder for the model file.
 
     Raises:
-        ValueError: There is no clean image, its channels differ, `begin_from` is another kind of network, or it is
-            missing where only its uncertainty is to be learned.
+        ValueError: There is no clean image, its channels differ, or `begin_from` is another kind of network.
     """
     teacher = known.noise.model
     shape = StudentConfig(
@@ -69,10 +69,11 @@ def distil(
         scale=teacher.config.scale,
         uncertainty=config.baseline != "n2n",  # which never sees the truth
     )
+    if config.uncertainty_alone:  # of results that stay what they are
+        assert begin_from is not None
+        shape = replace(begin_from.config, uncertainty=True)
     student = new_student(shape, config.seed, begin_from)
     if config.uncertainty_alone:
-        if not begin_from and not resume:
-            raise ValueError("--student.uncertainty-alone: of which student? Name its model file: --student.start")
         student.freeze_results()
     learned, held = hold_out(clean)
     pairs = PairedPatches(

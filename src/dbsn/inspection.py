@@ -190,7 +190,7 @@ def inspect_noise(images: Sequence[NDArray[np.generic]], most: int | None = None
     found = [each for each in (inspect_image(image, recording) for image in images) if each]
     if not found:
         raise ValueError("no image is large enough to see its noise; at least 64 x 64 pixels are needed")
-    return Inspection(images=found, recording=recording, unit=Unit.of_samples(images[0]))
+    return Inspection(images=found, recording=recording, unit=Unit.of_samples(*images))
 
 
 def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInspection | None:

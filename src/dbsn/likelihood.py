@@ -87,7 +87,7 @@ def profile_nll(residual: Image, variance: Variance) -> Scalar:
     """
     channels, volume = residual.shape[1], log_volume(variance)
     squares = 2 * (gaussian_nll(residual, variance) - volume).mean() / channels  # under the variance as it is: 1
-    return channels / 2 * (squares.log() + 1) + volume.mean()
+    return channels / 2 * (squares.clamp_min(torch.finfo(squares.dtype).tiny).log() + 1) + volume.mean()
 
 
 def marginal_nll(residual: Image, mean_var: Variance, noise_var: Variance) -> PixelMap:

@@ -83,11 +83,11 @@ class Recording:
     def told(self, unit: Unit) -> str:
         """One line for a person."""
         ends = [
-            f"{name} cut off at {unit.one * end:.4g}{unit.of}"
+            f"{name} cut off at {unit.number(end, 4)}{unit.of}"
             for name, end in (("black", self.black), ("white", self.white))
             if end is not None
         ]
-        rounding = f"rounded to steps of {unit.one * self.step:.4g}{unit.of}" if self.step else "not rounded"
+        rounding = f"rounded to steps of {unit.number(self.step, 4)}{unit.of}" if self.step else "not rounded"
         return ", ".join([*ends, rounding])
 
 

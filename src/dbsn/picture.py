@@ -30,19 +30,26 @@ class Unit:
     """What stands behind a number, or behind an axis's name."""
 
     @staticmethod
-    def of_samples(samples: Array) -> "Unit":
-        """That of an image's samples, of any kind."""
-        if samples.dtype.kind in "iu" and samples.dtype.itemsize > 1:
-            most = int(np.iinfo(samples.dtype).max)
+    def of_samples(*images: Array) -> "Unit":
+        """That of images' samples; of several kinds, the usual one."""
+        if len({samples.dtype for samples in images}) > 1:
+            return Unit()
+        kind = images[0].dtype
+        if kind.kind in "iu" and kind.itemsize > 1:
+            most = int(np.iinfo(kind).max)
             return Unit(float(most), f" of {most}")
-        if samples.dtype.kind == "f" and samples.size and np.abs(samples).max() > COUNTS_FROM:
+        if kind.kind == "f" and any(samples.size and np.abs(samples).max() > COUNTS_FROM for samples in images):
             return Unit(1.0, "")
         return Unit()
 
-    def number(self, intensity: float) -> str:
-        """An intensity or a noise level as a number: one decimal, or three digits where that would say too little."""
+    def number(self, intensity: float, digits: int = 3) -> str:
+        """An intensity or a noise level as a number: one decimal or, where that says too little or too much, so many
+        digits, all of those before the point.
+        """
         value = self.one * intensity
-        return f"{value:.1f}" if 1 <= abs(value) < 100 or self.one == 255 else f"{value:.3g}"
+        if digits == 3 and (1 <= abs(value) < 100 or self.one == 255):
+            return f"{value:.1f}"
+        return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
 
 
 OF_255 = Unit()

@@ -102,7 +102,7 @@ def stages(
     Raises:
         ValueError: No image to learn from, no clean image of the noisy ones' channels, or an impossible student.
     """
-    story, unit = about or {}, Unit.of_samples(noisy[0])
+    story, unit = about or {}, Unit.of_samples(*noisy)
     clean: list[np.ndarray] = []
     if second:
         clean = clean_like(second.images, noisy)
@@ -152,6 +152,8 @@ def stages(
 def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
     """Find what is wrong with stage 2 before stage 1 has taken its time."""
     channels = noisy[0].shape[2]
+    if second.config.uncertainty_alone and not second.begin_from:
+        raise ValueError("--student.uncertainty-alone: of which student? Name its model file: --student.start")
     student = new_student(
         StudentConfig(network=second.network, channels=channels), second.config.seed, second.begin_from
     )

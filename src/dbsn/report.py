@@ -9,7 +9,7 @@ import csv
 import io
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from dbsn.pipeline import STUDENT
 from dbsn.record import METRICS
 from dbsn.runs import saved_config
 from dbsn.screen import printable
+from dbsn.zarrs import is_zarr
 
 _PICTURES, _SIDE = 3, 512
 _BINS = 24
@@ -93,13 +94,14 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
     shown, failures = list[_Shown](), list[str]()
     for path in (there[i * len(there) // count] for i in range(count)):
         try:
-            shown.append(_show(denoiser, path.name, next(read_planes(path, 1, None if images else asked.axes)).samples))
+            axes = asked.axes if is_zarr(path) else None
+            shown.append(_show(denoiser, path.name, next(read_planes(path, 1, axes)).samples))
         except ImageError as error:
             failures.append(str(error))
     if not shown:
         raise ImageError("; ".join(failures))
     try:
-        inspection = inspect_noise([picture.noisy for picture in shown])
+        inspection = replace(inspect_noise([picture.noisy for picture in shown]), unit=shown[0].unit)
         verdict = inspection.verdict
     except ValueError as error:
         inspection, verdict = None, str(error)
@@ -190,7 +192,7 @@ def _noise_figure(shown: Sequence[_Shown], inspection: Inspection | None) -> str
         assert picture.estimate.noise_std is not None
         maps = zip(picture.estimate.mean.T, picture.estimate.noise_std.T, _colours(picture.noisy), strict=False)
         for mean, std, colour in maps:
-            levels.plot(*(picture.unit.one * _curve(mean.ravel(), std.ravel())), color=colour, linewidth=1.2)
+            levels.plot(*(shown[0].unit.one * _curve(mean.ravel(), std.ravel())), color=colour, linewidth=1.2)
     for image in inspection.images if inspection else ():
         for curve, colour in zip(image.curve, _COLOURS if len(image.curve) == 3 else ("black",), strict=False):
             levels.plot(*(shown[0].unit.one * curve.T), ".", color=colour)

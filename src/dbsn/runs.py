@@ -69,7 +69,7 @@ class RunConfig:
     truth: tuple[str, ...] = ()
     """Files of the noisy images without noise, in their order, where stage 1 learns from them, too (L6)."""
     axes: str | None = None
-    """Of the noisy files, see `dbsn.axes`; None for what they say themselves."""
+    """In capitals, of the noisy files, see `dbsn.axes`; None for what they say themselves."""
 
     def to_json(self) -> str:
         """As text for config.json."""
@@ -198,6 +198,7 @@ def origins(asked: RunConfig, folder: Path | None = None) -> tuple[BlindSpotMode
         ValueError: It cannot be used, or holds no student.
     """
     begun = [folder is not None and (folder / place / CHECKPOINT).exists() for place in ("", STUDENT)]
+    begun[1] &= not asked.distill.uncertainty_alone  # which keeps what its student is, in any case
     blind = load_model(model_file(Path(asked.start))).teacher if asked.start and not begun[0] else None
     saved = load_model(model_file(Path(asked.student_start))) if asked.student_start and not begun[1] else None
     if saved and not saved.student:

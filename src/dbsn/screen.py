@@ -19,7 +19,7 @@ from dbsn.images import megapixels
 from dbsn.inspection import Inspection
 from dbsn.pairs import flaws
 from dbsn.picture import Unit
-from dbsn.pipeline import ERROR, Stage
+from dbsn.pipeline import ERROR, LIKELIHOOD, Stage
 from dbsn.train import Progress
 
 _PLAIN_SECONDS = 10.0
@@ -32,8 +32,11 @@ _BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have 
 TITLES = {
     "blind": "stage 1: learning from the noisy images",
     "teacher": "the teacher denoises the noisy images, once",
-    "student": "stage 2: distilling the student; the best one has the least squared error on held-out synthetic pairs"
-    " and, by Stein's estimate, on held-out noisy images",
+    "student": "stage 2: distilling the student; the best one has ",
+}
+PICKED_BY = {
+    ERROR: "the least squared error on held-out synthetic pairs and, by Stein's estimate, on held-out noisy images",
+    LIKELIHOOD: "the likeliest uncertainty on held-out synthetic pairs",
 }
 
 
@@ -42,7 +45,8 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
     console, last = Console(), None
     show = _live if console.is_terminal else _plain
     for stage in stages:
-        print(*filter(None, (stage.note, TITLES[stage.name])), sep="\n", flush=True)
+        title = TITLES[stage.name] + (PICKED_BY[stage.figure] if stage.name == "student" else "")
+        print(*filter(None, (stage.note, title)), sep="\n", flush=True)
         try:
             step = show(stage, console)
         except KeyboardInterrupt:

@@ -337,8 +337,11 @@ def _restore(path: Path, model: nn.Module, average: AveragedModel, optimizer: to
     for key, tensor in tensors.items():
         part, name = key.split("/", 1)
         parts[part][name] = tensor
-    model.load_state_dict(parts["model"])
-    average.load_state_dict(parts["average"])
+    try:
+        model.load_state_dict(parts["model"])
+        average.load_state_dict(parts["average"])
+    except RuntimeError:
+        raise ValueError(f"{path}: of another version of dbsn, whose networks differ; start a new run") from None
     restore_optimizer(optimizer, parts["optimizer"])
     return _State(**header["state"])
 

@@ -108,12 +108,16 @@ def test_denoise_takes_the_student_unless_told_otherwise(
     assert not np.allclose(stds["posterior"], 255 * expected, rtol=0.1)
 
 
+@pytest.mark.parametrize("had_another", [False, True])
 def test_a_student_from_before_there_was_an_uncertainty_says_so(
-    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command, had_another: bool
 ) -> None:
     tensors, header = load_tensors(run / MODEL)
-    del header["student"]["uncertainty"]
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("student/spread")}
+    if had_another:
+        kept["student/spread.convolutions.0.weight"] = torch.zeros(16, 2, 3, 3)
+    else:
+        del header["student"]["uncertainty"]
     assert len(kept) < len(tensors)
     save_tensors(tmp_path / "old", kept, header)
     assert dbsn_command("denoise", folders[0], "-m", tmp_path / "old", "-o", tmp_path / "out").returncode == 0
@@ -293,20 +297,33 @@ def test_a_student_may_start_from_an_earlier_one(
 def test_the_uncertainty_alone_is_learned_for_an_earlier_student(
     run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
 ) -> None:
-    asked = ("train", folders[0], "--clean", folders[1], "--teacher", run / MODEL, *TINY, "--student.batch", 4)
-    asked += ("--student.patch", 32, "--student.network", "unet-tiny", "--student.uncertainty-alone")
+    asked = ("train", folders[0], "--clean", folders[1], *TINY, "--student.batch", 4, "--student.patch", 32)
+    asked += ("--student.network", "unet-tiny", "--student.uncertainty-alone", "--steps", 2)
     refused = dbsn_command(*asked, "-o", tmp_path / "x", "--from", "scratch", "--student.steps", 3)
     assert refused.returncode == 2
     assert "of which student? Name its model file: --student.start" in refused.stderr
-    budget = ("--student.steps", 40, "--student.learning-rate", "2e-3")
+    assert "step 1" not in refused.stdout, "before stage 1 has taken its time"
+    dark = tmp_path / "dark"
+    dark.mkdir()
+    PillowImage.fromarray(np.asarray(PillowImage.open(folders[0] / "0.png")) // 2).save(dark / "0.png")
+    asked = (asked[0], dark, *asked[2:])  # so that another teacher would show the student other numbers
+    budget = ("--student.steps", 40, "--student.learning-rate", "2e-3", "--student.validations", 4)
     done = dbsn_command(*asked, "-o", tmp_path / "more", "--student.start", run / MODEL, *budget)
     assert done.returncode == 0, done.stderr
     assert "negative log-likelihood" in done.stdout
+    assert "the likeliest uncertainty" in done.stdout
     before, after = (load_model(folder / MODEL).student for folder in (run, tmp_path / "more"))
     assert before is not None
     assert after is not None
-    for name, weight in before.network.state_dict().items():
-        assert torch.equal(weight, after.network.state_dict()[name]), name
+    noisy = torch.rand(1, 1, 40, 40)
+    with torch.inference_mode():
+        assert torch.equal(before(noisy), after(noisy))
+    more = dbsn_command("train", "--resume", "-o", tmp_path / "more", "--student.steps", 44)
+    assert more.returncode == 0, more.stderr
+    resumed = load_model(tmp_path / "more" / MODEL).student
+    assert resumed is not None
+    with torch.inference_mode():
+        assert torch.equal(before(noisy), resumed(noisy))
     assert before.spread is not None
     assert after.spread is not None
     assert not torch.equal(before.spread.convolutions[0].weight, after.spread.convolutions[0].weight)

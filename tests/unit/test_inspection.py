@@ -120,6 +120,9 @@ def test_the_verdict_speaks_the_files_own_numbers() -> None:
     of_16_bits = inspect_noise([from_pixels(flat, np.dtype(np.uint16))]).verdict
     assert of_16_bits.startswith("noise of 65.")
     assert "of 65535, " in of_16_bits
+    loud = inspect_noise([from_pixels(0.5 + 0.03 * WHITE, np.dtype(np.uint16))])
+    assert loud.verdict.startswith("noise of 19")
+    assert loud.verdict.split()[2].isdigit(), "no power of ten"
     assert "steps of 1 of 65535" in of_16_bits
 
 

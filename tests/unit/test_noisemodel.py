@@ -57,6 +57,10 @@ def test_a_recording_says_what_it_is() -> None:
     said = Recording(black=0.0, step=1 / 255).told(OF_255)
     assert said == "black cut off at 0 of 255, rounded to steps of 1 of 255"
     assert Recording().told(OF_255) == "not rounded"
+    of_16_bits = Unit.of_samples(np.zeros(1, np.uint16))
+    assert Recording(white=1.0).told(of_16_bits) == "white cut off at 65535 of 65535, not rounded"
+    assert [of_16_bits.number(level / 65535) for level in (0.5, 20, 1966)] == ["0.5", "20.0", "1966"]
+    assert Unit.of_samples(np.zeros(1, np.uint8), np.zeros(1, np.uint16)) == OF_255
     counts = Unit.of_samples(np.array([0.0, 4095.0]))
     assert Recording(white=4095.0, step=1.0).told(counts) == "white cut off at 4095, rounded to steps of 1"
 

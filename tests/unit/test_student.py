@@ -23,6 +23,7 @@ from dbsn.denoiser import Denoiser
 from dbsn.infer import apply_student, apply_student_into
 from dbsn.model import BlindSpotModel
 from dbsn.networks.mwcnn import haar, inverse_haar
+from dbsn.networks.spread import Spread
 from dbsn.student import Student
 
 OWN = """
@@ -204,3 +205,19 @@ def test_an_unusable_module_is_refused_in_a_sentence(
 def test_an_unknown_student_is_refused_with_the_names_there_are() -> None:
     with pytest.raises(ValueError, match=r"one of unet, .*mwcnn, dncnn, or package\.module:factory"):
         student_network("transformer")
+
+
+def test_the_uncertainty_sees_as_far_as_it_says_and_no_further() -> None:
+    torch.manual_seed(0)
+    spread, reach = Spread(1), Spread.receptive_radius
+    noisy, denoised = torch.rand(2, 1, 1, 61, 61)
+    before = spread(noisy, denoised)
+    changed = noisy.clone()
+    changed[..., 30, 30] += 3
+    moved = (spread(changed, denoised) != before)[0, 0].nonzero()
+    assert int((moved - 30).abs().max()) == reach
+    for size in ((1, 1), (1, 5), (7, 9)):
+        small = spread(torch.rand(1, 1, *size), torch.rand(1, 1, *size))
+        assert small.shape == (1, 1, *size)
+        assert torch.isfinite(small).all()
+    assert torch.isfinite(spread(denoised, denoised)).all(), "nothing was taken out"

@@ -148,7 +148,7 @@ class Train:
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
             teacher=_found(self.teacher),
             student_start=_found(self.student.start),
-            axes=self.axes,
+            axes=self.axes.upper() if self.axes else None,
         )
 
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -172,13 +172,17 @@ class Train:
     def _is_the_runs(self, name: str) -> bool:
         """Whether what is given beside --resume, files or axes, is what the run has begun with."""
         from dbsn.images import find_images
-        from dbsn.runs import saved_config
+        from dbsn.runs import load_folder, saved_config
 
         run = saved_config(self.output)
         if name == "axes":
-            return self.axes == run.axes
-        begun = {"noisy": run.files, "clean": run.clean}[name]
-        return set(_resolved(find_images(getattr(self, name)))) == set(begun)
+            return self.axes is not None and self.axes.upper() == run.axes
+        begun = set({"noisy": run.files, "clean": run.clean}[name])
+        given = set(_resolved(find_images(getattr(self, name))))
+        try:  # what could not be read then was left out
+            return begun <= given and (given == begun or not load_folder([Path(file) for file in given - begun])[0])
+        except ValueError:
+            return True
 
 
 def _differing(asked: TrainConfig | DistillConfig, usual: TrainConfig | DistillConfig) -> dict[str, Any]:
