@@ -50,6 +50,11 @@ class Done:
     error: str | None = None
     """One line that names the file, if it failed."""
 
+    @property
+    def noise(self) -> tuple[str, str]:
+        """The noise level as a number, and what it is in: "of 255"; empty where it is not known."""
+        return ("", "") if self.noise_std is None else (self.unit.number(self.noise_std), self.unit.of.strip())
+
 
 @dataclass(frozen=True)
 class Found:
@@ -168,7 +173,7 @@ def denoise_files(
     for job, done in zip(jobs, _each(jobs, noted), strict=True):
         for target in job.targets:
             made = Made(settings, job.source)
-            ledger.end(target, made, seconds=done.seconds, noise_std=done.noise_std, error=done.error)
+            ledger.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error)
         yield done
 
 

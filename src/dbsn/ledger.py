@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME = "denoise.csv"
-_COLUMNS = ("file", "status", "seconds", "noise of 255", "made with", "made from", "of", "error")
+_COLUMNS = ("file", "status", "seconds", "noise", "noise unit", "made with", "made from", "of", "error")
 _BEGUN, _DONE, _FAILED = "begun", "done", "failed"
 
 
@@ -73,21 +73,20 @@ class Ledger:
         """Note that a result is being made."""
         self._append([self._name(result), _BEGUN, *[""] * (len(_COLUMNS) - 2)])
 
-    def end(self, result: Path, made: Made, *, seconds: float, noise_std: float | None, error: str | None) -> None:
+    def end(self, result: Path, made: Made, *, seconds: float, noise: tuple[str, str], error: str | None) -> None:
         """Note what became of a result.
 
         Args:
             result: The file that was begun.
             made: What it depends on.
             seconds: What it took.
-            noise_std: Its noise, intensity.
+            noise: Its noise level and what the number is in, for a person.
             error: Why it failed, if it did.
         """
-        level = "" if noise_std is None else f"{255 * noise_std:.2f}"
         status = _FAILED if error else _DONE
         source = str(made.source.resolve())
-        row = [self._name(result), status, f"{seconds:.2f}", level, made.settings, source, made.modified, error or ""]
-        self._append(row)
+        did = [self._name(result), status, f"{seconds:.2f}", *noise]
+        self._append([*did, made.settings, source, made.modified, error or ""])
 
     def _name(self, result: Path) -> str:
         return result.relative_to(self.folder).as_posix()

@@ -91,8 +91,8 @@ def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
                 continue
             if done.why:
                 print(f"{printable(str(done.output))}: {done.why}", flush=True)
-            noise = "" if done.noise_std is None else f"noise {done.unit.number(done.noise_std)}{done.unit.of}  "
-            print(f"{printable(str(done.output))}  {noise}{done.seconds:.1f} s", flush=True)
+            noise = " ".join(filter(None, ("noise" if done.noise[0] else "", *done.noise)))
+            print("  ".join(filter(None, (printable(str(done.output)), noise, f"{done.seconds:.1f} s"))), flush=True)
     if failed and len(files) > 1:
         print(f"{failed} of {len(files)} files failed")
     return 1 if failed else 0

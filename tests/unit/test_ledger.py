@@ -17,7 +17,7 @@ def source(tmp_path: Path) -> Path:
 
 def make(ledger: Ledger, result: Path, made: Made, *, error: str | None = None) -> None:
     ledger.begin(result)
-    ledger.end(result, made, seconds=1.25, noise_std=0.1, error=error)
+    ledger.end(result, made, seconds=1.25, noise=("25.5", "of 255"), error=error)
 
 
 def test_a_result_is_known_by_what_it_was_made_of_and_with(tmp_path: Path, source: Path) -> None:
@@ -26,11 +26,11 @@ def test_a_result_is_known_by_what_it_was_made_of_and_with(tmp_path: Path, sourc
     lines = (tmp_path / "denoise.csv").read_text().splitlines()
     when = source.stat().st_mtime_ns
     assert lines == [
-        "file,status,seconds,noise of 255,made with,made from,of,error",
-        "a/x.png,begun,,,,,,",
-        f"a/x.png,done,1.25,25.50,m,{source},{when},",
-        '"y, z.png",begun,,,,,,',
-        f'"y, z.png",failed,1.25,25.50,m,{source},{when},"damaged, or so"',
+        "file,status,seconds,noise,noise unit,made with,made from,of,error",
+        "a/x.png,begun,,,,,,,",
+        f"a/x.png,done,1.25,25.5,of 255,m,{source},{when},",
+        '"y, z.png",begun,,,,,,,',
+        f'"y, z.png",failed,1.25,25.5,of 255,m,{source},{when},"damaged, or so"',
     ]
     ledger = Ledger(tmp_path)
     assert ledger.is_made(tmp_path / "a" / "x.png", Made("m", source))
@@ -50,7 +50,7 @@ def test_a_result_is_made_again_when_its_source_has_changed(tmp_path: Path, sour
     assert not Ledger(tmp_path).is_made(tmp_path / "x.png", Made("m", source))
 
 
-@pytest.mark.parametrize("torn", ["", "y.png,do", "y.png,done,1.25,25.50", "\n", "\n\n"])
+@pytest.mark.parametrize("torn", ["", "y.png,do", "y.png,done,1.25,25.5", "\n", "\n\n"])
 def test_what_is_torn_or_empty_counts_as_not_made(tmp_path: Path, source: Path, torn: str) -> None:
     made = Made("m", source)
     make(Ledger(tmp_path), tmp_path / "x.png", made)
@@ -81,7 +81,7 @@ def test_two_processes_may_share_a_folder(tmp_path: Path, source: Path) -> None:
     first.begin(tmp_path / "a.png")
     second.begin(tmp_path / "b.png")
     for ledger, name in ((second, "b.png"), (first, "a.png")):
-        ledger.end(tmp_path / name, made, seconds=1.0, noise_std=None, error=None)
+        ledger.end(tmp_path / name, made, seconds=1.0, noise=("", ""), error=None)
     assert all(Ledger(tmp_path).is_made(tmp_path / name, made) for name in ("a.png", "b.png"))
 
 
