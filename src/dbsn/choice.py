@@ -11,9 +11,9 @@ import numpy as np
 
 from dbsn import shipped
 from dbsn.denoiser import Denoiser
-from dbsn.infer import shown_range
 from dbsn.inspection import inspect_noise
 from dbsn.picture import Unit, to_pixels
+from dbsn.stretch import shown_range
 from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255

@@ -15,23 +15,20 @@ import torch
 from torch import Tensor
 
 from dbsn.calibrate import Sample, calibrate, leaked
-from dbsn.config import ModelConfig, StudentConfig
 from dbsn.correlation import autocorrelation, kernel
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.model import BlindSpotModel, Estimate
 from dbsn.networks.spread import Spread
 from dbsn.noise import Noise
-from dbsn.noisemodel import ImageNoise, clean_range
-from dbsn.patches import as_tensor, intensity_range, lattices, placed
+from dbsn.noisemodel import ImageNoise
+from dbsn.patches import as_tensor, lattices, placed
 from dbsn.picture import to_pixels
+from dbsn.stretch import stretched
 from dbsn.student import Student
 from dbsn.types import Canvas, Image, Pixels, Place
 
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
-_SAMPLED_ROWS, _SAMPLED_STRIPS = 8, 32
-_LEAST_CONTRAST = 0.5
-_INTENSITIES = ("denoised", "mean", "under_known_noise")  # the other results are differences of intensities
 _ORIENTATIONS = 8
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
 _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
@@ -283,7 +280,7 @@ def predict_into(
         Noise level and noise, as in `Prediction`.
     """
     _check(image, tile, model.config.channels)
-    image, into, unit = _stretched(image, into, model.config)
+    image, into, unit = stretched(image, into, model.config)
     if known_noise and unit != 1:
         raise ValueError("a known noise is of the image's own intensities, which this model does not see")
     device = next(model.parameters()).device
@@ -362,7 +359,7 @@ def apply_student_into(
     _check(image, tile, student.config.channels)
     if "std" in into and student.spread is None:
         raise ValueError("this student does not know its uncertainty: it was trained before there was one")
-    image, into, unit = _stretched(image, into, student.config)
+    image, into, unit = stretched(image, into, student.config)
     device = next(student.parameters()).device
     turns = range(_ORIENTATIONS if ensemble else 1)
     cell, margin = student.multiple, student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
@@ -388,50 +385,6 @@ def apply_student_into(
                 every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
                 canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner].cpu().numpy()
     return unit * power**0.5 if student.guided else None
-
-
-def shown_range(image: Pixels) -> tuple[float, float]:
-    """Intensity of black, and distance of white from it, at which a network that `stretches` is shown an image.
-
-    They are 0 and 1, unless it is in counts or fills less than half of them.
-    """
-    height = image.shape[0]
-    starts = range(0, height, max(_SAMPLED_ROWS, height // _SAMPLED_STRIPS))
-    middle, half = intensity_range([np.concatenate([image[slice(at, at + _SAMPLED_ROWS)] for at in starts])])
-    return (middle - half, 2 * half) if 2 * half < _LEAST_CONTRAST else clean_range(middle, half)
-
-
-def _stretched(
-    image: Pixels, into: Mapping[str, Canvas], config: ModelConfig | StudentConfig
-) -> tuple[Pixels, Mapping[str, Canvas], float]:
-    """An image as a network that stretches is shown it, where to put results, and the intensity that it sees as 1."""
-    low, width = shown_range(image) if config.stretches else (0.0, 1.0)
-    if (low, width) == (0, 1):
-        return image, into, 1.0
-    starts = {name: low if name in _INTENSITIES else 0.0 for name in into}
-    return _Shown(image, low, width), {name: _Back(canvas, starts[name], width) for name, canvas in into.items()}, width
-
-
-class _Shown:
-    """An image whose `low` to `low + width` are 0 to 1."""
-
-    def __init__(self, image: Pixels, low: float, width: float) -> None:
-        self.image, self.low, self.width, self.shape = image, low, width, image.shape
-
-    def __getitem__(self, where: Place) -> np.ndarray:
-        """Rows, or rows and columns."""
-        return np.asarray((to_pixels(self.image[where]) - np.float32(self.low)) / np.float32(self.width))
-
-
-class _Back:
-    """Where to put what is in units of `width`, from `low`."""
-
-    def __init__(self, canvas: Canvas, low: float, width: float) -> None:
-        self.canvas, self.low, self.width = canvas, low, width
-
-    def __setitem__(self, where: Place, part: np.ndarray) -> None:
-        """Put a part in intensities."""
-        self.canvas[where] = np.float32(self.low) + np.float32(self.width) * part
 
 
 def _check(image: Pixels, tile: int, channels: int) -> None:
