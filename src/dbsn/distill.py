@@ -139,7 +139,10 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
         }
         if std is not None:
             terms["spread"] = _SPREAD_WEIGHT * spread_nll(pairs, denoised.detach(), std)
-        return Losses(terms=terms, shown={"noise_std": pairs.noise_var.sqrt().mean()})
+        shown = {"noise_std": pairs.noise_var.sqrt().mean()}
+        if std is not None:
+            shown["denoised_std"] = std.mean()
+        return Losses(terms=terms, shown=shown)
 
     return loss
 

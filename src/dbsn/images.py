@@ -128,11 +128,14 @@ def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
     return samples[..., 0] if samples.shape[2] == 1 else samples
 
 
-def megapixels(path: Path) -> float:
-    """Size of an image file, all its pages, by its headers, for a forecast; 0 where they say nothing."""
+def megapixels(path: Path, axes: str | None = None) -> float:
+    """Size of an image file, all its pages, by its headers, for a forecast; 0 where they say nothing.
+
+    `axes` are as of `read_planes`.
+    """
     try:
         if zarrs.is_zarr(path):
-            return sum(math.prod(plane.shape[:2]) for plane in zarrs.ZarrImage(path).planes()) / 1e6
+            return sum(math.prod(plane.shape[:2]) for plane in zarrs.ZarrImage(path, axes).planes()) / 1e6
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a large picture is none of an attacker's here
             with Image.open(path) as image:

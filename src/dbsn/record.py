@@ -71,7 +71,8 @@ def _kept_rows(folder: Path) -> list[dict[str, str]]:
 
 def _as_csv(rows: list[dict[str, str]]) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    names = dict.fromkeys(name for row in rows for name in row)  # those of an earlier version, which began, and more
+    writer = csv.DictWriter(text, fieldnames=list(names), restval="")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()

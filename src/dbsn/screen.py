@@ -68,12 +68,13 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
         print(f"model: {folder / MODEL}")
 
 
-def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
+def show_files(work: Iterator[Done], files: Sequence[Path], axes: str | None = None) -> int:
     """Consume the work on many files: a line each, on a terminal with a bar over their megapixels.
 
     Args:
         work: What becomes of each file, in their order.
         files: The files.
+        axes: As of `dbsn.images.megapixels`.
 
     Returns:
         Exit status: 0 if every file went through, else 1.
@@ -81,7 +82,7 @@ def show_files(work: Iterator[Done], files: Sequence[Path]) -> int:
     console, failed = Console(soft_wrap=True, highlight=False), 0
     columns = (BarColumn(bar_width=16), TextColumn("{task.completed:.1f} of {task.total:.1f} megapixels"))
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        sizes = [megapixels(file) for file in files] if console.is_terminal else [0.0] * len(files)
+        sizes = [megapixels(file, axes) for file in files] if console.is_terminal else [0.0] * len(files)
         task = bar.add_task("", total=sum(sizes))
         for done, size in zip(work, sizes, strict=True):
             bar.advance(task, size)
@@ -151,11 +152,12 @@ def describe_clean(images: Sequence[np.ndarray]) -> str:
 
 
 def describe(progress: Progress, unit: Unit) -> str:
-    """One line about a step: loss, noise level, speed, time left."""
+    """One line about a step: loss, noise level and, as the model promises, what is left of it, speed, time left."""
+    noise, after = (unit.number(progress.terms.get(name, float("nan"))) for name in ("noise_std", "denoised_std"))
     left = progress.seconds * (1 - progress.share) / progress.share if progress.share > 0 else 0.0
     parts = [
         f"loss {progress.loss:.2f}",
-        f"noise {unit.number(progress.terms.get('noise_std', float('nan')))}{unit.of}",
+        f"noise {noise}{f' -> {after}' if 'denoised_std' in progress.terms else ''}{unit.of}",
         f"{progress.pixels_per_second / 1e3:.0f} kpx/s",
         f"{left / 60:.1f} min left" if left >= 60 else f"{left:.0f} s left",
     ]

@@ -150,7 +150,10 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
         if share < _SETTLED:
             # a zero gradient rather than none, which several processes would wait for
             terms |= {name: terms[name].detach() + 0.0 * terms[name] for name in _SPLIT if name in terms}
-        return Losses(terms=terms, shown={"noise_std": estimate.noise_std().mean()})
+        with torch.no_grad():
+            left = estimate.fused()[1].sqrt()
+            shown = {"noise_std": estimate.noise_std().mean(), "denoised_std": left.mean()}
+        return Losses(terms=terms, shown=shown)
 
     return loss
 

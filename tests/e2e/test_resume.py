@@ -1,8 +1,10 @@
 """The training loop's promises: killed and resumed = uninterrupted; interrupted = usable; diverged = intact."""
 
+import csv
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -221,7 +223,16 @@ def test_the_run_folder_says_what_was_asked_and_how_it_went(noisy_folder: Path, 
     assert {"mean", "noise", "prediction", "noise_std", "learning_rate", "validation"} <= set(header)
     assert (run / "preview.png").stat().st_size > 1000
     assert b"held-out" in out
+    assert re.search(rb"noise [\d.]+ -> [\d.]+ of 255", out), "the noise found, and what is left of it"
     assert b"\x1b[" not in out, "no control characters where there is no terminal"
+    # a run that an earlier version began, which kept fewer figures
+    rows = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
+    without = rows[0].index("denoised_std")
+    (run / "metrics.csv").write_text("\n".join(",".join(row[:without] + row[without + 1 :]) for row in rows) + "\n")
+    assert training(run, "--resume", "--steps", "24").wait(120) == 0
+    with open(run / "metrics.csv", newline="") as file:
+        figures = [(int(row["step"]), row["denoised_std"]) for row in csv.DictReader(file)]
+    assert [bool(figure) for step, figure in figures if step in (20, 24)] == [False, True]
 
 
 def test_a_run_can_be_resumed_with_a_longer_budget_and_a_lower_rate_but_nothing_else(

@@ -229,6 +229,7 @@ def test_blocks_of_all_planes_are_learned_from(tmp_path: Path, monkeypatch: pyte
     barely_more = plain(tmp_path / "e.zarr", array[0, :21, :23])
     assert [picture.pixels.shape for picture in read_planes(barely_more)] == [(21, 23, 1)]
     assert megapixels(path) == pytest.approx(3 * 50 * 30 / 1e6)
+    assert megapixels(path, "SYX") == pytest.approx(50 * 30 / 1e6)
     assert read_image(plain(tmp_path / "one.zarr", array[0])).pixels.shape == (50, 30, 1)
 
 

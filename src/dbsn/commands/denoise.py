@@ -74,7 +74,8 @@ class Denoise:
         missing = jobs if self.overwrite else left(jobs, ledger, settings)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} results are there already; --overwrite makes them again")
-        return show_files(denoise_files(choice, missing, how, ledger, settings), [job.source for job in missing])
+        work = denoise_files(choice, missing, how, ledger, settings)
+        return show_files(work, [job.source for job in missing], self.axes)
 
 
 def _check_can(denoiser: "Denoiser", path: Path, how: "How", *, save_std: bool) -> None:
