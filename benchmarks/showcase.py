@@ -41,7 +41,8 @@ def main() -> None:
     draw = ImageDraw.Draw(picture)
     for number, label in enumerate(labels):
         row, column = divmod(number, 4)
-        draw.text((column * SIDE + 8, row * SIDE + 6), label, "white", stroke_width=2, stroke_fill="black", font_size=16)
+        at = (column * SIDE + 8, row * SIDE + 6)
+        draw.text(at, label, "white", stroke_width=2, stroke_fill="black", font_size=16)
     picture.save(arguments.output, quality=80)
 
 
