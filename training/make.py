@@ -34,8 +34,8 @@ CONTINUED, UNCERTAINTY = 5e-4, 2e-3
 """Learning rates of what has been trained before, and of the uncertainty alone."""
 SHRINK = 2
 """The clean photographs are soft: their patches are shrunk by up to this."""
-FEW = 8
-"""Noisy images that stage 2 is shown; they only pick its best student, which learns from clean ones."""
+FEW = 1
+"""Noisy images that stage 2 is shown, as it must be shown one; the student learns, and is picked, by clean ones."""
 
 
 def make_noisy(clean: Path, gray: bool, folder: Path) -> tuple[list[Path], list[Path]]:
@@ -100,12 +100,16 @@ def main() -> None:
             start = ["--from", TEACHERS[name], "--learning-rate", CONTINUED]
         train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth, *start)
     few = noisy[:: -(-len(noisy) // FEW)]
-    flags = ("--from", "scratch", "--clean", arguments.clean, "--teacher", teacher / "model.safetensors")
+    own = teacher / "model.safetensors"
+    known = own if own.exists() else path_of(TEACHERS[name])
+    flags = ("--from", "scratch", "--clean", arguments.clean, "--teacher", known)
     flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
     flags += ("--student.shrink", SHRINK)
     student = folder / "student"
     if arguments.part in ("student", "all"):
         start = ["--student.start", name, "--student.learning-rate", CONTINUED] if begun(name) else []
+        if not start and begun(TEACHERS[name]):
+            start = ["--student.start", TEACHERS[name]]
         train(student, ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags, *start)
     if arguments.part == "uncertainty":
         trained = student / "model.safetensors"

@@ -116,12 +116,7 @@ def new_student(config: StudentConfig, seed: int, begin_from: Student | None = N
         torch.manual_seed(seed)
         student = Student(config)
     if begin_from:
-        if (begin_from.config.network, begin_from.config.channels) != (config.network, config.channels):
-            raise ValueError(f"cannot start a {config.network.kind} student from {begin_from.config.network}")
-        student.network.load_state_dict(begin_from.network.state_dict())
-        if student.spread and begin_from.spread:
-            student.spread.load_state_dict(begin_from.spread.state_dict())
-            student.spread.factor.fill_(1)  # for as long as it learns
+        student.take_over(begin_from)
     return student
 
 

@@ -179,10 +179,10 @@ def _told_start(begun: RunConfig, asked: RunConfig, *, distils: bool) -> str:
 def _with_student_of(begun: RunConfig, asked: RunConfig, saved: Saved, where: str) -> RunConfig:
     """The run with the student of a model file, if its network has a name; ValueError where it was asked for."""
     network = saved.student.config.network if saved.student else None
+    if isinstance(network, UNetConfig) and asked.model.stride > 1:
+        network = replace(network, guided=False)  # noise that neighbours share cannot be measured for it
     names = [network.factory] if isinstance(network, ModuleConfig) else [k for k, v in STUDENTS.items() if v == network]
-    is_guided = isinstance(network, UNetConfig) and network.guided
-    fits = names and not (is_guided and asked.model.stride > 1)
-    if fits and asked.student == AUTO:
+    if names and asked.student == AUTO:
         return replace(begun, student=names[0], student_start=where)
     if asked.student_start and asked.student == AUTO:
         kind = "holds no student" if network is None else f"its student {network} cannot be started from here"

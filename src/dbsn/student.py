@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, overload
@@ -26,6 +27,7 @@ from dbsn.networks.unet import DenseUNet, zero_residuals
 from dbsn.types import Cells, Image
 
 _ODD_SIDE = 37
+_USUAL_LEVEL = 0.08  # of noise, network units: 10 of 255
 _UNKNOWN_RADIUS = 64  # taken for a network that does not say how far it sees
 
 
@@ -44,6 +46,29 @@ class Student(nn.Module):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups: what is not frozen."""
         return [{"params": [each for each in self.parameters() if each.requires_grad], "pace": 1.0}]
+
+    def take_over(self, other: "Student") -> None:
+        """Begin with another student's weights; with those of one told the noise level, untold, as at a usual one.
+
+        Raises:
+            ValueError: It is another kind of network.
+        """
+        mine, theirs = self.config.network, other.config.network
+        if self.config.channels != other.config.channels:
+            raise ValueError(
+                f"cannot start a student of {self.config.channels} channels from one of {other.config.channels}"
+            )
+        if mine == theirs:
+            self.network.load_state_dict(other.network.state_dict())
+        elif isinstance(mine, UNetConfig) and replace(mine, guided=True) == theirs:
+            assert isinstance(self.network, DenseUNet)
+            assert isinstance(other.network, DenseUNet)
+            self.network.begin_untold(other.network, _USUAL_LEVEL)
+        else:
+            raise ValueError(f"cannot start a {mine.kind} student from {theirs}")
+        if self.spread and other.spread:
+            self.spread.load_state_dict(other.spread.state_dict())
+            self.spread.factor.fill_(1)  # for as long as it learns
 
     def freeze_results(self) -> None:
         """Hold still everything but the uncertainty."""

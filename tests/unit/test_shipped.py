@@ -294,9 +294,9 @@ def test_a_student_that_is_named_brings_its_network(tmp_path: Path) -> None:
 def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be_measured(tmp_path: Path) -> None:
     path = str(like_shipped(tmp_path, 3))
     correlated = replace(asked(3), model=ModelConfig(channels=3).with_stride(5))
-    for where in (SHIPPED, path):
+    for where, origin in ((SHIPPED, shipped.name_for(3, independent=False)), (path, path)):
         begun, _ = starting(correlated, where, distils=True)
-        assert begun.student == "unet"
+        assert (begun.student, begun.student_start) == ("unet", origin), "it begins with its weights all the same"
     images = [noisy(PHOTOGRAPHS[3], 20)]
     second = StageTwo(images=images, network=STUDENTS["unet-guided"], config=DistillConfig())
     with pytest.raises(ValueError, match="cannot be measured"):

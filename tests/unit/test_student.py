@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.testing import assert_close
 
 from dbsn.checkpoint import Saved, load_model, save_model
 from dbsn.config import (
@@ -24,7 +25,7 @@ from dbsn.infer import apply_student, apply_student_into
 from dbsn.model import BlindSpotModel
 from dbsn.networks.mwcnn import haar, inverse_haar
 from dbsn.networks.spread import Spread
-from dbsn.student import Student
+from dbsn.student import _USUAL_LEVEL, Student
 
 OWN = """
 import torch
@@ -118,6 +119,22 @@ def test_a_guided_student_is_told_the_level_that_is_measured_or_given() -> None:
         assert torch.equal(student(noisy), student(noisy, level))
         assert (student(noisy) - student(noisy, 3 * level)).abs().mean() > 1e-3
     assert disturbed(TINY[0]).level(noisy) is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_student_that_is_not_told_the_level_begins_as_one_that_is_told_a_usual_one(channels: int) -> None:
+    guided = disturbed(GUIDED, channels)
+    untold = disturbed(TINY[0], channels)
+    untold.take_over(guided)
+    noisy = torch.rand((1, channels, 64, 64), generator=torch.Generator().manual_seed(1))
+    usual = torch.full((1, channels, 16, 16), _USUAL_LEVEL * guided.config.scale)
+    inner = (..., slice(24, -24), slice(24, -24))  # the border of what is told is seen near the image's
+    assert guided.receptive_radius <= 24
+    with torch.inference_mode():
+        assert_close(untold(noisy)[inner], guided(noisy, usual)[inner], rtol=1e-4, atol=1e-5)
+        assert not torch.allclose(untold(noisy)[inner], guided(noisy, 2 * usual)[inner], rtol=1e-2, atol=1e-3)
+    with pytest.raises(ValueError, match="cannot start a unet student"):
+        guided.take_over(untold)
 
 
 @pytest.mark.parametrize("ensemble", [False, True])

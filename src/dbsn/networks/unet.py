@@ -79,6 +79,15 @@ class DenseUNet(nn.Module):
         features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)))
         return noisy + functional.pixel_shuffle(self.tail(features.relu()), 2)
 
+    def begin_untold(self, other: "DenseUNet", level: float) -> None:
+        """Begin, unguided, with the weights of a guided one as though it were always told this level, network units."""
+        pixels = self.head.in_channels
+        weights = other.state_dict()
+        told = weights["head.weight"][:, pixels:].sum((1, 2, 3))
+        weights["head.weight"] = weights["head.weight"][:, :pixels]
+        weights["head.bias"] = weights["head.bias"] + level * told
+        self.load_state_dict(weights)
+
     @property
     def last(self) -> nn.Module:
         """The layer that produces the output."""
