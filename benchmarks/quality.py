@@ -1,15 +1,17 @@
 """How good the models that come with dbsn are, blind, beside denoisers that are told the true noise level.
 
-Usage: python benchmarks/quality.py [--data DIR] [--every N] [--models gray photo] [--peers BM3D ...]
+Usage: python benchmarks/quality.py [--data DIR] [--every N] [--models gray photo ...] [--peers BM3D ...]
            [--sets set12 ...] [--noises awgn:25 ...] [--only-peers] [--out FILE]
 Clean images of set12 and bsd68 (gray) and cbsd68 (colour) with one fixed realisation each of AWGN 15 / 25 / 50, HG
-40,10, MG 75 (colour), and without noise. --every 4 measures every 4th image. Results are added to FILE as JSON
-(benchmarks/results/quality.json), from which benchmarks/tables.py makes README's table.
+40,10, MG 75 (colour), and without noise; and real_w2s, real_sidd_small and real_cc15 with the noise they have ("own").
+--every 4 measures every 4th image. Results are added to FILE as JSON (benchmarks/results/quality.json), from which
+benchmarks/tables.py makes README's table.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,31 +19,53 @@ from peers import PEERS, Denoise
 from results import here, kept
 
 from dbsn import Denoiser
-from dbsn.evaluate import synthetic_noise, true_noise_std
+from dbsn.evaluate import Pair, synthetic_noise, true_noise_std
 from dbsn.images import find_images, read_image
-from dbsn.metrics import prepare, psnr, ssim
+from dbsn.metrics import Protocol, prepare, psnr, ssim
 from dbsn.noise import parse_noise
 from dbsn.shipped import card, names
 
-SETS = {"gray": ("bsd68", "set12"), "photo": ("cbsd68",)}
-NOISES = ("awgn:15", "awgn:25", "awgn:50", "hg:40,10", "mg:75", "awgn:0")
+SETS = {
+    "gray": ("bsd68", "set12", "real_w2s"),
+    "photo": ("cbsd68", "real_sidd_small"),
+    "jpeg-photo": ("real_cc15",),
+}  # fmt: skip
+OWN = "own"
+NOISES = ("awgn:15", "awgn:25", "awgn:50", "hg:40,10", "mg:75", "awgn:0", OWN)
 RESULTS = Path(__file__).parent / "results" / "quality.json"
+
+
+def pairs(folder: Path, spec: str, every: int) -> Iterator[Pair]:
+    """The images of a folder, clean ones with a synthetic noise, or those of its `noisy` and `clean` with their own."""
+    if spec == OWN:
+        for noisy, clean in list(zip(*(find_images([folder / kind]) for kind in ("noisy", "clean")), strict=True))[
+            ::every
+        ]:
+            yield Pair(noisy.name, read_image(noisy).pixels, read_image(clean).pixels)
+    else:
+        for index, path in list(enumerate(find_images([folder])))[::every]:
+            yield synthetic_noise(read_image(path).pixels, parse_noise(spec), seed=0, index=index)
 
 
 def scores(denoise: Denoise, folder: Path, spec: str, every: int) -> dict[str, float | int]:
     """Mean figures over the images of a folder under one noise."""
+    protocol: Protocol = "affine" if folder.name == "real_w2s" else "float"
     began, found = time.perf_counter(), []
-    for index, path in enumerate(find_images([folder])):
-        if index % every:
-            continue
-        pair = synthetic_noise(read_image(path).pixels, parse_noise(spec), seed=0, index=index)
+    for pair in pairs(folder, spec, every):
         std = true_noise_std(pair)
-        assert std is not None
-        result = prepare(denoise(pair.noisy, std), pair.clean, "float")
+        std = _own_level(pair, protocol) if std is None else std
+        result = prepare(denoise(pair.noisy, std), pair.clean, protocol)
         found.append((min(psnr(result, pair.clean), 99.0), ssim(result, pair.clean)))
     decibels, similarity = np.mean(found, 0).tolist()
     seconds, least = time.perf_counter() - began, min(psnr for psnr, _ in found)
     return {"psnr": decibels, "ssim": similarity, "least_psnr": least, "images": len(found), "seconds": seconds}
+
+
+def _own_level(pair: Pair, protocol: Protocol) -> float:
+    """Standard deviation of what a real noisy image has beyond its clean one, gain and offset fitted if need be."""
+    clean, noisy = pair.clean - pair.clean.mean(), pair.noisy - pair.noisy.mean()
+    gain = float((clean * noisy).mean() / (clean**2).mean()) if protocol == "affine" else 1.0
+    return float((noisy - gain * clean).std())
 
 
 def main() -> None:
@@ -61,7 +85,7 @@ def main() -> None:
         methods = ({} if arguments.only_peers else ours) | {name: PEERS[name] for name in arguments.peers}
         for folder in (name for name in SETS[model] if name in arguments.sets):
             for spec in arguments.noises:
-                if spec.startswith("mg") and card(model).channels == 1:
+                if (spec == OWN) != folder.startswith("real_") or (spec.startswith("mg") and card(model).channels == 1):
                     continue
                 for name, denoise in methods.items():
                     if spec == "awgn:0" and name in PEERS:

@@ -11,7 +11,13 @@ ROOT = Path(__file__).parent.parent
 README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
 NAMES = {
     "awgn:15": "white, 15", "awgn:25": "white, 25", "awgn:50": "white, 50", "hg:40,10": "HG 40, 10", "mg:75": "MG 75",
+    "own": "its own",
 }  # fmt: skip
+SETS = {
+    "bsd68": "gray", "set12": "gray", "cbsd68": "photo",
+    "real_w2s": "gray", "real_sidd_small": "photo", "real_cc15": "jpeg-photo",
+}  # fmt: skip
+"""Images, and the model that is for them."""
 Row = dict[str, Any]
 
 
@@ -19,7 +25,7 @@ def quality(rows: list[Row]) -> str:
     """PSNR / SSIM of ours, blind, and of BM3D, told the noise level, for each set and noise."""
     lines = ["| images | noise (of 255) | ours, blind | BM3D, told the level | gain |", "|---|---|---|---|---|"]
     found = _widest(rows)
-    for folder, model in (("bsd68", "gray"), ("set12", "gray"), ("cbsd68", "photo")):
+    for folder, model in SETS.items():
         for noise, name in NAMES.items():
             ours, theirs = (found.get((folder, noise, method)) for method in (model, "BM3D"))
             if not ours:

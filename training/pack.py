@@ -21,14 +21,16 @@ from dbsn.checkpoint import load_model, load_tensors, save_tensors
 from dbsn.distill import recalibrate
 from dbsn.evaluate import synthetic_noise, to_gray
 from dbsn.noise import AWGN
+from dbsn.noises import one_noise, parse_noises
 from dbsn.pairs import Pairs
 from dbsn.patches import as_tensor
 from dbsn.picture import to_pixels
 
 MODELS = Path(__file__).parent.parent / "docs" / "models.md"
 HELD_OUT = ("astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")
-LEVELS = (10, 25, 50)
-"""Photographs of scikit-image and levels of white noise, of 255, that the uncertainty is recalibrated on."""
+LEVELS, JPEG_NOISE = (10, 25, 50), "jpeg:25"
+"""Photographs of scikit-image and levels of white noise, of 255, that the uncertainty is recalibrated on; models of
+noise that neighbours share, on as many draws of theirs."""
 KEPT_WHOLE = 20_000
 """Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
@@ -121,7 +123,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         save_tensors(trial, small, header)
         recalibrated = load_model(trial).student
     assert recalibrated is not None
-    recalibrate(recalibrated, held_out_pairs(header["student"]["channels"]))
+    recalibrate(recalibrated, held_out_pairs(header["student"]["channels"], independent=independent))
     assert recalibrated.spread is not None
     small["student/spread.factor"] = recalibrated.spread.factor
     save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
@@ -137,8 +139,8 @@ def _with_uncertainty(student: dict[str, torch.Tensor], learned: dict[str, torch
     }
 
 
-def held_out_pairs(channels: int) -> list[Pairs]:
-    """Photographs of scikit-image, of which nothing has been learned, with white noise of three levels."""
+def held_out_pairs(channels: int, *, independent: bool) -> list[Pairs]:
+    """Photographs of scikit-image, of which nothing has been learned, with white noise of three levels, or JPEG's."""
     pairs = []
     for number, name in enumerate(HELD_OUT):
         photograph = getattr(skimage.data, name)()
@@ -147,9 +149,11 @@ def held_out_pairs(channels: int) -> list[Pairs]:
         pixels = to_pixels(photograph if photograph.ndim == 3 else photograph[..., None])
         clean = np.ascontiguousarray((to_gray(pixels) if channels == 1 else pixels)[:512, :512])
         for level in LEVELS:
-            pair = synthetic_noise(clean, AWGN(level / 255), seed=level, index=number)
+            drawn = torch.Generator().manual_seed(100 * number + level)
+            noise = AWGN(level / 255) if independent else one_noise(parse_noises(JPEG_NOISE), channels, drawn)
+            pair = synthetic_noise(clean, noise, seed=level, index=number)
             target = as_tensor(pair.clean)
-            power = torch.full((1, 1, 1, 1), (level / 255) ** 2)
+            power = noise.variance(target).mean((1, 2, 3), keepdim=True)
             pairs.append(
                 Pairs(
                     noisy=as_tensor(pair.noisy), target=target, noise_var=power, error_unit=power,

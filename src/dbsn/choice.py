@@ -51,7 +51,7 @@ class Choice:
         if self.given:
             return self.load(self.given), None
         verdict, independent = _verdict(image, unit)
-        name = shipped.name_for(image.shape[2], independent=independent)
+        name = shipped.name_for(image.shape[2], independent=independent, to_apply=True)
         if name is None:
             kind = f"images of {image.shape[2]} channels"
             raise FileNotFoundError(f"no model for {kind} comes with dbsn; train one and name it: -m")

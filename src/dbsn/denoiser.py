@@ -183,8 +183,8 @@ class Denoiser:
             ensemble: Average over the image's eight orientations: better, and eight times as slow.
 
         Raises:
-            ValueError: Another number of channels than the denoiser was trained on, there is no student, or the axes
-                are not the image's.
+            ValueError: Another number of channels than the denoiser was trained on (but gray will do for a student of
+                colours), there is no student, or the axes are not the image's.
         """
         planes, back = as_planes(image, axes, channel_axis)
         results = np.empty(planes.shape, image.dtype)

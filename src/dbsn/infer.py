@@ -317,11 +317,13 @@ def apply_student(
 ) -> np.ndarray:
     """Denoise one image (h, w, c) of any size by an ordinary network; arguments as of `predict`.
 
+    A gray image is shown to a student of colours as three that are alike; the mean of what it makes of them counts.
+
     Returns:
         (h, w, c) float32 intensities.
 
     Raises:
-        ValueError: The image has another number of channels than the student.
+        ValueError: The image has another number of channels than the student, and is not gray.
     """
     denoised = np.empty(image.shape, np.float32)
     apply_student_into({"denoised": denoised}, student, image, tile=tile, ensemble=ensemble, bf16=bf16)
@@ -356,7 +358,8 @@ def apply_student_into(
     Raises:
         ValueError: As `apply_student`; or the student does not know its standard deviation.
     """
-    _check(image, tile, student.config.channels)
+    alike = student.config.channels if image.shape[2:] == (1,) else 1
+    _check(image, tile, student.config.channels // alike)
     if "std" in into and student.spread is None:
         raise ValueError("this student does not know its uncertainty: it was trained before there was one")
     image, into, unit = stretched(image, into, student.config)
@@ -365,9 +368,11 @@ def apply_student_into(
     cell, margin = student.multiple, student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
     power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        measurement = student.measure(as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
+        strips = (as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
+        measurement = student.measure(strip.expand(-1, alike, -1, -1) if alike > 1 else strip for strip in strips)
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
+            noisy = noisy.repeat(1, alike, 1, 1) if alike > 1 else noisy
             turned = [_turn(noisy, turn) for turn in turns]
             measured = [student.level(each, measurement) for each in turned]
             levels = [None if level is None else level_factor * level for level in measured]
@@ -383,7 +388,8 @@ def apply_student_into(
                 results = {"denoised": [student(each, level) for each, level in zip(turned, levels, strict=True)]}
             for name, canvas in into.items():
                 every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
-                canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner].cpu().numpy()
+                mean = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner]
+                canvas[part.own] = (mean.mean(2, keepdim=True) if alike > 1 else mean).cpu().numpy()
     return unit * power**0.5 if student.guided else None
 
 

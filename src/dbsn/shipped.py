@@ -68,14 +68,16 @@ def model_file(given: Path) -> Path:
     return path_of(given.name) if str(given) in names() and not given.is_file() else given
 
 
-def name_for(channels: int, *, independent: bool = True) -> str | None:
+def name_for(channels: int, *, independent: bool = True, to_apply: bool = False) -> str | None:
     """The shipped model for images of so many channels, if there is one.
 
-    Where none has learned noise that neighbours share, the one for independent noise is the nearest.
+    Where none has learned noise that neighbours share, the one for independent noise is the nearest. To be applied, not
+    to be started from, one for colours will do for gray images.
     """
     there = set(names())
     kinds = (_INDEPENDENT,) if independent else (_SHARED, _INDEPENDENT)
-    return next((kind[channels] for kind in kinds if kind.get(channels) in there), None)
+    counts = (1, 3) if to_apply and channels == 1 else (channels,)
+    return next((kind[count] for kind in kinds for count in counts if kind.get(count) in there), None)
 
 
 def card(name: str) -> Card:

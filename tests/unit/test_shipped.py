@@ -39,7 +39,7 @@ def noisy(clean: np.ndarray, level: float) -> np.ndarray:
     return drawn.clip(0, 255).round().astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", [name for name in shipped.names() if shipped.card(name).independent])
 def test_each_takes_noise_of_any_level_out_and_leaves_a_clean_image_alone(name: str) -> None:
     denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[shipped.card(name).channels]
     for level, least in ((10, 3.5), (25, 7), (50, 9.5)):
@@ -47,6 +47,34 @@ def test_each_takes_noise_of_any_level_out_and_leaves_a_clean_image_alone(name: 
         before, after = (psnr(to_pixels(each), to_pixels(clean)) for each in (image, denoiser.denoise(image)))
         assert after > before + least
     assert psnr(to_pixels(denoiser.denoise(clean)), to_pixels(clean)) > 45
+
+
+def through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """An image of 8 bits as a camera writes it."""
+    file = io.BytesIO()
+    Image.fromarray(image.squeeze()).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file)).reshape(image.shape)
+
+
+@pytest.mark.skipif("jpeg-photo" not in shipped.names(), reason="does not ship yet")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_noise_that_neighbours_share_in_a_jpeg_is_taken_out_by_the_model_that_knows_it(
+    channels: int, tmp_path: Path, dbsn_command: Command
+) -> None:
+    clean = PHOTOGRAPHS[channels]
+    shared = gaussian_filter(np.random.default_rng(0).normal(size=clean.shape), (0.8, 0.8, 0))
+    spread = (clean + 8 * shared / shared.std()).round().clip(0, 255).astype(np.uint8)
+    seen = through_jpeg(spread, 92)
+    Image.fromarray(seen.squeeze()).save(tmp_path / "a.png")
+    done = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "out", "--save-std")
+    assert done.returncode == 0, done.stderr
+    assert "model jpeg-photo (comes with dbsn), because this is a" in done.stdout
+    result = read_image(tmp_path / "out" / "a.png").pixels
+    assert result.shape == clean.shape
+    gained = psnr(result, to_pixels(clean)) - psnr(to_pixels(seen), to_pixels(clean))
+    assert gained > 2
+    compressed = through_jpeg(clean, 95)
+    assert psnr(to_pixels(Denoiser.load("jpeg-photo").denoise(compressed)), to_pixels(clean)) > 36
 
 
 @pytest.mark.parametrize("name", shipped.names())

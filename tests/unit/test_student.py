@@ -121,6 +121,24 @@ def test_a_guided_student_is_told_the_level_that_is_measured_or_given() -> None:
     assert disturbed(TINY[0]).level(noisy) is None
 
 
+@pytest.mark.parametrize("network", [TINY[0], GUIDED], ids=str)
+def test_a_gray_image_is_shown_to_a_student_of_colours_as_three_that_are_alike(network: StudentNetwork) -> None:
+    student, gray = disturbed(network, 3), np.random.default_rng(0).uniform(0, 1, (90, 71, 1)).astype(np.float32)
+    ours, theirs = ({name: np.empty((90, 71, c), np.float32) for name in ("denoised", "std")} for c in (1, 3))
+    levels = [
+        apply_student_into(into, student, image, tile=48, ensemble=True)
+        for into, image in ((ours, gray), (theirs, np.repeat(gray, 3, 2)))
+    ]
+    assert levels[0] == (pytest.approx(levels[1], rel=1e-5) if network == GUIDED else None)
+    for name in ours:
+        np.testing.assert_allclose(ours[name], theirs[name].mean(2, keepdims=True), atol=1e-5)
+    assert np.ptp(theirs["denoised"], 2).max() > 0.01, "the three differ, for its weights are any"
+    with pytest.raises(ValueError, match="this model is for gray images"):
+        apply_student(disturbed(network, 1), np.repeat(gray, 3, 2))
+    with pytest.raises(ValueError, match="this model is for colour images"):
+        apply_student(student, np.repeat(gray, 2, 2))
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_student_that_is_not_told_the_level_begins_as_one_that_is_told_a_usual_one(channels: int) -> None:
     guided = disturbed(GUIDED, channels)
