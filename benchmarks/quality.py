@@ -38,18 +38,23 @@ RESULTS = Path(__file__).parent / "results" / "quality.json"
 def pairs(folder: Path, spec: str, every: int) -> Iterator[Pair]:
     """The images of a folder, clean ones with a synthetic noise, or those of its `noisy` and `clean` with their own."""
     if spec == OWN:
-        for noisy, clean in list(zip(*(find_images([folder / kind]) for kind in ("noisy", "clean")), strict=True))[
-            ::every
-        ]:
+        noisy_files = {path.stem: path for path in find_images([folder / "noisy"])}
+        for clean in find_images([folder / "clean"])[::every]:
+            noisy = noisy_files[clean.stem]
             yield Pair(noisy.name, read_image(noisy).pixels, read_image(clean).pixels)
     else:
         for index, path in list(enumerate(find_images([folder])))[::every]:
             yield synthetic_noise(read_image(path).pixels, parse_noise(spec), seed=0, index=index)
 
 
+def protocol_of(folder: str) -> Protocol:
+    """How a set is measured: noisy and clean micrographs were stretched separately."""
+    return "affine" if folder == "real_w2s" else "float"
+
+
 def scores(denoise: Denoise, folder: Path, spec: str, every: int) -> dict[str, float | int]:
     """Mean figures over the images of a folder under one noise."""
-    protocol: Protocol = "affine" if folder.name == "real_w2s" else "float"
+    protocol = protocol_of(folder.name)
     began, found = time.perf_counter(), []
     for pair in pairs(folder, spec, every):
         std = true_noise_std(pair)
@@ -90,7 +95,7 @@ def main() -> None:
                 for name, denoise in methods.items():
                     if spec == "awgn:0" and name in PEERS:
                         continue  # they would be told that there is none
-                    row = {"set": folder, "noise": spec, "method": name}
+                    row = {"set": folder, "noise": spec, "method": name, "protocol": protocol_of(folder)}
                     row |= scores(denoise, arguments.data / folder, spec, arguments.every)
                     print(json.dumps(row), flush=True)
                     kept(arguments.out, row, same=("set", "noise", "method", "images"), about=here())

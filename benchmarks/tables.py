@@ -32,6 +32,7 @@ def quality(rows: list[Row]) -> str:
                 continue
             # a difference only where the same images were measured
             same = theirs if theirs and theirs["images"] == ours["images"] else None
+            name += ", affine" if ours.get("protocol") == "affine" else ""
             gain = f"{ours['psnr'] - same['psnr']:+.2f} dB" if same else ""
             lines.append(f"| {folder} ({ours['images']}) | {name} | {_shown(ours)} | {_shown(same)} | {gain} |")
         clean = found.get((folder, "awgn:0", model))

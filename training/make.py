@@ -34,6 +34,8 @@ CONTINUED, UNCERTAINTY = 5e-4, 2e-3
 """Learning rates of what has been trained before, and of the uncertainty alone."""
 SHRINK = 2
 """The clean photographs are soft: their patches are shrunk by up to this."""
+PARTS = 5
+"""Of a clean photograph; the last one is all of it."""
 FEW = 1
 """Noisy images that stage 2 is shown, as it must be shown one; the student learns, and is picked, by clean ones."""
 
@@ -52,6 +54,7 @@ def make_noisy(clean: Path, gray: bool, folder: Path) -> tuple[list[Path], list[
         rows, columns = (side // 2 for side in pixels.shape[:2])
         parts = [pixels[y : y + rows, x : x + columns] for y in (0, rows) for x in (0, columns)]
         parts.append(pixels[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2, -1).mean((1, 3)))
+        assert len(parts) == PARTS
         for number, part in enumerate(parts):
             files = [folder / kind / f"{path.stem}_{number}.tif" for kind in ("noisy", "truth")]
             for known, file in zip(made, files, strict=True):
@@ -99,7 +102,7 @@ def main() -> None:
         if shipped and shipped.model:
             start = ["--from", TEACHERS[name], "--learning-rate", CONTINUED]
         train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth, *start)
-    few = noisy[:: -(-len(noisy) // FEW)]
+    few = noisy[PARTS - 1 :: PARTS][:FEW]
     own = teacher / "model.safetensors"
     known = own if own.exists() else path_of(TEACHERS[name])
     flags = ("--from", "scratch", "--clean", arguments.clean, "--teacher", known)

@@ -21,16 +21,19 @@ from dbsn.checkpoint import load_model, load_tensors, save_tensors
 from dbsn.distill import recalibrate
 from dbsn.evaluate import synthetic_noise, to_gray
 from dbsn.noise import AWGN
-from dbsn.noises import one_noise, parse_noises
+from dbsn.noises import JPEGNoise
 from dbsn.pairs import Pairs
 from dbsn.patches import as_tensor
 from dbsn.picture import to_pixels
 
 MODELS = Path(__file__).parent.parent / "docs" / "models.md"
 HELD_OUT = ("astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")
-LEVELS, JPEG_NOISE = (10, 25, 50), "jpeg:25"
-"""Photographs of scikit-image and levels of white noise, of 255, that the uncertainty is recalibrated on; models of
-noise that neighbours share, on as many draws of theirs."""
+WHITE = tuple(AWGN(level / 255) for level in (10, 25, 50))
+SHARED = tuple(
+    JPEGNoise(photon=0.5, std=level / 255, luma_blur=blur, chroma_blur=2 * blur, chroma=0.5, quality=quality)
+    for level, blur, quality in ((4, 0.6, 95), (8, 0.8, 90), (16, 1.0, 80))
+)
+"""Photographs of scikit-image and the noise that the uncertainty is recalibrated on: independent, or as in JPEGs."""
 KEPT_WHOLE = 20_000
 """Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
@@ -79,10 +82,12 @@ CARDS = {
 
 def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     """Write the shipped model file of this name from its runs; its measured figures stay until they are replaced."""
-    run, ships = runs / f"ship_{name}", shipped.path_of(name)
+    run, ships = runs / f"ship_{name}", shipped.WEIGHTS / f"{name}.safetensors"
 
     def made(part: str) -> Path:
         file = run / part / "model.safetensors"
+        if not file.exists() and not ships.exists():
+            raise SystemExit(f"{file}: not trained yet, and none ships: python training/make.py {name} --part {part}")
         return file if file.exists() else ships
 
     tensors, of_student = load_tensors(made("student"))
@@ -148,10 +153,8 @@ def held_out_pairs(channels: int, *, independent: bool) -> list[Pairs]:
             continue
         pixels = to_pixels(photograph if photograph.ndim == 3 else photograph[..., None])
         clean = np.ascontiguousarray((to_gray(pixels) if channels == 1 else pixels)[:512, :512])
-        for level in LEVELS:
-            drawn = torch.Generator().manual_seed(100 * number + level)
-            noise = AWGN(level / 255) if independent else one_noise(parse_noises(JPEG_NOISE), channels, drawn)
-            pair = synthetic_noise(clean, noise, seed=level, index=number)
+        for kind, noise in enumerate(WHITE if independent else SHARED):
+            pair = synthetic_noise(clean, noise, seed=kind, index=number)
             target = as_tensor(pair.clean)
             power = noise.variance(target).mean((1, 2, 3), keepdim=True)
             pairs.append(

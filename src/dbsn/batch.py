@@ -274,7 +274,7 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
 
 def _each(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[Done]:
     """Do each job; one that fails is told by a line that names its file."""
-    told = set[tuple[str, bool]]()
+    told = set[tuple[object, ...]]()
     for number, job in enumerate(jobs):
         began = time.perf_counter()
         try:

@@ -4,6 +4,7 @@ Tested in tests/unit/test_shipped.py. What models do with an image does not belo
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255
 _ADVICE = "which no model that comes with dbsn has learned: a part may stay; `dbsn train` on such images learns it"
+_ALIKE = "shown to this model of colours as three that are alike; how sure it says it is, it has learned on colours"
 _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 
 
@@ -25,7 +27,7 @@ _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 class Why:
     """Which model was picked for an image, and why."""
 
-    like: tuple[str, bool]
+    like: tuple[object, ...]
     """The same for images of which the same is to be said."""
     line: str
     """For a person."""
@@ -34,22 +36,33 @@ class Why:
 class Choice:
     """The models of one `denoise`, each loaded when it is first needed."""
 
-    def __init__(self, given: Path | None, *, device: str = "auto") -> None:
-        """`given` is a model file or the name of a shipped model; None picks a shipped one for each image."""
+    def __init__(
+        self, given: Path | None, *, device: str = "auto", check: Callable[[Denoiser, Path], None] | None = None
+    ) -> None:
+        """Choose.
+
+        Args:
+            given: A model file or the name of a shipped model; None picks a shipped one for each image.
+            device: Where they compute.
+            check: Refuses a model that cannot do what is asked, with a ValueError.
+        """
         self.given, self.device = shipped.model_file(given) if given else None, device
+        self._check = check
         self._loaded: dict[Path, Denoiser] = {}
 
     def pick(self, image: Pixels, unit: Unit) -> tuple[Denoiser, Why | None]:
-        """The model for an image (h, w, c), and which it is and why; None if there was nothing to pick.
+        """The model for an image (h, w, c), and which it is and why; None if there is nothing to say.
 
         What is said is said in numbers of the unit.
 
         Raises:
             FileNotFoundError: The file that was named is not there, or no shipped model is for such images.
-            ValueError: The file cannot be used.
+            ValueError: The file cannot be used, or not for what is asked.
         """
         if self.given:
-            return self.load(self.given), None
+            denoiser = self.load(self.given)
+            is_apart = image.shape[2] == 1 and denoiser.channels > 1
+            return denoiser, Why((1,), f"a gray image, {_ALIKE}") if is_apart else None
         verdict, independent = _verdict(image, unit)
         name = shipped.name_for(image.shape[2], independent=independent, to_apply=True)
         if name is None:
@@ -59,12 +72,15 @@ class Choice:
         kind = "gray" if image.shape[2] == 1 else "colour"
         advice = "" if independent or not shipped.card(name).independent else f", {_ADVICE}"
         line = f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}{advice}"
-        return denoiser, Why((name, independent), line)
+        return denoiser, Why((name, independent, kind), line)
 
     def load(self, path: Path) -> Denoiser:
-        """A model, once."""
+        """A model, once; ValueError if it cannot be used, or not for what is asked."""
         if path not in self._loaded:
-            self._loaded[path] = Denoiser.load(path, device=self.device)
+            denoiser = Denoiser.load(path, device=self.device)
+            if self._check:
+                self._check(denoiser, path)
+            self._loaded[path] = denoiser
         return self._loaded[path]
 
     @property

@@ -48,7 +48,7 @@ class Denoiser:
     """A trained denoiser: a blind-spot model with its noise estimate, and perhaps a student distilled from it.
 
     Images are arrays (h, w) or (h, w, c) of any unsigned-integer or float kind, in the kind the denoiser was trained
-    with: integers span their whole range, floats are taken as they are.
+    with (gray will do for a student of colours): integers span their whole range, floats are taken as they are.
     """
 
     def __init__(self, saved: Saved, *, device: str = "auto") -> None:
@@ -64,6 +64,11 @@ class Denoiser:
     def model(self) -> BlindSpotModel:
         """The blind-spot model; ValueError if the file holds a student alone."""
         return self.saved.teacher
+
+    @property
+    def channels(self) -> int:
+        """Of the images it was trained on."""
+        return (self.saved.model or self.saved.student or self.saved.teacher).config.channels
 
     @property
     def about(self) -> dict[str, Any]:

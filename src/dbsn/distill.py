@@ -135,8 +135,9 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
         if std is not None:
             terms["spread"] = _SPREAD_WEIGHT * spread_nll(pairs, denoised.detach(), std)
         shown = {"noise_std": pairs.noise_var.sqrt().mean()}
-        if std is not None:
-            shown["denoised_std"] = std.mean()
+        if pairs.first < len(error) and config.baseline != "n2n":  # which never sees the truth
+            miss = ((denoised - pairs.target).square() * pairs.valid)[pairs.first :].sum()
+            shown["denoised_std"] = (miss / (pairs.valid[pairs.first :].sum() * error.shape[1]).clamp_min(1)).sqrt()
         return Losses(terms=terms, shown=shown)
 
     return loss

@@ -85,7 +85,7 @@ def evaluate(
     """Score a blind-spot model's posterior mean, or a student, on each pair, in order.
 
     Raises:
-        ValueError: A pair's channels are not the denoiser's; names the pair.
+        ValueError: A pair is in colours, or the denoiser a blind-spot model, of other channels; names the pair.
     """
     for pair in pairs:
         began, estimate = time.perf_counter(), None

@@ -371,8 +371,8 @@ def apply_student_into(
         strips = (as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
         measurement = student.measure(strip.expand(-1, alike, -1, -1) if alike > 1 else strip for strip in strips)
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
-            noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
-            noisy = noisy.repeat(1, alike, 1, 1) if alike > 1 else noisy
+            noisy = as_tensor(image[part.read]).to(device)
+            noisy = noisy.expand(-1, max(alike, noisy.shape[1]), -1, -1).contiguous(memory_format=torch.channels_last)
             turned = [_turn(noisy, turn) for turn in turns]
             measured = [student.level(each, measurement) for each in turned]
             levels = [None if level is None else level_factor * level for level in measured]

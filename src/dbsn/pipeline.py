@@ -154,9 +154,11 @@ def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
     channels = noisy[0].shape[2]
     if second.config.uncertainty_alone and not second.begin_from:
         raise ValueError("--student.uncertainty-alone: of which student? Name its model file: --student.start")
-    student = new_student(
-        StudentConfig(network=second.network, channels=channels), second.config.seed, second.begin_from
-    )
+    config = StudentConfig(network=second.network, channels=channels)
+    student = new_student(config, second.config.seed, second.begin_from)
+    if second.config.uncertainty_alone and second.begin_from and second.begin_from.config.network != second.network:
+        kept = f"it stays what it is, {second.begin_from.config.network}, and {second.network} was asked for"
+        raise ValueError(f"--student.uncertainty-alone: {kept}; leave --student.network out")
     if student.guided and stride > 1:
         raise ValueError(
             "--student.network unet-guided: noise that neighbours share cannot be measured for it; take unet"

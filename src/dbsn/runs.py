@@ -148,7 +148,7 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
         ValueError: The model named is of another kind than the run's, or has nothing to start from.
     """
     usual = name_for(asked.model.channels, independent=asked.model.stride == 1)
-    name = None if where == SCRATCH else usual if where == SHIPPED else where
+    name = None if where == SCRATCH else name_for(asked.model.channels) if where == SHIPPED else where
     saved = load_model(model_file(Path(name))) if name else Saved()
     begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
     if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
@@ -158,7 +158,7 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     if distils and asked.student_start:
         begun = _with_student_of(begun, asked, load_model(model_file(Path(asked.student_start))), asked.student_start)
     elif distils and name and asked.student == AUTO and not asked.distill.baseline:
-        origin = name if saved.student else usual
+        origin = name if saved.student and where != SHIPPED else usual
         begun = _with_student_of(begun, asked, load_model(model_file(Path(origin))), origin) if origin else begun
     if name and where != SHIPPED and not asked.teacher and not begun.start and begun.student_start != name:
         raise ValueError(
@@ -179,7 +179,7 @@ def _told_start(begun: RunConfig, asked: RunConfig, *, distils: bool) -> str:
 def _with_student_of(begun: RunConfig, asked: RunConfig, saved: Saved, where: str) -> RunConfig:
     """The run with the student of a model file, if its network has a name; ValueError where it was asked for."""
     network = saved.student.config.network if saved.student else None
-    if isinstance(network, UNetConfig) and asked.model.stride > 1:
+    if isinstance(network, UNetConfig) and asked.model.stride > 1 and not asked.distill.uncertainty_alone:
         network = replace(network, guided=False)  # noise that neighbours share cannot be measured for it
     names = [network.factory] if isinstance(network, ModuleConfig) else [k for k, v in STUDENTS.items() if v == network]
     if names and asked.student == AUTO:

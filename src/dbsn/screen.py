@@ -152,7 +152,10 @@ def describe_clean(images: Sequence[np.ndarray]) -> str:
 
 
 def describe(progress: Progress, unit: Unit) -> str:
-    """One line about a step: loss, noise level and, as the model promises, what is left of it, speed, time left."""
+    """One line about a step: loss, noise level and what is left of it, speed, time left.
+
+    What is left is what a blind-spot model promises, and what a student misses on clean images with noise.
+    """
     noise, after = (unit.number(progress.terms.get(name, float("nan"))) for name in ("noise_std", "denoised_std"))
     left = progress.seconds * (1 - progress.share) / progress.share if progress.share > 0 else 0.0
     parts = [

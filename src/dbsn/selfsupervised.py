@@ -151,8 +151,9 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
             # a zero gradient rather than none, which several processes would wait for
             terms |= {name: terms[name].detach() + 0.0 * terms[name] for name in _SPLIT if name in terms}
         with torch.no_grad():
-            left = estimate.fused()[1].sqrt()
-            shown = {"noise_std": estimate.noise_std().mean(), "denoised_std": left.mean()}
+            shown = {"noise_std": _average(estimate.noise_std().mean(1), valid)}
+            if share >= _SETTLED:  # before, nothing is known of it
+                shown["denoised_std"] = _average(estimate.fused()[1].sqrt().mean(1), valid)
         return Losses(terms=terms, shown=shown)
 
     return loss

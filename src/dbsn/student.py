@@ -27,7 +27,7 @@ from dbsn.networks.unet import DenseUNet, zero_residuals
 from dbsn.types import Cells, Image
 
 _ODD_SIDE = 37
-_USUAL_LEVEL = 0.08  # of noise, network units: 10 of 255
+_USUAL_LEVEL = 10 / 255  # of noise, intensity
 _UNKNOWN_RADIUS = 64  # taken for a network that does not say how far it sees
 
 
@@ -63,9 +63,9 @@ class Student(nn.Module):
         elif isinstance(mine, UNetConfig) and replace(mine, guided=True) == theirs:
             assert isinstance(self.network, DenseUNet)
             assert isinstance(other.network, DenseUNet)
-            self.network.begin_untold(other.network, _USUAL_LEVEL)
+            self.network.begin_untold(other.network, _USUAL_LEVEL / self.config.scale)
         else:
-            raise ValueError(f"cannot start a {mine.kind} student from {theirs}")
+            raise ValueError(f"--student.start: a student {mine} cannot start from one that is {theirs}")
         if self.spread and other.spread:
             self.spread.load_state_dict(other.spread.state_dict())
             self.spread.factor.fill_(1)  # for as long as it learns

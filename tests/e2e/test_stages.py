@@ -291,7 +291,7 @@ def test_a_student_may_start_from_an_earlier_one(
         "--student.network", "dncnn", "--student.start", run / MODEL,
     )  # fmt: skip
     assert refused.returncode == 2
-    assert "cannot start a dncnn student" in refused.stderr
+    assert "--student.start: a student DnCNNConfig" in refused.stderr
 
 
 def test_the_uncertainty_alone_is_learned_for_an_earlier_student(

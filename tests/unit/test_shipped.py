@@ -167,7 +167,7 @@ def test_a_model_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, d
     Image.fromarray(PHOTOGRAPHS[3]).save(tmp_path / "a.png")
     done = dbsn_command("denoise", tmp_path / "a.png", "-m", "phot", "-o", tmp_path / "out")
     assert done.returncode == 2
-    assert "phot: no such model file; those that come with dbsn are gray, photo" in done.stderr
+    assert f"phot: no such model file; those that come with dbsn are {', '.join(shipped.names())}" in done.stderr
     with pytest.raises(FileNotFoundError, match="there are"):
         shipped.path_of("phot")
 
@@ -294,6 +294,28 @@ def test_a_jpeg_of_any_size_is_known_for_one(side: int) -> None:
     assert "spread by JPEG" in why
 
 
+def test_what_a_model_cannot_do_is_told_when_it_is_picked_and_others_go_on(tmp_path: Path) -> None:
+    def check(denoiser: Denoiser, path: Path) -> None:
+        if path.stem == "photo":
+            raise ValueError(f"{path}: not this one")
+
+    choice = Choice(None, device="cpu", check=check)
+    with pytest.raises(ValueError, match="not this one"):
+        choice.pick(noisy(PHOTOGRAPHS[3], 20), OF_255)
+    denoiser, why = choice.pick(noisy(PHOTOGRAPHS[1], 20), OF_255)
+    assert denoiser.channels == 1
+    assert why is not None
+    assert why.line.startswith("model gray")
+
+
+def test_a_gray_image_for_a_model_of_colours_is_said() -> None:
+    choice = Choice(Path("photo"), device="cpu")
+    whys = {channels: choice.pick(noisy(PHOTOGRAPHS[channels], 20), OF_255)[1] for channels in (1, 3)}
+    assert whys[3] is None
+    assert whys[1] is not None
+    assert "as three that are alike" in whys[1].line
+
+
 def test_a_runs_folder_means_its_model(tmp_path: Path, dbsn_command: Command) -> None:
     (tmp_path / "run").mkdir()
     like_shipped(tmp_path, 1).rename(tmp_path / "run" / MODEL)
@@ -325,10 +347,19 @@ def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be
     for where, origin in ((SHIPPED, shipped.name_for(3, independent=False)), (path, path)):
         begun, _ = starting(correlated, where, distils=True)
         assert (begun.student, begun.student_start) == ("unet", origin), "it begins with its weights all the same"
+        assert begun.start == ("photo" if where == SHIPPED else path)
     images = [noisy(PHOTOGRAPHS[3], 20)]
     second = StageTwo(images=images, network=STUDENTS["unet-guided"], config=DistillConfig())
     with pytest.raises(ValueError, match="cannot be measured"):
         next(stages(images, correlated.model, TrainConfig(), second, tmp_path))
+    alone = DistillConfig(uncertainty_alone=True)
+    guided = Student(StudentConfig(channels=3, network=STUDENTS["unet-guided"]))
+    begun, _ = starting(replace(correlated, distill=alone, student_start=path), SCRATCH, distils=True)
+    assert begun.student == "unet-guided", "the student is to stay what it is"
+    for network, told in (("unet-guided", "cannot be measured"), ("unet", "leave --student.network out")):
+        second = StageTwo(images=images, network=STUDENTS[network], config=alone, begin_from=guided)
+        with pytest.raises(ValueError, match=told):
+            next(stages(images, correlated.model, TrainConfig(), second, tmp_path))
 
 
 def test_noise_of_any_kind_is_not_put_on_images_in_counts(tmp_path: Path) -> None:

@@ -145,13 +145,13 @@ def test_a_student_that_is_not_told_the_level_begins_as_one_that_is_told_a_usual
     untold = disturbed(TINY[0], channels)
     untold.take_over(guided)
     noisy = torch.rand((1, channels, 64, 64), generator=torch.Generator().manual_seed(1))
-    usual = torch.full((1, channels, 16, 16), _USUAL_LEVEL * guided.config.scale)
+    usual = torch.full((1, channels, 16, 16), _USUAL_LEVEL)
     inner = (..., slice(24, -24), slice(24, -24))  # the border of what is told is seen near the image's
     assert guided.receptive_radius <= 24
     with torch.inference_mode():
         assert_close(untold(noisy)[inner], guided(noisy, usual)[inner], rtol=1e-4, atol=1e-5)
         assert not torch.allclose(untold(noisy)[inner], guided(noisy, 2 * usual)[inner], rtol=1e-2, atol=1e-3)
-    with pytest.raises(ValueError, match="cannot start a unet student"):
+    with pytest.raises(ValueError, match="cannot start from one that is"):
         guided.take_over(untold)
 
 

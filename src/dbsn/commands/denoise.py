@@ -1,6 +1,7 @@
 """`dbsn denoise`."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -38,7 +39,7 @@ class Denoise:
     in the numbers of the picture that is written: of 255 for 8 bits)."""
     strength: float = 1.0
     """How much of the noise to take out: 0 none, 1 all; 1.3, if too much is left, takes the noise to be 1.3 times as
-    large as measured (models that are told the level, as those that come with dbsn are)."""
+    large as measured (models that are told the level, as `gray` and `photo` are)."""
     dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
     """Kind of the samples that are written: the input's or another; float32 are its own numbers, not rounded (TIFF,
     Zarr)."""
@@ -65,10 +66,9 @@ class Denoise:
             method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
             axes=self.axes,
         )  # fmt: skip
-        choice = Choice(self.model, device=self.device)
-        if choice.given or self.method == "posterior" or self.strength > 1:
-            for path in choice.files:  # now, so that what cannot be done is told before all files
-                _check_can(choice.load(path), path, how, save_std=self.save_std)
+        choice = Choice(self.model, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
+        if choice.given:
+            choice.load(choice.given)  # now, so that what cannot be done is told before all files
         ledger = None if goes_to_file(self.output) else Ledger(self.output)
         settings = how.settings(choice)
         missing = jobs if self.overwrite else left(jobs, ledger, settings)
@@ -78,7 +78,7 @@ class Denoise:
         return show_files(work, [job.source for job in missing], self.axes)
 
 
-def _check_can(denoiser: "Denoiser", path: Path, how: "How", *, save_std: bool) -> None:
+def _check_can(denoiser: "Denoiser", path: Path, *, how: "How", save_std: bool) -> None:
     """Refuse what a model cannot do; ValueError names the flag, the file and the remedy."""
     if how.method == "posterior" and denoiser.saved.model is None:
         advice = "leave --method out, or name a model that `dbsn train` made: -m"
@@ -87,5 +87,5 @@ def _check_can(denoiser: "Denoiser", path: Path, how: "How", *, save_std: bool) 
     if save_std and by_student and not denoiser.student_knows_std:
         raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
     if how.strength > 1 and not (by_student and denoiser.student and denoiser.student.guided):
-        told = "only models that are told the noise level (`dbsn models`, unet-guided) take out more than all"
-        raise ValueError(f"--strength {how.strength:g}: {told}; not {path}")
+        told = "only models that are told the noise level (gray, photo, unet-guided) take out more than all"
+        raise ValueError(f"--strength {how.strength:g}: {told}; not {path}, for which 1 is the most")
