@@ -351,3 +351,11 @@ def test_gray_turns_colour_pairs_to_gray_for_a_gray_model(folder: Path, tmp_path
     assert refused.returncode == 2
     assert "clean.png: this model is for gray images" in refused.stderr
     assert json.loads(dbsn_command(*arguments, "--gray").stdout)["images"] == 1
+    Image.fromarray(skimage.data.camera()[:64, :64]).save(tmp_path / "gray.png")
+    others = dbsn_command(*arguments)
+    assert others.returncode == 1
+    assert "clean.png: this model is for gray images" in others.stderr
+    assert json.loads(others.stdout)["images"] == 1, "the gray one went on"
+    mixed = dbsn_command(*arguments[:-2], "mg:25", "--gray")
+    assert mixed.returncode == 2
+    assert f"{tmp_path / 'gray.png'}: " in mixed.stderr

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -51,14 +52,16 @@ class Evaluate:
             raise ValueError("name either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)")
         denoiser, failures, scores = load(self.model, self.device), list[str](), []
         by_student = denoiser.picks_student(self.method)
-        for score in evaluate(
-            denoiser.student if by_student and denoiser.student else denoiser.model,
-            self._pairs(failures),
-            protocol=self.protocol,
-            tile=self.tile,
-            ensemble=self.ensemble,
-            bf16=denoiser.bf16,
-        ):
+        network = denoiser.student if by_student and denoiser.student else denoiser.model
+        scored = partial(
+            evaluate, network, protocol=self.protocol, tile=self.tile, ensemble=self.ensemble, bf16=denoiser.bf16
+        )
+        for pair in self._pairs(failures):
+            try:
+                [score] = scored([pair])
+            except ValueError as error:  # gray or in colours, unlike the model: the others go on
+                failures.append(str(error))
+                continue
             scores.append(score)
             if not self.json:
                 mean = "" if score.mean_psnr is None else f"mean {score.mean_psnr:.2f}  "
@@ -101,6 +104,8 @@ class Evaluate:
                 yield pair
             except ImageError as error:
                 failures.append(str(error))
+            except ValueError as error:  # a noise that images of these channels cannot have
+                failures.append(f"{path}: {error}")
 
 
 def _key(path: Path, folder: Path) -> str:
