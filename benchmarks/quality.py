@@ -41,7 +41,7 @@ def pairs(folder: Path, spec: str, every: int) -> Iterator[Pair]:
         noisy_files = {path.stem: path for path in find_images([folder / "noisy"])}
         for clean in find_images([folder / "clean"])[::every]:
             noisy = noisy_files[clean.stem]
-            yield Pair(noisy.name, read_image(noisy).pixels, read_image(clean).pixels)
+            yield Pair(name=noisy.name, noisy=read_image(noisy).pixels, clean=read_image(clean).pixels)
     else:
         for index, path in list(enumerate(find_images([folder])))[::every]:
             yield synthetic_noise(read_image(path).pixels, parse_noise(spec), seed=0, index=index)

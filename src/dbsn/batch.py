@@ -297,6 +297,7 @@ def _writing_float_tiff(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
     with replacing(path) as partial, tifffile.TiffWriter(partial, bigtiff=True) as writer:
 
         def write(image: np.ndarray) -> None:
-            writer.write(image[..., 0] if image.shape[2] == 1 else image, metadata=None)
+            kind = "minisblack" if image.shape[2] == 1 else "rgb"
+            writer.write(image[..., 0] if image.shape[2] == 1 else image, photometric=kind, metadata=None)
 
         yield write

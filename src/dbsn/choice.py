@@ -18,7 +18,6 @@ from dbsn.stretch import shown_range
 from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255
-_ADVICE = "which no model that comes with dbsn has learned: a part may stay; `dbsn train` on such images learns it"
 _ALIKE = "shown to this model of colours as three that are alike; how sure it says it is, it has learned on colours"
 _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 
@@ -70,8 +69,7 @@ class Choice:
             raise FileNotFoundError(f"no model for {kind} comes with dbsn; train one and name it: -m")
         denoiser = self.load(shipped.path_of(name))
         kind = "gray" if image.shape[2] == 1 else "colour"
-        advice = "" if independent or not shipped.card(name).independent else f", {_ADVICE}"
-        line = f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}{advice}"
+        line = f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}"
         return denoiser, Why((name, independent, kind), line)
 
     def load(self, path: Path) -> Denoiser:
