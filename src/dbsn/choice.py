@@ -18,6 +18,8 @@ from dbsn.stretch import shown_range
 from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255
+_HARDLY_TAKEN = 1 / 255  # by a student for noise that neighbours share, from what is flat; rounding to 8 bits is 0.3
+_BLOCK, _FLATTEST, _ENDS = 16, 0.1, 0.05  # side in pixels; share of the blocks; what counts as black, and as white
 _ALIKE = "shown to this model of colours as three that are alike; how sure it says it is, it has learned on colours"
 _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 
@@ -62,23 +64,30 @@ class Choice:
             denoiser = self.load(self.given)
             is_apart = image.shape[2] == 1 and denoiser.channels > 1
             return denoiser, Why((1,), f"a gray image, {_ALIKE}") if is_apart else None
-        verdict, independent = _verdict(image, unit)
+        middle = _Middle.of(image)
+        verdict, independent = _verdict(middle, unit)
         name = shipped.name_for(image.shape[2], independent=independent, to_apply=True)
         if name is None:
             kind = f"images of {image.shape[2]} channels"
             raise FileNotFoundError(f"no model for {kind} comes with dbsn; train one and name it: -m")
-        denoiser = self.load(shipped.path_of(name))
+        if not shipped.card(name).independent and middle.flat_loses(self._open(shipped.path_of(name))) < _HARDLY_TAKEN:
+            # texture looks like noise that neighbours share: a model that measures noise leaves it alone
+            name, verdict = shipped.name_for(image.shape[2]) or name, f"{verdict}, but hardly any where it is flat"
         kind = "gray" if image.shape[2] == 1 else "colour"
         line = f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}"
-        return denoiser, Why((name, independent, kind), line)
+        return self.load(shipped.path_of(name)), Why((name, independent, kind), line)
 
     def load(self, path: Path) -> Denoiser:
-        """A model, once; ValueError if it cannot be used, or not for what is asked."""
+        """A model; ValueError if it cannot be used, or not for what is asked."""
+        denoiser = self._open(path)
+        if self._check:
+            self._check(denoiser, path)
+        return denoiser
+
+    def _open(self, path: Path) -> Denoiser:
+        """A model, read once."""
         if path not in self._loaded:
-            denoiser = Denoiser.load(path, device=self.device)
-            if self._check:
-                self._check(denoiser, path)
-            self._loaded[path] = denoiser
+            self._loaded[path] = Denoiser.load(path, device=self.device)
         return self._loaded[path]
 
     @property
@@ -92,17 +101,50 @@ class Choice:
         return hashlib.sha256(b"".join(file.read_bytes() for file in self.files)).hexdigest()[:12]
 
 
-def _verdict(image: Pixels, unit: Unit) -> tuple[str, bool]:
+@dataclass(frozen=True)
+class _Middle:
+    """The middle of an image, which tells its noise, and the intensities that are black and white to it."""
+
+    crop: np.ndarray
+    """Samples of the image's own kind (h, w, c)."""
+    low: float
+    width: float
+
+    @staticmethod
+    def of(image: Pixels) -> "_Middle":
+        starts = [max(0, side - _LOOKED_AT) // 16 * 8 for side in image.shape[:2]]  # on the grid of JPEG's blocks
+        rows, columns = (slice(start, start + _LOOKED_AT) for start in starts)
+        return _Middle(np.asarray(image[rows, columns]), *shown_range(image))
+
+    def shown(self, pixels: np.ndarray) -> np.ndarray:
+        """Intensities, of black and white."""
+        return (pixels - np.float32(self.low)) / np.float32(self.width)
+
+    def flat_loses(self, denoiser: Denoiser) -> float:
+        """What a student takes out of the flattest tenth of the blocks, root mean square, of black and white.
+
+        Infinite if all is black or white, or the image smaller than a block.
+        """
+        before, after = (self.shown(image) for image in (to_pixels(self.crop), denoiser.predict(self.crop)))
+        rows, columns = (side // _BLOCK for side in before.shape[:2])
+
+        def means(image: np.ndarray) -> np.ndarray:
+            blocks = image[: rows * _BLOCK, : columns * _BLOCK].reshape(rows, _BLOCK, columns, _BLOCK, -1)
+            return np.asarray(blocks.mean((1, 3, 4)))
+
+        taken, level = means((before - after) ** 2), means(after)
+        between = taken[(level > _ENDS) & (level < 1 - _ENDS)]
+        return float(np.sqrt(np.quantile(between, _FLATTEST))) if between.size else np.inf
+
+
+def _verdict(middle: _Middle, unit: Unit) -> tuple[str, bool]:
     """What is said of an image's noise, and whether it may be taken for independent from pixel to pixel."""
-    starts = [max(0, side - _LOOKED_AT) // 16 * 8 for side in image.shape[:2]]  # on the grid of JPEG's blocks
-    rows, columns = (slice(start, start + _LOOKED_AT) for start in starts)
-    low, width = shown_range(image)
-    crop = np.asarray(image[rows, columns])
+    is_plain = (middle.low, middle.width) == (0, 1)
     try:
-        found = inspect_noise([crop if (low, width) == (0, 1) else (to_pixels(crop) - low) / width])
+        found = inspect_noise([middle.crop if is_plain else middle.shown(to_pixels(middle.crop))])
     except ValueError:
         return "too few pixels to tell its noise", True
-    level = f"noise of {unit.number(width * found.levels[0])}{unit.of}"
+    level = f"noise of {unit.number(middle.width * found.levels[0])}{unit.of}"
     if found.levels[0] < _HARDLY_ANY:
         return level, True
     if found.suits:
