@@ -62,8 +62,8 @@ class Choice:
         """
         if self.given:
             denoiser = self.load(self.given)
-            is_apart = image.shape[2] == 1 and denoiser.channels > 1
-            return denoiser, Why((1,), f"a gray image, {_ALIKE}") if is_apart else None
+            is_gray_alone = image.shape[2] == 1 and denoiser.channels > 1
+            return denoiser, Why((1,), f"a gray image, {_ALIKE}") if is_gray_alone else None
         middle = _Middle.of(image)
         verdict, independent = _verdict(middle, unit)
         name = shipped.name_for(image.shape[2], independent=independent, to_apply=True)

@@ -23,7 +23,7 @@ from dbsn.noise import Noise
 from dbsn.noisemodel import ImageNoise
 from dbsn.patches import as_tensor, lattices, placed
 from dbsn.picture import to_pixels
-from dbsn.stretch import stretched
+from dbsn.stretch import in_colours, stretched
 from dbsn.student import Student
 from dbsn.types import Canvas, Image, Pixels, Place
 
@@ -358,8 +358,8 @@ def apply_student_into(
     Raises:
         ValueError: As `apply_student`; or the student does not know its standard deviation.
     """
-    alike = student.config.channels if image.shape[2:] == (1,) else 1
-    _check(image, tile, student.config.channels // alike)
+    image, into = in_colours(image, into, student.config.channels)
+    _check(image, tile, student.config.channels)
     if "std" in into and student.spread is None:
         raise ValueError("this student does not know its uncertainty: it was trained before there was one")
     image, into, unit = stretched(image, into, student.config)
@@ -368,11 +368,9 @@ def apply_student_into(
     cell, margin = student.multiple, student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
     power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-        strips = (as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
-        measurement = student.measure(strip.expand(-1, alike, -1, -1) if alike > 1 else strip for strip in strips)
+        measurement = student.measure(as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
         for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
-            noisy = as_tensor(image[part.read]).to(device)
-            noisy = noisy.expand(-1, max(alike, noisy.shape[1]), -1, -1).contiguous(memory_format=torch.channels_last)
+            noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
             turned = [_turn(noisy, turn) for turn in turns]
             measured = [student.level(each, measurement) for each in turned]
             levels = [None if level is None else level_factor * level for level in measured]
@@ -388,8 +386,7 @@ def apply_student_into(
                 results = {"denoised": [student(each, level) for each, level in zip(turned, levels, strict=True)]}
             for name, canvas in into.items():
                 every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
-                mean = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner]
-                canvas[part.own] = (mean.mean(2, keepdim=True) if alike > 1 else mean).cpu().numpy()
+                canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner].cpu().numpy()
     return unit * power**0.5 if student.guided else None
 
 

@@ -1,6 +1,7 @@
-"""An image in counts, dark or of little contrast, shown to a network that knows photographs from black to white.
+"""An image in counts, dark or of little contrast, shown to a network that knows photographs from black to white; and a
+gray one, shown to a network of colours.
 
-Tested in tests/unit/test_shipped.py. Results come back in the image's own intensities.
+Tested in tests/unit/test_shipped.py and tests/unit/test_student.py. Results come back as the image was.
 """
 
 from collections.abc import Mapping
@@ -60,3 +61,32 @@ class _Back:
     def __setitem__(self, where: Place, part: np.ndarray) -> None:
         """Put a part in intensities."""
         self.canvas[where] = np.float32(self.low) + np.float32(self.width) * part
+
+
+def in_colours(image: Pixels, into: Mapping[str, Canvas], channels: int) -> tuple[Pixels, Mapping[str, Canvas]]:
+    """A gray image as so many colours that are alike, and where to put results, averaged; any other as it is."""
+    if image.shape[2:] != (1,) or channels == 1:
+        return image, into
+    return _Alike(image, channels), {name: _Mean(canvas) for name, canvas in into.items()}
+
+
+class _Alike:
+    """A gray image as several colours that are alike."""
+
+    def __init__(self, image: Pixels, channels: int) -> None:
+        self.image, self.channels, self.shape = image, channels, (*image.shape[:2], channels)
+
+    def __getitem__(self, where: Place) -> np.ndarray:
+        """Rows, or rows and columns."""
+        return np.repeat(self.image[where], self.channels, 2)
+
+
+class _Mean:
+    """Where to put the mean over colours."""
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas = canvas
+
+    def __setitem__(self, where: Place, part: np.ndarray) -> None:
+        """Put a part (h, w, c)."""
+        self.canvas[where] = part.mean(2, keepdims=True)
