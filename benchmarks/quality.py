@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from noise_match import fitted
 from peers import PEERS, Denoise
 from results import here, kept
 
@@ -68,9 +69,8 @@ def scores(denoise: Denoise, folder: Path, spec: str, every: int) -> dict[str, f
 
 def _own_level(pair: Pair, protocol: Protocol) -> float:
     """Standard deviation of what a real noisy image has beyond its clean one, gain and offset fitted if need be."""
-    clean, noisy = pair.clean - pair.clean.mean(), pair.noisy - pair.noisy.mean()
-    gain = float((clean * noisy).mean() / (clean**2).mean()) if protocol == "affine" else 1.0
-    return float((noisy - gain * clean).std())
+    clean = fitted(pair.clean, pair.noisy) if protocol == "affine" else pair.clean
+    return float((pair.noisy - clean).std())
 
 
 def main() -> None:

@@ -28,12 +28,12 @@ from dbsn.picture import to_pixels
 
 MODELS = Path(__file__).parent.parent / "docs" / "models.md"
 HELD_OUT = ("astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")
-WHITE = tuple(AWGN(level / 255) for level in (10, 25, 50))
-SHARED = tuple(
-    JPEGNoise(photon=0.5, std=level / 255, luma_blur=blur, chroma_blur=2 * blur, chroma=0.5, quality=quality)
-    for level, blur, quality in ((4, 0.6, 95), (8, 0.8, 90), (16, 1.0, 80))
-)
-"""Photographs of scikit-image and the noise that the uncertainty is recalibrated on: independent, or as in JPEGs."""
+WHITE = {level: AWGN(level / 255) for level in (10, 25, 50)}
+SHARED = {
+    seed: JPEGNoise(photon=0.5, std=level / 255, luma_blur=blur, chroma_blur=2 * blur, chroma=0.5, quality=quality)
+    for seed, (level, blur, quality) in enumerate([(4, 0.6, 95), (8, 0.8, 90), (16, 1.0, 80)])
+}
+"""Photographs of scikit-image and, by seed, the noise to recalibrate uncertainty on: independent, or as in JPEGs."""
 KEPT_WHOLE = 20_000
 """Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
@@ -153,8 +153,8 @@ def held_out_pairs(channels: int, *, independent: bool) -> list[Pairs]:
             continue
         pixels = to_pixels(photograph if photograph.ndim == 3 else photograph[..., None])
         clean = np.ascontiguousarray((to_gray(pixels) if channels == 1 else pixels)[:512, :512])
-        for kind, noise in enumerate(WHITE if independent else SHARED):
-            pair = synthetic_noise(clean, noise, seed=kind, index=number)
+        for seed, noise in (WHITE if independent else SHARED).items():
+            pair = synthetic_noise(clean, noise, seed=seed, index=number)
             target = as_tensor(pair.clean)
             power = noise.variance(target).mean((1, 2, 3), keepdim=True)
             pairs.append(
