@@ -99,7 +99,7 @@ def main() -> None:
         noisy, clean = halves(experiment, data, scratch)
         measured = ["--clean", data / experiment.clean, "--noise", experiment.noise]
     if (run / "config.json").exists():
-        dbsn("train", "-o", run, "--resume", threads=arguments.threads)
+        dbsn("train", "-o", run, "--resume", *flags, threads=arguments.threads)
     else:
         budget = ("--minutes", experiment.minutes, "--student.minutes", experiment.minutes)
         origin = () if "--from" in flags else ("--from", "scratch")

@@ -327,7 +327,7 @@ class DistillConfig(Training):
     """Share of a batch that are noisy images with the teacher's result (the paper's set 1); the others are clean images
     with learned noise (set 2). 0 and 1 leave one set alone."""
     noisy_weight: float = 0.1
-    """Weight of set 1 in the loss; that of set 2 is 1."""
+    """Weight of set 1's mean error in the loss; that of set 2 is 1."""
     jitter: float = 0.1
     """How far the noise level of a patch strays from the learned one, as a share of it, either way."""
     shrink: float = 1.0

@@ -126,12 +126,10 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
     def loss(student: Student, pairs: Pairs, share: float) -> Losses:
         denoised, std = student(pairs.noisy, pairs.level, with_std=True)
         error = (denoised - pairs.target).square() / pairs.error_unit * pairs.valid
-        size = pairs.valid.sum() * error.shape[1]
-        zero = error.sum() * 0
-        terms = {
-            "noisy": error[: pairs.first].sum() / size * config.noisy_weight if pairs.first else zero,
-            "synthetic": error[pairs.first :].sum() / size if pairs.first < len(error) else zero,
-        }
+        size = error.shape[1] * pairs.valid.sum((1, 2, 3))
+        sets = {"noisy": slice(0, pairs.first), "synthetic": slice(pairs.first, len(error))}
+        means = {name: error[part].sum() / size[part].sum().clamp_min(1) for name, part in sets.items()}
+        terms = {"noisy": config.noisy_weight * means["noisy"], "synthetic": means["synthetic"]}
         if std is not None:
             terms["spread"] = _SPREAD_WEIGHT * spread_nll(pairs, denoised.detach(), std)
         shown = {"noise_std": pairs.noise_var.sqrt().mean()}

@@ -291,6 +291,18 @@ def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: 
     return replace(settings, **changes)
 
 
+def _take_over_results(asked: RunConfig, folder: Path) -> None:
+    """Copy what --teacher has made of these very images in its own run, rather than let it speak again."""
+    if asked.teacher is None or (folder / RESULTS).exists() or not is_main_process():
+        return
+    before = Path(asked.teacher).parent
+    if Path(asked.teacher).name != MODEL or not all((before / name).exists() for name in (CONFIG, RESULTS)):
+        return
+    seen = saved_config(before)
+    if (seen.files, seen.axes) == (asked.files, asked.axes):
+        write_atomically(folder / RESULTS, (before / RESULTS).read_bytes())
+
+
 def _stages(
     asked: RunConfig,
     noisy: Sequence[np.ndarray],
@@ -309,6 +321,7 @@ def _stages(
     second = None
     begin_from, student = origins(asked, folder)
     if clean:
+        _take_over_results(asked, folder)
         network = student_network(asked.student)
         second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=student)
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from scipy.ndimage import gaussian_filter
 from dbsn import Denoiser
 from dbsn.checkpoint import MODEL, load_model, load_tensors, save_tensors
 from dbsn.config import DistillConfig
+from dbsn.pairs import RESULTS
 from dbsn.pipeline import STUDENT
 from dbsn.train import CHECKPOINT
 
@@ -292,6 +294,25 @@ def test_a_student_may_start_from_an_earlier_one(
     )  # fmt: skip
     assert refused.returncode == 2
     assert "--student.start: a student DnCNNConfig" in refused.stderr
+
+
+def test_what_the_teacher_has_said_of_the_same_images_serves_another_student(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    earlier = tmp_path / "earlier"
+    shutil.copytree(run, earlier)
+    tensors, header = load_tensors(earlier / RESULTS)
+    recognisable = {name: part.fill_(0.125) if name.startswith("result/") else part for name, part in tensors.items()}
+    save_tensors(earlier / RESULTS, recognisable, header)
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    shutil.copy(folders[0] / "0.png", fewer)
+    for noisy, is_same in ((folders[0], True), (fewer, False)):
+        again = tmp_path / f"again{is_same}"
+        asked = ("train", noisy, "--clean", folders[1], "--teacher", earlier / MODEL, "-o", again, *TINY, *TINY_STUDENT)
+        done = dbsn_command(*asked, "--student.steps", 1)
+        assert done.returncode == 0, done.stderr
+        assert bool((load_tensors(again / RESULTS)[0]["result/0"] == 0.125).all()) == is_same
 
 
 def test_the_uncertainty_alone_is_learned_for_an_earlier_student(

@@ -103,24 +103,24 @@ class Shrink(torch.nn.Module):
         return self.factor * noisy
 
 
-def test_the_loss_is_the_squared_error_in_noise_variances_with_a_tenth_of_the_weight_on_set_one() -> None:
+def test_the_loss_is_each_sets_mean_error_in_noise_variances_and_a_tenth_of_set_ones_counts() -> None:
     student = Student(StudentConfig(network=UNetConfig(widths=(8,), blocks=(1,))))
     student.network = Shrink(1.0)
-    noisy = torch.zeros(2, 1, 4, 4)
-    target = torch.tensor([0.2, 0.3]).reshape(2, 1, 1, 1).expand(2, 1, 4, 4)
-    valid = torch.ones(2, 1, 4, 4)
+    noisy = torch.zeros(3, 1, 4, 4)
+    target = torch.tensor([0.2, 0.3, 0.5]).reshape(3, 1, 1, 1).expand(3, 1, 4, 4)
+    valid = torch.ones(3, 1, 4, 4)
     valid[1, :, 2:] = 0  # half of the second patch lies outside
     pairs = Pairs(
         noisy=noisy,
         target=target,
-        noise_var=torch.ones(2, 1, 1, 1),
-        error_unit=torch.tensor([0.01, 0.1])[:, None, None, None],
+        noise_var=torch.ones(3, 1, 1, 1),
+        error_unit=torch.tensor([0.01, 0.1, 0.2])[:, None, None, None],
         valid=valid,
         first=1,
     )
     terms = distillation_loss(CONFIG)(student, pairs, 0.5).terms
-    assert terms["noisy"].item() == pytest.approx(0.1 * 16 * 0.2**2 / 0.01 / 24)
-    assert terms["synthetic"].item() == pytest.approx(8 * 0.3**2 / 0.1 / 24)
+    assert terms["noisy"].item() == pytest.approx(0.1 * 0.2**2 / 0.01)
+    assert terms["synthetic"].item() == pytest.approx((8 * 0.3**2 / 0.1 + 16 * 0.5**2 / 0.2) / 24)
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.7, 0.3])
