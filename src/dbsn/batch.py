@@ -23,8 +23,8 @@ from dbsn.evaluate import to_gray
 from dbsn.images import check_fits, read_image, read_planes, write_image, writing_planes
 from dbsn.infer import DEFAULT_TILE
 from dbsn.ledger import Ledger, Made
-from dbsn.noisemodel import NoiseModel, clean_range
-from dbsn.patches import as_tensor, step_seed
+from dbsn.noisemodel import NoiseModel, placement
+from dbsn.patches import as_tensor, intensity_range, step_seed
 from dbsn.picture import OF_255, Unit, converted, from_pixels, to_pixels
 from dbsn.plan import Job
 from dbsn.types import Place
@@ -239,8 +239,8 @@ def _mean_level(levels: Sequence[float]) -> float | None:
 def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[Done]:
     """Write each clean file with noise into its output, and itself beside it.
 
-    Gray noise makes gray pairs of colour files. Noise of images in counts is put on the file stretched to their range;
-    what is written in the file's own format is brought back.
+    Gray noise makes gray pairs of colour files. Noise of images in counts is put on the file stretched to their range,
+    unless it is in such counts itself; what is written in the file's own format is brought back.
 
     Args:
         noise: The learned noise.
@@ -254,7 +254,8 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
         pixels = to_gray(picture.pixels) if noise.model.config.channels == 1 else picture.pixels
         if pixels.shape[2] != noise.model.config.channels:
             raise ValueError("the noise was learned in colour, and this image is gray")
-        low, width = clean_range(noise.model.config.offset, noise.model.config.scale)
+        seen = noise.model.config
+        low, width = placement((seen.offset, seen.scale), intensity_range([pixels]))
         clean = low + width * pixels
         noisy_image = noise.sample(as_tensor(clean), torch.Generator().manual_seed(step_seed(seed, number, 0)))
         noisy = noisy_image[0].permute(1, 2, 0).numpy()
@@ -267,7 +268,12 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
             else:
                 samples = from_pixels((image - low) / width, picture.dtype)
                 write_image(file, samples, replace(picture, samples=samples))
-        return Found(float(np.sqrt(((noisy - clean) ** 2).mean())), Unit.of_samples(noisy))
+        level = float(np.sqrt(((noisy - clean) ** 2).mean()))
+        return (
+            Found(level, Unit.of_samples(noisy))
+            if float_tiff
+            else Found(level / width, Unit.of_samples(picture.samples))
+        )
 
     return _each(jobs, synthesize)
 

@@ -36,7 +36,12 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     """Write tensors and a JSON header to one safetensors file, atomically."""
-    contiguous = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    contiguous, written = {}, set[int]()
+    for name, tensor in tensors.items():
+        part = tensor.detach().to("cpu").contiguous()
+        place = part.untyped_storage().data_ptr()
+        contiguous[name] = part.clone() if place in written else part  # a user's layers may share weights
+        written.add(place)
     write_atomically(path, save(contiguous, {"format": FORMAT, "header": json.dumps(header)}))
 
 
@@ -72,6 +77,8 @@ class Saved:
     """The noise that the student learned to remove."""
     about: dict[str, Any] = field(default_factory=dict)
     """How it was trained."""
+    unmade: str = ""
+    """Why the student in the file could not be made: it is a network of the user's own, whose code is not here."""
 
     @property
     def teacher(self) -> BlindSpotModel:
@@ -86,7 +93,13 @@ class Saved:
 
 
 def save_model(path: Path, saved: Saved) -> None:
-    """Write a model file. The blind-spot model's tensors have their plain names, the others a prefix."""
+    """Write a model file. The blind-spot model's tensors have their plain names, the others a prefix.
+
+    Raises:
+        ValueError: The student of the file that it was read from could not be made, and would be lost.
+    """
+    if saved.unmade:
+        raise ValueError(saved.unmade)
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {"about": saved.about}
     if saved.model:
@@ -121,7 +134,14 @@ def load_model(path: Path) -> Saved:
         header["student"]["uncertainty"] = False
         parts["student"] = {name: part for name, part in parts["student"].items() if not name.startswith("spread.")}
     model = BlindSpotModel(ModelConfig.from_dict(header["model"])) if "model" in header else None
-    student = Student(StudentConfig.from_dict(header["student"])) if "student" in header else None
+    student, unmade = None, ""
+    if "student" in header:
+        try:
+            student = Student(StudentConfig.from_dict(header["student"]))
+        except ValueError as error:
+            if not model or header["student"]["network"]["kind"] != "module":
+                raise
+            unmade = str(error)
     try:
         if model:
             model.load_state_dict(parts[""], strict=True)
@@ -137,6 +157,7 @@ def load_model(path: Path) -> Saved:
         student=student.eval() if student else None,
         noise=noise,
         about=header.get("about", {}),
+        unmade=unmade,
     )
 
 

@@ -132,7 +132,9 @@ class ModuleConfig:
     kind: Literal["module"] = "module"
     """Distinguishes the students in a model file."""
     factory: str
-    """package.module:factory, or path/to/file.py:factory; called with the number of channels."""
+    """package.module:factory, or path/to/file.py:factory; called with the number of channels. What it returns may have
+    attributes `multiple` (sides must be multiples of this; by default 1) and `receptive_radius` (how many pixels away
+    it sees, which is what tiles overlap by; by default 64)."""
 
     def __post_init__(self) -> None:
         place, _, name = self.factory.rpartition(":")

@@ -148,9 +148,7 @@ class Denoiser:
             found = None
         model = suited(base, found, noise=noise, stride=stride)
         config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
-        if not isinstance(student, str) and not callable(student):
-            raise ValueError(f"student={student!r}: expected a name or a function; distill=DistillConfig(...) says how")
-        name = student if isinstance(student, str) else f"{student.__module__}:{student.__qualname__}"
+        name = student if isinstance(student, str) else _name_of(student)
         how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
         plain = RunConfig(files=(), model=model, train=config, student=name, distill=how)
         asked, _ = starting(plain, start, distils=clean is not None)
@@ -204,8 +202,10 @@ class Denoiser:
         """Whether a method means the student here.
 
         Raises:
-            ValueError: It does, and there is none.
+            ValueError: It does, and there is none, or its code is not here.
         """
+        if method != "posterior" and self.saved.unmade:
+            raise ValueError(f"{self.saved.unmade} Until then, --method posterior")
         if method == "student" and self.student is None:
             raise ValueError("this model has no student; --method posterior, or train one with --clean")
         return method != "posterior" and self.student is not None
@@ -329,6 +329,15 @@ class Denoiser:
             ValueError: It is damaged or not a model of this program.
         """
         return Denoiser(load_model(model_file(Path(path))), device=device)
+
+
+def _name_of(factory: object) -> str:
+    """package.module:factory, by which a model file names a network of the user's own."""
+    module, name = (getattr(factory, each, "") for each in ("__module__", "__qualname__"))
+    if not callable(factory) or not name or "<" in name:
+        made_by = "a class, or a function, that a module holds by its name and the model file can name"
+        raise ValueError(f"student={factory!r}: expected {made_by}; distill=DistillConfig(...) says how to train it")
+    return f"{module}:{name}"
 
 
 def _with_channels(image: np.ndarray) -> np.ndarray:

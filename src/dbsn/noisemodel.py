@@ -26,6 +26,7 @@ _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it cou
 _FEWEST = 8
 _LEAST_KEPT = 1e-3
 _DARK_BELOW = 0.5  # largest intensity that fills no usual range
+_BRIGHTER, _DARKER = 1.5, 4.0  # than the noisy images, times: still in their unit
 _CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
 _SAMPLES = 4_000_000
 _ALONE = functional.pad(torch.ones(1, 1), [REACH] * 4)  # filters nothing
@@ -88,7 +89,7 @@ class Recording:
             if end is not None
         ]
         rounding = f"rounded to steps of {unit.number(self.step, 4)}{unit.of}" if self.step else "not rounded"
-        return ", ".join([*ends, rounding])
+        return ", ".join([*(ends or ["nothing cut off"]), rounding])
 
 
 def _step(values: np.ndarray) -> float:
@@ -139,6 +140,27 @@ def clean_range(offset: float, scale: float) -> tuple[float, float]:
     """
     usual = _DARK_BELOW <= offset + scale <= COUNTS_FROM
     return (0.0, 1.0) if usual else (offset - scale, 2 * scale)
+
+
+def placement(noisy: tuple[float, float], clean: tuple[float, float]) -> tuple[float, float]:
+    """How a clean image is put among noisy ones: its intensity x becomes low + width * x.
+
+    It stays what it is if it is in the noisy images' own unit. Where theirs is another, its 0 to 1, or if it is in
+    counts the intensities that occur in it, become what `clean_range` says.
+
+    Args:
+        noisy: Middle and half-width of the noisy images' intensities, as `intensity_range`.
+        clean: The same of the clean image, or of all of them.
+
+    Returns:
+        low and width.
+    """
+    most, brightest = sum(clean), sum(noisy)
+    low, width = clean_range(*noisy)
+    if (low, width) != (0, 1) and brightest / _DARKER <= most <= brightest * _BRIGHTER:
+        return 0.0, 1.0
+    black, span = (0.0, 1.0) if most <= COUNTS_FROM else (clean[0] - clean[1], 2 * clean[1])
+    return low - width * black / span, width / span
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from dbsn.checkpoint import MODEL, load_model
+from dbsn.checkpoint import MODEL, load_model, write_atomically
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig
 from dbsn.distill import distil, new_student
 from dbsn.evaluate import to_gray
 from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import clean_range
+from dbsn.noisemodel import clean_range, placement
 from dbsn.noises import Several, one_noise, parse_noises
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
@@ -38,6 +38,7 @@ from dbsn.train import (
 STUDENT = "student"
 """Name of the sub-folder of a run where stage 2 keeps its checkpoint."""
 LIKELIHOOD, ERROR = "negative log-likelihood", "error, in noise variances"
+SYNTHETIC_ERROR = "error of synthetic pairs, in noise variances"  # a baseline's, which no noisy image tells of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Stage:
     unit: Unit = OF_255
     """The numbers that the noisy images' intensities are known by."""
     figure: str = LIKELIHOOD
-    """What is measured on held-out images: LIKELIHOOD (negative) or ERROR."""
+    """What is measured on held-out images: LIKELIHOOD (negative), ERROR or SYNTHETIC_ERROR."""
 
 
 def stages(
@@ -77,6 +78,7 @@ def stages(
     folder: Path,
     *,
     teacher: BlindSpotModel | None = None,
+    results: Path | None = None,
     truth: Sequence[np.ndarray] = (),
     begin_from: BlindSpotModel | None = None,
     about: dict[str, Any] | None = None,
@@ -91,6 +93,7 @@ def stages(
         second: Stage 2; None for stage 1 alone.
         folder: Existing folder for checkpoints, the teacher's results and the model file.
         teacher: A trained blind-spot model, in the place of stage 1.
+        results: What it has left elsewhere of the same noisy images (`teach`), rather than go through them again.
         truth: The noisy images without noise, if stage 1 is to learn from that (L6).
         begin_from: A blind-spot model whose weights stage 1 begins with.
         about: Kept in the model file.
@@ -124,11 +127,15 @@ def stages(
     if not teacher:
         saved = load_model(folder / MODEL)
         teacher, story = saved.teacher, {**story, "teacher": saved.about.get("teacher", saved.about)}
+    if results and is_main_process() and not (folder / RESULTS).exists():
+        write_atomically(folder / RESULTS, results.read_bytes())
     chosen = some_of(noisy)
     where = pick_device(device)
     teacher.eval().to(where)
     bf16 = convolves_in_bf16(config.precision, where)
-    yield Stage("teacher", teach(teacher, chosen, folder / RESULTS, bf16=bf16) if is_main_process() else iter(()))
+    fewer = f"{len(chosen)} of the {len(noisy)} noisy images, evenly chosen, will do for the teacher"
+    teaching = teach(teacher, chosen, folder / RESULTS, bf16=bf16) if is_main_process() else iter(())
+    yield Stage("teacher", teaching, fewer if len(chosen) < len(noisy) else "")
     wait_for_all()
     (folder / STUDENT).mkdir(exist_ok=True)
     known = taught(teacher.to("cpu"), chosen, folder / RESULTS)
@@ -145,8 +152,8 @@ def stages(
         device=device,
     )
     note = f"learned from the noisy images: {known.noise.told(unit)}"
-    alone = second.config.uncertainty_alone
-    yield Stage("student", distilling, note, unit, LIKELIHOOD if alone else ERROR)
+    figure = SYNTHETIC_ERROR if second.config.baseline else ERROR
+    yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
 
 
 def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
@@ -171,7 +178,7 @@ def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
 
 
 def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Clean images in the kind of the noisy ones: gray for gray, and where they stretch to (`clean_range`).
+    """Clean images in the kind of the noisy ones: gray for gray, and in their unit (`placement`).
 
     Raises:
         ValueError: There is no clean image that can serve.
@@ -182,5 +189,5 @@ def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list
         raise ValueError("colour images need clean ones in colour" if clean else "no clean image to learn from")
     if channels == 1:
         fitting = [from_pixels(to_gray(to_pixels(image)), image.dtype) for image in fitting]
-    low, width = clean_range(*intensity_range(noisy))
+    low, width = placement(intensity_range(noisy), intensity_range(fitting))
     return fitting if (low, width) == (0, 1) else [low + width * to_pixels(image) for image in fitting]

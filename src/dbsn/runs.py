@@ -291,16 +291,15 @@ def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: 
     return replace(settings, **changes)
 
 
-def _take_over_results(asked: RunConfig, folder: Path) -> None:
-    """Copy what --teacher has made of these very images in its own run, rather than let it speak again."""
-    if asked.teacher is None or (folder / RESULTS).exists() or not is_main_process():
-        return
+def _earlier_results(asked: RunConfig) -> Path | None:
+    """What --teacher has made of these very images in its own run, if it has."""
+    if asked.teacher is None or Path(asked.teacher).name != MODEL:
+        return None
     before = Path(asked.teacher).parent
-    if Path(asked.teacher).name != MODEL or not all((before / name).exists() for name in (CONFIG, RESULTS)):
-        return
+    if not all((before / name).exists() for name in (CONFIG, RESULTS)):
+        return None
     seen = saved_config(before)
-    if (seen.files, seen.axes) == (asked.files, asked.axes):
-        write_atomically(folder / RESULTS, (before / RESULTS).read_bytes())
+    return before / RESULTS if (seen.files, seen.axes) == (asked.files, asked.axes) else None
 
 
 def _stages(
@@ -321,7 +320,6 @@ def _stages(
     second = None
     begin_from, student = origins(asked, folder)
     if clean:
-        _take_over_results(asked, folder)
         network = student_network(asked.student)
         second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=student)
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
@@ -335,7 +333,7 @@ def _stages(
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
     preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
     todo = stages(
-        noisy, asked.model, asked.train, second, folder, teacher=teacher, truth=truth, begin_from=begin_from,
-        about=about, device=device,
+        noisy, asked.model, asked.train, second, folder, teacher=teacher, results=_earlier_results(asked), truth=truth,
+        begin_from=begin_from, about=about, device=device,
     )  # fmt: skip
     return (recorded(stage, folder, preview) for stage in todo)

@@ -17,9 +17,11 @@ from dbsn.batch import Done
 from dbsn.checkpoint import MODEL
 from dbsn.images import megapixels
 from dbsn.inspection import Inspection
+from dbsn.noisemodel import clean_range
 from dbsn.pairs import flaws
+from dbsn.patches import intensity_range
 from dbsn.picture import Unit
-from dbsn.pipeline import ERROR, LIKELIHOOD, Stage
+from dbsn.pipeline import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
 from dbsn.train import Progress
 
 _PLAIN_SECONDS = 10.0
@@ -28,6 +30,7 @@ _PLAIN_SECONDS = 10.0
 _HARDLY_LEARNED = 0.8  # squared error of a student, in noise variances; a good one's is below 0.2
 _NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
 _BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have more than other steps
+_NAMED = 3  # files at most
 
 TITLES = {
     "blind": "stage 1: learning from the noisy images",
@@ -35,6 +38,7 @@ TITLES = {
     "student": "stage 2: distilling the student; the best one has ",
 }
 PICKED_BY = {
+    SYNTHETIC_ERROR: "the least squared error on held-out synthetic pairs",
     ERROR: "the least squared error on held-out synthetic pairs and, by Stein's estimate, on held-out noisy images",
     LIKELIHOOD: "the likeliest uncertainty on held-out synthetic pairs",
 }
@@ -56,7 +60,7 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
             print(f"stopped after step {step.step}; `dbsn train -o {folder} --resume` goes on from here")
         elif step:
             print(f"best held-out figure {step.best:.4f} ({stage.figure}; lower is better)")
-            if stage.figure == ERROR and step.best > _HARDLY_LEARNED:
+            if stage.figure in (ERROR, SYNTHETIC_ERROR) and step.best > _HARDLY_LEARNED:
                 remedy = (
                     f"`dbsn train -o {folder} --resume` with a larger --student.minutes; until then, --method posterior"
                 )
@@ -137,18 +141,44 @@ def describe_images(images: Sequence[np.ndarray]) -> str:
     return f"{len(images)} {kind} images, {megapixels:.1f} megapixels"
 
 
-def describe_clean(images: Sequence[np.ndarray]) -> str:
-    """One line: how many clean images, and what is wrong with some, because it caps what a student can learn."""
-    found = [flaws(image) for image in images]
-    noisy = [level for level, _ in found if level > _NOISY_FROM]
-    blocky = [blocks for _, blocks in found if blocks > _BLOCKY_FROM]
+def describe_clean(images: Sequence[np.ndarray], files: Sequence[Path], channels: int) -> str:
+    """One line: how many clean images, and what is wrong with some, because it caps what a student can learn.
+
+    Args:
+        images: (h, w, c) of any kinds.
+        files: Where they are from, to name some; of stacks there are fewer, and none is named.
+        channels: The noisy images'; gray ones can do nothing for colour.
+    """
+    names = [file.name for file in files] if len(files) == len(images) else [""] * len(images)
+    usable = [(image, name) for image, name in zip(images, names, strict=True) if image.shape[2] in (channels, 3)]
+    if not usable:
+        return _count(images)
+    unit = Unit.of_samples(*images)
+    white = clean_range(*intensity_range([image for image, _ in usable]))[1]
+    found = [(*flaws(image), name) for image, name in usable]
+    noisy = sorted(((level, name) for level, _, name in found if level > _NOISY_FROM * white), reverse=True)
+    blocky = sorted(((blocks, name) for _, blocks, name in found if blocks > _BLOCKY_FROM * white), reverse=True)
     remarks = []
     if noisy:
-        remarks.append(f"{len(noisy)} are noisy themselves (up to {255 * max(noisy):.1f} of 255)")
+        most = f"up to {unit.number(noisy[0][0])}{unit.of}"
+        remarks.append(f"noisy or texture throughout: {len(noisy)} ({most}{_first_of(noisy)})")
     if blocky:
-        remarks.append(f"{len(blocky)} show JPEG blocks")
-    advice = "; a student cannot become cleaner than these: shrink them or leave them out" if remarks else ""
-    return f"{len(images)} images{''.join(f', {remark}' for remark in remarks)}{advice}"
+        remarks.append(f"with JPEG blocks: {len(blocky)}{_first_of(blocky)}")
+    if remarks:
+        remarks.append("a student cannot become cleaner than these: shrink them or leave them out")
+    if len(usable) < len(images):
+        remarks.insert(0, f"gray and left out, as the noisy ones have colours: {len(images) - len(usable)}")
+    return "; ".join([_count(images), *remarks])
+
+
+def _count(images: Sequence[object]) -> str:
+    return f"{len(images)} image{'s' if len(images) != 1 else ''}"
+
+
+def _first_of(flawed: Sequence[tuple[float, str]]) -> str:
+    """The names of the worst three, if they are known."""
+    names = [printable(name) for _, name in flawed[:_NAMED] if name]
+    return "".join([", " * bool(names), ", ".join(names), ", ..." * (bool(names) and len(flawed) > _NAMED)])
 
 
 def describe(progress: Progress, unit: Unit) -> str:

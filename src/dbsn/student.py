@@ -169,7 +169,8 @@ def _users_own(factory: str, channels: int) -> nn.Module:
     try:
         module = getattr(_module(place), name)(channels)
     except Exception as error:  # it is the user's code, which may raise anything
-        raise ValueError(f"student {factory}: cannot be loaded ({_told(error)}); is it on the Python path?") from error
+        advice = "is it on the Python path, or where it was? path/to/file.py:factory will do, too."
+        raise ValueError(f"student {factory}: cannot be loaded ({_told(error)}); {advice}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"student {factory}: gave a {type(module).__name__}, expected a torch.nn.Module")
     multiple = int(getattr(module, "multiple", 1))

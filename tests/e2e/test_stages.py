@@ -366,6 +366,8 @@ def test_every_setting_of_stage_two_changes_what_is_learned(
         done = dbsn_command("train", *asked, *TINY_STUDENT, *(() if "noisy-share" in flags[0] else budget[4:]),
                             *budget[:4], *more)  # fmt: skip
         assert done.returncode == 0, done.stderr
+        is_baseline = "--student.baseline" in (*more,)
+        assert ("Stein's" in done.stdout) != is_baseline, "what picks the best student is said as it is"
         weights.append(load_tensors(tmp_path / name / MODEL)[0]["student/network.head.weight"])
     assert not torch.equal(*weights)
     knows = Denoiser.load(tmp_path / "other" / MODEL, device="cpu").student_knows_std

@@ -22,6 +22,7 @@ from dbsn.networks.spread import Spread
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
 from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, some_of, taught, teach, told_level
 from dbsn.pipeline import clean_like
+from dbsn.screen import describe_clean
 from dbsn.student import Student, cells
 
 MODEL = BlindSpotModel(ModelConfig()).eval()
@@ -147,7 +148,23 @@ def test_noise_and_jpeg_blocks_of_clean_images_are_found() -> None:
     assert flaws(noisy[..., None])[0] == pytest.approx(0.03, rel=0.3)
     coded = io.BytesIO()
     PillowImage.fromarray(clean).save(coded, "JPEG", quality=15)
-    assert flaws(np.asarray(PillowImage.open(coded))[..., None])[1] > 0.5 / 255
+    blocky = np.asarray(PillowImage.open(coded))[..., None]
+    assert flaws(blocky)[1] > 0.5 / 255
+    assert flaws(blocky[3:, 5:])[1] > 0.5 / 255, "wherever the blocks lie"
+    files = [Path(name) for name in ("blocky.jpg", "good.png", "loud.tif")]
+    said = describe_clean([blocky, clean[..., None], np.rint(255 * noisy[..., None]).astype(np.uint8)], files, 1)
+    assert said.startswith("3 images; noisy or texture throughout: 1 (up to 7.")
+    assert "of 255, loud.tif); with JPEG blocks: 1, blocky.jpg; a student cannot" in said
+    counts = [4000 * (clean[..., None] / np.float32(255)) + 10]
+    assert describe_clean(counts, files[1:2], 1) == "1 image"
+    loud = describe_clean([*counts, 4000 * noisy[..., None]], files[1:], 1)
+    assert "throughout: 1 (up to 1" in loud
+    assert "loud.tif" in loud
+    assert "of 255" not in loud
+    colour = clean[..., None].repeat(3, 2)
+    assert describe_clean([clean[..., None], colour], files[:2], 3).startswith(
+        "2 images; gray and left out, as the noisy ones have colours: 1"
+    )
 
 
 def test_large_sets_are_thinned_for_the_teacher() -> None:
@@ -207,6 +224,8 @@ def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:
     few_bits = [np.linspace(0, 4000, 10_000, dtype=np.uint16).reshape(100, 100, 1)]
     dark = clean_like([np.array([0, 255], np.uint8).reshape(1, 2, 1)], few_bits)[0]
     assert dark.flatten().tolist() == pytest.approx([0, 4000 / 65535], abs=1e-4)
+    assert np.array_equal(clean_like(counts, counts)[0], counts[0]), "in the noisy images' own unit"
+    assert clean_like(few_bits, few_bits)[0].dtype == np.uint16
 
 
 def test_no_noise_is_drawn_beyond_a_clean_image_that_is_smaller_than_a_patch() -> None:

@@ -1,16 +1,20 @@
 """What recording does to noise is measured; the learned noise is drawn as it was learned."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
+from dbsn.batch import Job, synthesize_files
 from dbsn.calibrate import Calibration
 from dbsn.config import ModelConfig
 from dbsn.likelihood import as_covariance
 from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import ImageNoise, NoiseModel, Recording, clean_range
+from dbsn.noisemodel import ImageNoise, NoiseModel, Recording, clean_range, placement
+from dbsn.patches import as_tensor
 from dbsn.picture import OF_255, Unit
 
 GENERATOR = np.random.default_rng(0)
@@ -56,7 +60,7 @@ def test_what_is_recorded_of_a_signal() -> None:
 def test_a_recording_says_what_it_is() -> None:
     said = Recording(black=0.0, step=1 / 255).told(OF_255)
     assert said == "black cut off at 0 of 255, rounded to steps of 1 of 255"
-    assert Recording().told(OF_255) == "not rounded"
+    assert Recording().told(OF_255) == "nothing cut off, not rounded"
     of_16_bits = Unit.of_samples(np.zeros(1, np.uint16))
     assert Recording(white=1.0).told(of_16_bits) == "white cut off at 65535 of 65535, not rounded"
     assert [of_16_bits.number(level / 65535) for level in (0.5, 20, 1966)] == ["0.5", "20.0", "1966"]
@@ -161,7 +165,7 @@ def test_noise_is_as_skewed_as_the_images_say(skewness: float) -> None:
 def test_a_noise_model_says_what_it_is() -> None:
     noise = noise_model(1, recording=Recording(step=0.1), factors=(1.0, 4.0))
     assert noise.levels() == pytest.approx([0.05, 0.2], rel=0.2)
-    assert noise.told(OF_255).endswith("of 255 over 2 images; rounded to steps of 25.5 of 255")
+    assert noise.told(OF_255).endswith("of 255 over 2 images; nothing cut off, rounded to steps of 25.5 of 255")
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -177,3 +181,51 @@ def test_clean_images_are_stretched_only_to_an_unusual_range() -> None:
     assert clean_range(0.5, 0.7) == (0.0, 1.0)
     assert clean_range(2000.0, 1900.0) == (100.0, 3800.0)
     assert clean_range(0.03, 0.03) == (0.0, 0.06)
+
+
+@pytest.mark.parametrize(
+    ("noisy", "clean", "black", "white"),
+    [  # where the intensities 0 and 1 of the clean image go
+        ((0.5, 0.5), (0.4, 0.35), 0, 1),  # a photograph among photographs
+        ((0.5, 0.5), (0.1, 0.1), 0, 1),  # a dark one
+        ((2000.0, 1900.0), (0.5, 0.5), 100, 3900),  # a photograph among counts
+        ((2000.0, 1900.0), (1500.0, 1400.0), 0, 1),  # counts among counts
+        ((0.03, 0.03), (0.5, 0.4), 0, 0.06),  # a photograph among 12 bits in files of 16
+        ((0.03, 0.03), (0.02, 0.02), 0, 1),  # 12 bits among 12 bits
+        ((0.2, 0.2), (0.5, 0.5), 0, 0.4),  # a photograph among dark ones
+    ],
+)
+def test_a_clean_image_in_the_noisy_ones_unit_stays_and_others_are_stretched(
+    noisy: tuple[float, float], clean: tuple[float, float], black: float, white: float
+) -> None:
+    low, width = placement(noisy, clean)
+    assert (low, low + width) == pytest.approx((black, white))
+
+
+def test_clean_images_in_other_counts_are_stretched_from_what_they_hold() -> None:
+    for noisy, at in (((0.5, 0.5), (0, 1)), ((2e4, 1.9e4), (1000, 39_000)), ((150.0, 50.0), (100, 200))):
+        low, width = placement(noisy, (500.0, 400.0))
+        assert [low + width * end for end in (100, 900)] == pytest.approx(at)
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [(np.uint16, 16), (np.float32, 1)])  # 12 bits in files of 16; counts
+def test_a_clean_file_in_the_noisy_images_unit_gets_their_noise(
+    dtype: type[np.generic], factor: int, tmp_path: Path
+) -> None:
+    random = np.random.default_rng(0)
+    counts = np.rint(random.normal(2000, 100, (200, 200, 1)) * factor).astype(dtype)
+    one = 65535 if dtype == np.uint16 else 1
+    config = ModelConfig(offset=2000 * factor / one, scale=1900 * factor / one)
+    torch.manual_seed(0)
+    model = BlindSpotModel(config).eval()
+    noise = NoiseModel(model, [ImageNoise(model.measure(as_tensor(counts)))], Recording())
+    clean = np.rint(np.linspace(1500, 2500, 40_000).reshape(200, 200) * factor).astype(dtype)
+    tifffile.imwrite(tmp_path / "clean.tif", clean)
+    job = Job(tmp_path / "clean.tif", tmp_path / "noisy.tif", tmp_path / "beside.tif")
+    [done] = synthesize_files(noise, [job], float_tiff=False, seed=0)
+    assert not done.error
+    noisy, beside = (tifffile.imread(tmp_path / name) for name in ("noisy.tif", "beside.tif"))
+    np.testing.assert_allclose(beside, clean, rtol=1e-6, atol=0.5)
+    level = (noisy.astype(float) - clean).std()
+    assert level == pytest.approx(100 * factor, rel=0.2)
+    assert done.noise[0].startswith(f"{level:.0f}"[:2]), "in the file's own numbers"

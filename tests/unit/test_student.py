@@ -38,6 +38,14 @@ class Blur(torch.nn.Module):
     def forward(self, image):
         return image + self.share * (image.roll(1, -1) - image)
 
+class Twice(torch.nn.Module):
+    def __init__(self, channels):
+        super().__init__()
+        self.first = self.again = torch.nn.Conv2d(channels, channels, 1)
+
+    def forward(self, image):
+        return self.again(self.first(image))
+
 def wrong_shape(channels):
     return torch.nn.Conv2d(channels, channels, 3)
 
@@ -212,9 +220,30 @@ def test_a_module_of_the_users_own_from_a_file_outside_the_package(
     loaded = load_model(tmp_path / "m.safetensors").student
     assert loaded is not None
     assert loaded.config.network == ModuleConfig(factory="own_networks:Blur")
-    code = f"from dbsn import Denoiser; Denoiser.load({str(tmp_path / 'm.safetensors')!r})"
-    elsewhere = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd="/")
-    assert "student own_networks:Blur: cannot be loaded" in elsewhere.stderr
+    code = (
+        "import numpy as np\nfrom dbsn import Denoiser\n"
+        f"denoiser = Denoiser.load({str(tmp_path / 'm.safetensors')!r}, device='cpu')\n"
+        "print(denoiser.denoise(np.zeros((9, 8)), method='posterior').shape)\n"
+    )
+    for more in ("denoiser.denoise(np.zeros((9, 8)))", f"denoiser.save({str(tmp_path / 'other.safetensors')!r})"):
+        elsewhere = subprocess.run([sys.executable, "-c", code + more], capture_output=True, text=True, cwd="/")
+        assert elsewhere.stdout == "(9, 8)\n", "its teacher needs no code of the student's"
+        assert "student own_networks:Blur: cannot be loaded" in elsewhere.stderr
+    assert not (tmp_path / "other.safetensors").exists()
+
+
+def test_layers_that_share_weights_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_networks.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    student = Student(StudentConfig(network=student_network("own_networks:Twice")))
+    save_model(tmp_path / "m.safetensors", Saved(student=student))
+    loaded = load_model(tmp_path / "m.safetensors").student
+    assert loaded is not None
+    image = torch.rand(1, 1, 5, 4)
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), student(image))
+    first, again = (loaded.network.get_submodule(name) for name in ("first", "again"))
+    assert first is again
 
 
 @pytest.mark.parametrize(

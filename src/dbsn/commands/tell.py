@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dbsn.config import ModelConfig, StudentConfig
+    from dbsn.noisemodel import NoiseModel
     from dbsn.picture import Unit
 
 
@@ -49,8 +50,10 @@ class Info:
             print(f"  blind-spot   {asdict(saved.model.config.network)}, {facts['parameters']:,} parameters")
         if saved.student:
             print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")
+        if saved.unmade:
+            print(f"  {saved.unmade}")
         if saved.model:
-            gathered = f"; {saved.noise.told(_unit(config))}" if saved.noise else ""
+            gathered = f"; {saved.noise.told(_unit(config, saved.noise))}" if saved.noise else ""
             print(f"  noise        {saved.model.config.noise}{gathered}")
         if saved.model and saved.model.config.stride > 1:
             strides = (
@@ -111,13 +114,14 @@ class Report:
         return 1 if failures else 0
 
 
-def _unit(config: "ModelConfig | StudentConfig") -> "Unit":
+def _unit(config: "ModelConfig | StudentConfig", noise: "NoiseModel") -> "Unit":
     """The numbers that the intensities it was trained on are known by, as far as the model knows."""
     import numpy as np
 
     from dbsn.picture import Unit
 
-    return Unit.of_samples(np.array([config.offset + config.scale]))
+    of_16_bits = 0 < noise.recording.step < 1 / 256
+    return Unit.of_samples(np.zeros(1, np.uint16) if of_16_bits else np.array([config.offset + config.scale]))
 
 
 def _parameters(module: "nn.Module") -> int:

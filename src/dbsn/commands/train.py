@@ -28,8 +28,8 @@ class StudentFlags(DistillConfig):
 
     network: str = "auto"
     """unet, unet-guided (is told the noise level), mwcnn (the paper's), dncnn; auto: as what it starts from; or
-    package.module:factory, a function from the number of channels to a network of your own that maps (b, c, h, w) to
-    (b, c, h, w)."""
+    package.module:factory or path/to/file.py:factory, a function from the number of channels to a network of your own
+    that maps (b, c, h, w) to (b, c, h, w)."""
     start: Path | None = None
     """Model file whose student's weights to start from; by default those of --from, where --student.network is auto."""
 
@@ -114,7 +114,7 @@ class Train:
                 report_failures(failures)
                 print(describe_images(noisy), told, sep="\n", flush=True)
                 if clean:
-                    print("clean:", describe_clean(clean), flush=True)
+                    print("clean:", describe_clean(clean, cleans, noisy[0].shape[2]), flush=True)
             asked = replace(asked, files=_resolved(files), clean=_resolved(cleans), truth=_resolved(truths))
             stages = runs.start(asked, noisy, clean, self.output, truth=truth, device=self.device)
         if is_main_process():
