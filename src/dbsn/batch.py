@@ -31,7 +31,7 @@ from dbsn.types import Place
 
 _STRONGEST = 2
 _LOOKED_AT = 8  # blocks of a Zarr that tell its unit
-_UNETS_TILE = 1280  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
+_UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
 DType = Literal["input", "uint8", "uint16", "float32"]
 
 

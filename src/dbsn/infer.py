@@ -29,6 +29,7 @@ from dbsn.types import Canvas, Image, Pixels, Place
 
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
+_LARGER = 0.1  # tiles that a tile may take in, of its side
 _ORIENTATIONS = 8
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
 _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
@@ -88,17 +89,19 @@ def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> 
     Args:
         height: Rows of the image.
         width: Columns of the image.
-        tile: Side of a tile's own part, rounded up to `multiple`; 0 means the whole image.
+        tile: Side of a tile's own part, at most; a tenth more where that makes fewer, for their margins cost. Tiles are
+            of one size, up to `multiple`; 0 means the whole image.
         margin: Pixels to be seen around it, rounded up to `multiple`.
         multiple: Tiles start and stop at multiples of this from either end.
 
     Yields:
         Tiles whose own parts cover the image once.
     """
-    step = -(-tile // multiple) * multiple if tile else max(height, width)
     margin = -(-margin // multiple) * multiple
 
     def spans(size: int) -> list[tuple[slice, slice]]:
+        count = max(1, math.ceil(size / tile - _LARGER)) if tile else 1
+        step = -(-size // (count * multiple)) * multiple
         starts = range(0, size, step)
         reach = margin + size % multiple
         return [
