@@ -27,7 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dbsn import Denoiser
 from dbsn.allocator import keep_freed_memory
-from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig, student_network
+from dbsn.batch import UNETS_TILE
+from dbsn.config import DistillConfig, ModelConfig, StudentConfig, TrainConfig, student_network
 from dbsn.distill import distillation_loss, new_student
 from dbsn.model import BlindSpotModel
 from dbsn.optimizer import Muon
@@ -35,13 +36,13 @@ from dbsn.pairs import Pairs
 from dbsn.patches import Batch
 from dbsn.selfsupervised import self_supervised_loss
 from dbsn.shipped import card, names
+from dbsn.student import Student
 from dbsn.train import has_fast_bf16
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 MODELS = {name: card(name).channels for name in names()}
 SIZES = (0.1, 1.0, 10.0, 100.0)
 REPEATS = 5
-TILE = 1280  # `dbsn denoise`'s
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -103,7 +104,10 @@ def of_students() -> None:
         cost = flops_a_pixel(denoiser.student, channels)
         for kind in precisions():
             denoiser.bf16 = kind == torch.bfloat16
-            best, taken = roof(kind), median(lambda denoiser=denoiser, image=image: denoiser.denoise(image, tile=TILE))
+            best, taken = (
+                roof(kind),
+                median(lambda denoiser=denoiser, image=image: denoiser.denoise(image, tile=UNETS_TILE)),
+            )
             tell(
                 f"{name} {_short(kind)}", megapixels_per_second=1 / taken, gflops=cost / taken / 1e3, roof_gflops=best,
                 share_of_roof=cost / taken / 1e3 / best,
@@ -115,9 +119,9 @@ def of_peers(names: list[str]) -> None:
     for name, channels in MODELS.items():
         denoiser, image = Denoiser.load(name, device="cpu"), photograph(channels, 512, 512)
         pixels = image / np.float32(255)
-        denoiser.denoise(image, tile=TILE)
+        denoiser.denoise(image, tile=UNETS_TILE)
         for peer in names:
-            ours, theirs = partial(denoiser.denoise, image, tile=TILE), partial(PEERS[peer], pixels, 20 / 255)
+            ours, theirs = partial(denoiser.denoise, image, tile=UNETS_TILE), partial(PEERS[peer], pixels, 20 / 255)
             pairs = [(seconds(ours), seconds(theirs)) for _ in range(max(1, REPEATS // 2))]
             mine, its = np.median(pairs, 0).tolist()
             tell(f"{name}, {peer}", ratio=float(np.median([b / a for a, b in pairs])), seconds=mine, peer_seconds=its)
@@ -129,8 +133,8 @@ def of_sizes() -> None:
     for size in SIZES:
         side = round((size * 1e6) ** 0.5)
         image = photograph(3, side, side)
-        taken = median(lambda image=image: denoiser.denoise(image, tile=TILE)) if size <= 1 else seconds(
-            lambda image=image: denoiser.denoise(image, tile=TILE)
+        taken = median(lambda image=image: denoiser.denoise(image, tile=UNETS_TILE)) if size <= 1 else seconds(
+            lambda image=image: denoiser.denoise(image, tile=UNETS_TILE)
         )  # fmt: skip
         tell(f"{size:g} megapixels", seconds_per_megapixel=taken / size)
 
@@ -173,7 +177,7 @@ def of_training() -> None:
     """A step of the default student and of the default teacher, colour: the share of the roof of forward + backward."""
     kind = precisions()[0]
     best = roof(kind, backward=True)
-    for what, cost, step in (_student_step("unet-guided"), _teacher_step()):
+    for what, cost, step in (student_step(), teacher_step()):
 
         def in_precision(step: Callable[[], None] = step) -> None:
             with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == torch.bfloat16):
@@ -187,37 +191,43 @@ def of_training() -> None:
 Step = tuple[str, float, Callable[[], None]]
 
 
-def _student_step(name: str) -> Step:
-    network: StudentNetwork = student_network(name)
-    config = DistillConfig()
-    student = new_student(StudentConfig(network=network, channels=3), 0).to(memory_format=torch.channels_last)
-    image = torch.rand(config.batch, 3, config.patch, config.patch).contiguous(memory_format=torch.channels_last)
+def student_step(*, is_plain: bool = False) -> Step:
+    """One of the default student; `is_plain`: channels first, by Adam."""
+    config, network = DistillConfig(), student_network("unet-guided")
+    student = new_student(StudentConfig(network=network, channels=3), 0).to(memory_format=_order(is_plain))
+    image = torch.rand(config.batch, 3, config.patch, config.patch).contiguous(memory_format=_order(is_plain))
     ones, side = torch.ones(config.batch, 1, 1, 1), config.patch // student.multiple
     pairs = Pairs(
         noisy=image, target=image, noise_var=ones, error_unit=ones, level=0.1 * torch.ones(config.batch, 3, side, side),
         valid=torch.ones_like(image[:, :1]), first=0,
     )  # fmt: skip
     loss = distillation_loss(config)
-    return _step("student", student, student.parameter_groups(), lambda: loss(student, pairs, 0.5).terms)
+    return _step("student", student, lambda: loss(student, pairs, 0.5).terms, is_plain=is_plain)
 
 
-def _teacher_step() -> Step:
+def teacher_step(*, is_plain: bool = False) -> Step:
+    """One of the default blind-spot network; `is_plain`: channels first, by Adam."""
     config = TrainConfig()
-    model = BlindSpotModel(ModelConfig(channels=3)).to(memory_format=torch.channels_last)
+    model = BlindSpotModel(ModelConfig(channels=3)).to(memory_format=_order(is_plain))
     side = config.patch // model.multiple * model.multiple
-    image = torch.rand(config.batch, 3, side, side).contiguous(memory_format=torch.channels_last)
+    image = torch.rand(config.batch, 3, side, side).contiguous(memory_format=_order(is_plain))
     batch = Batch(
         noisy=image, measurement=model.measure(image), valid=torch.ones_like(image[:, :1]), phase=(1, 1),
         spacing=model.network.spacing,
     )  # fmt: skip
     loss = self_supervised_loss(config)
-    return _step("teacher", model, model.parameter_groups(), lambda: loss(model, batch, 0.5).terms)
+    return _step("teacher", model, lambda: loss(model, batch, 0.5).terms, is_plain=is_plain)
+
+
+def _order(is_plain: bool) -> torch.memory_format:
+    return torch.contiguous_format if is_plain else torch.channels_last
 
 
 def _step(
-    what: str, network: nn.Module, groups: list[dict[str, object]], terms: Callable[[], dict[str, torch.Tensor]]
+    what: str, network: BlindSpotModel | Student, terms: Callable[[], dict[str, torch.Tensor]], *, is_plain: bool
 ) -> Step:
-    optimizer = Muon(groups, lr=1e-3)
+    groups = network.parameter_groups()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3) if is_plain else Muon(groups, lr=1e-3)
 
     def step() -> None:
         torch.stack(list(terms().values())).sum().backward()

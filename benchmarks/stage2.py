@@ -1,7 +1,7 @@
 """Stage 2 against its bars: an unrelated clean half, a teacher, a student. One command an experiment.
 
 Usage: python benchmarks/stage2.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [dbsn train's flags]
-gray25, colour25, hg: the even images of clean_bsds, made noisy once, and the odd ones, clean; measured on (c)bsd68.
+gray25, colour25, hg, mg: the even images of clean_bsds, made noisy once, and the odd ones, clean; measured on (c)bsd68.
 sidd, w2s: scenes 002-005 / fields 011-051, and clean_free; measured on scene 001 / field 001.
 cc15: all its noisy images, and clean_free; measured on the same images. --stride 1 for comparison.
 Prints figures of the student and of its teacher's posterior as JSON. --teacher MODEL skips stage 1.
@@ -44,6 +44,7 @@ EXPERIMENTS = {
     "gray25": Experiment(noise="awgn:25"),
     "colour25": Experiment(noise="awgn:25", gray=False, clean="cbsd68"),
     "hg": Experiment(noise="hg:40,10", minutes=30),
+    "mg": Experiment(noise="mg:75", gray=False, clean="cbsd68"),
     "sidd": Experiment(real="real_sidd_small", held="_001_", minutes=30),
     "cc15": Experiment(real="real_cc15", minutes=30),
     "w2s": Experiment(real="real_w2s", held="001_", protocol="affine", minutes=30),

@@ -31,7 +31,7 @@ from dbsn.types import Place
 
 _STRONGEST = 2
 _LOOKED_AT = 8  # blocks of a Zarr that tell its unit
-_UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
+UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
 DType = Literal["input", "uint8", "uint16", "float32"]
 
 
@@ -101,7 +101,7 @@ class How:
         if self.tile is not None:
             return self.tile
         is_light = denoiser.student is not None and isinstance(denoiser.student.config.network, UNetConfig)
-        return _UNETS_TILE if denoiser.picks_student(self.method) and is_light else DEFAULT_TILE
+        return UNETS_TILE if denoiser.picks_student(self.method) and is_light else DEFAULT_TILE
 
     def settings(self, choice: Choice) -> str:
         """Everything that a result depends on, in words."""

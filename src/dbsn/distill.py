@@ -24,7 +24,7 @@ from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Image, Scalar
 
 _HELD_OUT, _HELD_OUT_SIDE = 8, 192
-_SPREAD_WEIGHT = 0.01  # so small that the shared limit of the gradient's norm does not feel it; Adam undoes it
+_SPREAD_WEIGHT = 0.01  # so small that, after some 60 steps, the shared limit of the gradient's norm does not feel it
 _PROBE = 0.1  # disturbance for Stein's estimate, in standard deviations of the noise
 
 

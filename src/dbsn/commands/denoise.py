@@ -27,7 +27,7 @@ class Denoise:
     output: Output = Path("denoised")
     """A folder; or, for a single input file, a file name."""
     tile: int | None = None
-    """Side of a tile in pixels, by default 1280 for a U-Net, 768 for other networks; smaller needs less memory, 0
+    """Side of a tile in pixels, by default 1536 for a U-Net, 768 for other networks; smaller needs less memory, 0
     takes each image whole."""
     method: Method = "auto"
     """student (fast), posterior (the blind-spot model's result, with its uncertainty), or auto: the student if the
