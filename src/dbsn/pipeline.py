@@ -127,15 +127,16 @@ def stages(
     if not teacher:
         saved = load_model(folder / MODEL)
         teacher, story = saved.teacher, {**story, "teacher": saved.about.get("teacher", saved.about)}
-    if results and is_main_process() and not (folder / RESULTS).exists():
+    is_baseline = second.config.baseline is not None  # which nobody teaches: what one image holds is enough to start
+    chosen = some_of(noisy)[: 1 if is_baseline else None]
+    if results and not is_baseline and is_main_process() and not (folder / RESULTS).exists():
         write_atomically(folder / RESULTS, results.read_bytes())
-    chosen = some_of(noisy)
     where = pick_device(device)
     teacher.eval().to(where)
     bf16 = convolves_in_bf16(config.precision, where)
     fewer = f"{len(chosen)} of the {len(noisy)} noisy images, evenly chosen, will do for the teacher"
     teaching = teach(teacher, chosen, folder / RESULTS, bf16=bf16) if is_main_process() else iter(())
-    yield Stage("teacher", teaching, fewer if len(chosen) < len(noisy) else "")
+    yield Stage("teacher", teaching, fewer if len(chosen) < len(noisy) and not is_baseline else "")
     wait_for_all()
     (folder / STUDENT).mkdir(exist_ok=True)
     known = taught(teacher.to("cpu"), chosen, folder / RESULTS)
@@ -151,8 +152,8 @@ def stages(
         resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
-    note = f"learned from the noisy images: {known.noise.told(unit)}"
-    figure = SYNTHETIC_ERROR if second.config.baseline else ERROR
+    note = "" if is_baseline else f"learned from the noisy images: {known.noise.told(unit)}"
+    figure = SYNTHETIC_ERROR if is_baseline else ERROR
     yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
 
 

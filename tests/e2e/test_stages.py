@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -368,6 +369,8 @@ def test_every_setting_of_stage_two_changes_what_is_learned(
         assert done.returncode == 0, done.stderr
         is_baseline = "--student.baseline" in (*more,)
         assert ("Stein's" in done.stdout) != is_baseline, "what picks the best student is said as it is"
+        taught = [key for key in load_tensors(tmp_path / name / RESULTS)[0] if key.startswith("result/")]
+        assert len(taught) == (1 if is_baseline else 3), "nobody teaches a baseline"
         weights.append(load_tensors(tmp_path / name / MODEL)[0]["student/network.head.weight"])
     assert not torch.equal(*weights)
     knows = Denoiser.load(tmp_path / "other" / MODEL, device="cpu").student_knows_std
@@ -403,6 +406,9 @@ def test_in_python(folders: tuple[Path, Path]) -> None:
     drawn = denoiser.noise_model_.sample(clean, torch.Generator().manual_seed(0))
     assert variance.shape == drawn.shape == clean.shape
     assert float(variance.min()) > 0
+    for nameless in (torch.nn.Identity(), partial(torch.nn.Identity, 3), lambda channels: torch.nn.Identity(channels)):
+        with pytest.raises(ValueError, match="the model file can name"):
+            Denoiser.fit(noisy, clean=folders[1], steps=1, student=nameless)
     with pytest.raises(ValueError, match="no noise model"):
         _ = Denoiser.fit(noisy, steps=1, network="grid-tiny", batch=2, patch=24, device="cpu").noise_model_
 

@@ -36,6 +36,12 @@ def test_tiles_cover_each_pixel_once_and_are_read_with_their_margin(
     assert (covered == 1).all()
 
 
+@pytest.mark.parametrize(("height", "rows"), [(3162, [1584, 1578]), (4000, [1336, 1336, 1328]), (1600, [1600])])
+def test_tiles_are_of_one_size_and_fewer_where_a_tenth_more_will_do(height: int, rows: list[int]) -> None:
+    parts = [part.own[0] for part in tiles(height, 4, tile=1536, margin=64, multiple=4)]
+    assert [part.stop - part.start for part in parts] == rows
+
+
 @pytest.mark.parametrize("noise", ["any", "mg", "awgn"])
 @pytest.mark.parametrize("network", NETWORKS, ids=["dbsn", "grid3", "grid2"])
 def test_a_tiled_image_is_denoised_like_the_whole_one(network: NetworkConfig, noise: str) -> None:
