@@ -352,6 +352,45 @@ def test_the_uncertainty_alone_is_learned_for_an_earlier_student(
     assert {float(each.spread.factor) for each in (before, after) if each.spread}.isdisjoint({1.0})
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_of_the_users_own_is_trained_and_used_by_the_path_of_its_file(
+    channels: int, folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "own.py").write_text(
+        "import torch\n\n\ndef blur(channels):\n"
+        "    return torch.nn.Conv2d(channels, channels, 3, padding=1, padding_mode='replicate')\n"
+    )
+    noisy, clean = tmp_path / "noisy", folders[1]
+    noisy.mkdir()
+    random = np.random.default_rng(0)
+    for index in range(2):
+        shape = (37, 53) if channels == 1 else (37, 53, 3)
+        PillowImage.fromarray(random.integers(0, 256, shape, np.uint8)).save(noisy / f"{index}.png")
+
+    def dbsn(*arguments: object) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "dbsn", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+
+    own = ("--student.network", "elsewhere/own.py:blur", "--from", "scratch", "--student.batch", 4)
+    dbsn("train", noisy, "--clean", clean, "-o", "run", *TINY, *own, "--steps", 2, "--student.steps", 2)
+    dbsn("denoise", noisy / "0.png", "-m", "run", "-o", "out", "--method", "student")
+    before, after = (np.asarray(PillowImage.open(place / "0.png")) for place in (noisy, tmp_path / "out"))
+    assert before.shape == after.shape
+    student = load_model(tmp_path / "run" / MODEL).student
+    assert student is not None
+    with torch.inference_mode():
+        image = torch.from_numpy(before.reshape(37, 53, channels) / np.float32(255)).permute(2, 0, 1)[None]
+        expected = student(image)[0].permute(1, 2, 0).reshape(before.shape).numpy()
+    assert np.abs(after - (255 * expected).clip(0, 255)).max() <= 1.5  # rounded, and perhaps convolved in bf16
+
+
 @pytest.mark.parametrize("flags", [
     ("--student.noisy-share", "0.5"), ("--student.noisy-weight", "5"), ("--student.jitter", "0.5"),
     ("--student.noise", "awgn:40"), ("--student.noise", "awgn:40", "--student.baseline", "n2c"),
