@@ -1,9 +1,9 @@
 """What each part of stage 2 is worth: students alike but for one thing, all taught by one teacher (as in the paper).
 
 Usage: python benchmarks/ablation.py EXPERIMENT --teacher RUN/model.safetensors [--variants NAME ...] [--steps N]
-       [--data DIR] [--runs DIR] [--threads N] [dbsn train's flags]
+       [--from scratch] [--data DIR] [--runs DIR] [--threads N] [dbsn train's flags]
 EXPERIMENT is one of stage2.py's with synthetic noise, and RUN the folder that it has left; its teacher's results are
-taken over. Every student starts from scratch. Prints a line of JSON for each, PSNR and SSIM on (c)bsd68.
+taken over. Prints a line of JSON for each, PSNR and SSIM on (c)bsd68.
 set1: noisy images with the teacher's results alone; set2: clean images with learned noise alone; both; level: both,
 told the noise level (unet-guided); oracle: both, with the true noise on the clean images; n2c: that without set 1.
 """
@@ -31,7 +31,10 @@ def main() -> None:
     parser.add_argument("experiment", choices=[name for name, each in EXPERIMENTS.items() if each.noise])
     parser.add_argument("--teacher", type=Path, required=True)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["set1", "set2", "both", "oracle"])
-    parser.add_argument("--steps", type=int, default=1300, help="15 minutes of one core in gray, twice that in colour")
+    parser.add_argument("--steps", type=int, default=1800, help="15 minutes of two idle cores")
+    parser.add_argument(
+        "--from", dest="start", default="scratch", help="what every student starts from: scratch, shipped"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
@@ -42,11 +45,12 @@ def main() -> None:
         run = arguments.runs / f"ablation_{arguments.experiment}_{variant}"
         own = [flag.format(noise=experiment.noise) for flag in VARIANTS[variant]]
         if (run / "config.json").exists():
-            dbsn("train", "-o", run, "--resume", *flags, threads=arguments.threads)
+            steps = ("--student.steps", arguments.steps)
+            dbsn("train", "-o", run, "--resume", *steps, threads=arguments.threads)
         else:
             dbsn(
-                "train", *noisy, "-o", run, "--teacher", arguments.teacher, "--from", "scratch", "--student.steps",
-                arguments.steps, *own, *flags, "--clean", *clean, threads=arguments.threads,
+                "train", *noisy, "-o", run, "--teacher", arguments.teacher, "--from", arguments.start,
+                "--student.steps", arguments.steps, *own, *flags, "--clean", *clean, threads=arguments.threads,
             )  # fmt: skip
         shown = dbsn(
             "evaluate", "-m", run / "model.safetensors", "--clean", arguments.data / experiment.clean,

@@ -30,6 +30,8 @@ from dbsn.evaluate import synthetic_noise, to_gray
 from dbsn.images import find_images, read_image
 from dbsn.noise import Noise, parse_noise
 
+BUDGET = ("--minutes", "--steps", "--student.minutes", "--student.steps")
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -69,6 +71,12 @@ def dbsn(*arguments: object, threads: int) -> str:
     if done.returncode:
         raise SystemExit(f"dbsn {arguments[0]} failed with exit status {done.returncode}")
     return done.stdout or ""
+
+
+def budget(flags: list[str]) -> list[str]:
+    """Of dbsn train's flags those that a resumed run takes: how long, not what."""
+    pairs = itertools.pairwise(flags)
+    return [part for pair in pairs if pair[0] in BUDGET for part in pair]
 
 
 def keeping_models(run: Path, *arguments: object, threads: int) -> None:
@@ -145,7 +153,7 @@ def main() -> None:
     noisy = arguments.runs / f"{arguments.experiment}_noisy" if noises else data / experiment.noisy
     if noises and not noisy.exists():
         make_noisy(data / "clean_bsds", noises, noisy)
-    asked: tuple[object, ...] = ("--resume",)
+    asked: tuple[object, ...] = ("--resume", *budget(flags))
     if not (run / "config.json").exists():
         origin = () if "--from" in flags else ("--from", "scratch")
         asked = (noisy, *origin, "--minutes", experiment.minutes, *flags)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tifffile
-from stage1 import dbsn
+from stage1 import budget, dbsn
 
 from dbsn.evaluate import synthetic_noise, to_gray
 from dbsn.images import find_images, read_image
@@ -100,11 +100,11 @@ def main() -> None:
         noisy, clean = halves(experiment, data, scratch)
         measured = ["--clean", data / experiment.clean, "--noise", experiment.noise]
     if (run / "config.json").exists():
-        dbsn("train", "-o", run, "--resume", *flags, threads=arguments.threads)
+        dbsn("train", "-o", run, "--resume", *budget(flags), threads=arguments.threads)
     else:
-        budget = ("--minutes", experiment.minutes, "--student.minutes", experiment.minutes)
+        length = ("--minutes", experiment.minutes, "--student.minutes", experiment.minutes)
         origin = () if "--from" in flags else ("--from", "scratch")
-        dbsn("train", *noisy, "-o", run, *origin, *budget, *flags, "--clean", *clean, threads=arguments.threads)
+        dbsn("train", *noisy, "-o", run, *origin, *length, *flags, "--clean", *clean, threads=arguments.threads)
     for method in ("student", "posterior"):
         shown = dbsn(
             "evaluate", "-m", run / "model.safetensors", *measured, "--method", method,

@@ -5,7 +5,7 @@ Promise: an output file is whole or absent (tests/e2e/test_shell.py).
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,12 +25,12 @@ from dbsn.infer import DEFAULT_TILE
 from dbsn.ledger import Ledger, Made
 from dbsn.noisemodel import NoiseModel, placement
 from dbsn.patches import as_tensor, intensity_range, step_seed
-from dbsn.picture import OF_255, Unit, converted, from_pixels, to_pixels
+from dbsn.picture import OF_255, ImageError, Unit, by_unit, converted, from_pixels, to_pixels
 from dbsn.plan import Job
 from dbsn.types import Place
 
 _STRONGEST = 2
-_LOOKED_AT = 8  # blocks of a Zarr that tell its unit
+_LOOKED_AT = 8  # blocks of a Zarr, or files, that tell a unit
 UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
 DType = Literal["input", "uint8", "uint16", "float32"]
 
@@ -239,8 +239,8 @@ def _mean_level(levels: Sequence[float]) -> float | None:
 def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[Done]:
     """Write each clean file with noise into its output, and itself beside it.
 
-    Gray noise makes gray pairs of colour files. Noise of images in counts is put on the file stretched to their range,
-    unless it is in such counts itself; what is written in the file's own format is brought back.
+    Gray noise makes gray pairs of colour files. Noise of images in another unit, such as counts, is put on the files
+    stretched to their range; what is written in the file's own format is brought back.
 
     Args:
         noise: The learned noise.
@@ -248,14 +248,19 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
         float_tiff: Write float32 TIFF, in the noisy images' range, instead of the input's format.
         seed: Of the noise; a file's realisation depends on it and the file's place in `jobs`.
     """
+    seen, some = noise.model.config, list[np.ndarray]()
+    for job in jobs[:: -(-len(jobs) // _LOOKED_AT) or 1]:
+        with suppress(ImageError, OSError):  # of which its own turn will tell
+            some.append(read_image(job.source).samples)
+    ranges = {unit: intensity_range(alike) for unit, alike in by_unit(some).items()}
 
     def synthesize(number: int, job: Job) -> Found:
         picture = read_image(job.source)
         pixels = to_gray(picture.pixels) if noise.model.config.channels == 1 else picture.pixels
         if pixels.shape[2] != noise.model.config.channels:
             raise ValueError("the noise was learned in colour, and this image is gray")
-        seen = noise.model.config
-        low, width = placement((seen.offset, seen.scale), intensity_range([pixels]))
+        unit = Unit.of_samples(picture.samples)
+        low, width = placement((seen.offset, seen.scale), ranges.get(unit) or intensity_range([pixels]))
         clean = low + width * pixels
         noisy_image = noise.sample(as_tensor(clean), torch.Generator().manual_seed(step_seed(seed, number, 0)))
         noisy = noisy_image[0].permute(1, 2, 0).numpy()
@@ -269,11 +274,7 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
                 samples = from_pixels((image - low) / width, picture.dtype)
                 write_image(file, samples, replace(picture, samples=samples))
         level = float(np.sqrt(((noisy - clean) ** 2).mean()))
-        return (
-            Found(level, Unit.of_samples(noisy))
-            if float_tiff
-            else Found(level / width, Unit.of_samples(picture.samples))
-        )
+        return Found(level, Unit.of_samples(noisy)) if float_tiff else Found(level / width, unit)
 
     return _each(jobs, synthesize)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dbsn.atomic import replacing
 from dbsn.config import MODEL as MODEL
-from dbsn.config import ModelConfig, StudentConfig
+from dbsn.config import ModelConfig, ModuleConfig, StudentConfig
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.shipped import names
@@ -63,6 +63,9 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{path}: format {metadata.get('format')!r} is not {FORMAT!r}; was it written by dbsn?")
     return tensors, json.loads(metadata["header"])
+
+
+_MISFIT = "weights do not fit the configuration in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,21 +137,14 @@ def load_model(path: Path) -> Saved:
         header["student"]["uncertainty"] = False
         parts["student"] = {name: part for name, part in parts["student"].items() if not name.startswith("spread.")}
     model = BlindSpotModel(ModelConfig.from_dict(header["model"])) if "model" in header else None
-    student, unmade = None, ""
-    if "student" in header:
-        try:
-            student = Student(StudentConfig.from_dict(header["student"]))
-        except ValueError as error:
-            if not model or header["student"]["network"]["kind"] != "module":
-                raise
-            unmade = str(error)
     try:
         if model:
             model.load_state_dict(parts[""], strict=True)
-        if student:
-            student.load_state_dict(parts["student"], strict=True)
     except RuntimeError as error:
-        raise ValueError(f"{path}: weights do not fit the configuration in the file: {error}") from None
+        raise ValueError(f"{path}: {_MISFIT}: {error}") from None
+    student, unmade = _student_of(header["student"], parts["student"]) if "student" in header else (None, "")
+    if unmade and not (model and isinstance(StudentConfig.from_dict(header["student"]).network, ModuleConfig)):
+        raise ValueError(f"{path}: {unmade}")
     noise = None
     if model and "recording" in header:
         noise = NoiseModel.from_tensors(model, parts["noise"], Recording(**header["recording"]))
@@ -159,6 +155,18 @@ def load_model(path: Path) -> Saved:
         about=header.get("about", {}),
         unmade=unmade,
     )
+
+
+def _student_of(config: dict[str, Any], weights: dict[str, Tensor]) -> tuple[Student | None, str]:
+    """A student for inference, or why it cannot be made."""
+    try:
+        student = Student(StudentConfig.from_dict(config))
+        student.load_state_dict(weights, strict=True)
+    except ValueError as error:
+        return None, str(error)
+    except RuntimeError as error:
+        return None, f"{_MISFIT}: {error}"
+    return student, ""
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -205,7 +205,7 @@ class Denoiser:
             ValueError: It does, and there is none, or its code is not here.
         """
         if method != "posterior" and self.saved.unmade:
-            raise ValueError(f"{self.saved.unmade} Until then, --method posterior")
+            raise ValueError(f"{self.saved.unmade}; --method posterior does without")
         if method == "student" and self.student is None:
             raise ValueError("this model has no student; --method posterior, or train one with --clean")
         return method != "posterior" and self.student is not None

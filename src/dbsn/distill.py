@@ -89,7 +89,8 @@ def distil(
 
     def keep(average: Student, story: dict[str, Any]) -> None:
         recalibrate(average, held_out.synthetic)
-        saved = Saved(model=teacher, student=average, noise=known.noise, about={**about, **story})
+        noise = None if config.baseline else known.noise  # which then has hardly been gathered
+        saved = Saved(model=teacher, student=average, noise=noise, about={**about, **story})
         save_model(target, saved)
 
     return train(

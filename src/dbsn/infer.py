@@ -101,7 +101,7 @@ def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> 
 
     def spans(size: int) -> list[tuple[slice, slice]]:
         count = max(1, math.ceil(size / tile - _LARGER)) if tile else 1
-        step = -(-size // (count * multiple)) * multiple
+        step = max(1, -(-size // (count * multiple))) * multiple
         starts = range(0, size, step)
         reach = margin + size % multiple
         return [

@@ -26,7 +26,7 @@ _PILED_UP = 1e-4  # share of pixels at an extreme intensity from which on it cou
 _FEWEST = 8
 _LEAST_KEPT = 1e-3
 _DARK_BELOW = 0.5  # largest intensity that fills no usual range
-_BRIGHTER, _DARKER = 1.5, 4.0  # than the noisy images, times: still in their unit
+_BRIGHTER, _DARKER = 1.5, 16.0  # than the noisy images, times: still in their unit
 _CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
 _SAMPLES = 4_000_000
 _ALONE = functional.pad(torch.ones(1, 1), [REACH] * 4)  # filters nothing
@@ -143,14 +143,14 @@ def clean_range(offset: float, scale: float) -> tuple[float, float]:
 
 
 def placement(noisy: tuple[float, float], clean: tuple[float, float]) -> tuple[float, float]:
-    """How a clean image is put among noisy ones: its intensity x becomes low + width * x.
+    """How clean images are put among noisy ones: their intensity x becomes low + width * x.
 
-    It stays what it is if it is in the noisy images' own unit. Where theirs is another, its 0 to 1, or if it is in
-    counts the intensities that occur in it, become what `clean_range` says.
+    They stay what they are in the noisy images' own unit. Where theirs is another, 0 to 1, or of counts the intensities
+    that occur, become what `clean_range` says.
 
     Args:
         noisy: Middle and half-width of the noisy images' intensities, as `intensity_range`.
-        clean: The same of the clean image, or of all of them.
+        clean: The same of all clean images of one kind, which have one unit.
 
     Returns:
         low and width.

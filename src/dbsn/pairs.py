@@ -343,8 +343,8 @@ def flaws(image: np.ndarray) -> tuple[float, float]:
     """How unclean an image (h, w, c) is, for clean images with noise or JPEG blocks cap what a student can learn.
 
     Returns:
-        Noise level of its flat areas, and how much larger the mean step across the borders of 8 x 8 blocks, wherever
-        they lie, is than that between other neighbours; both intensities, near 0 in a clean image.
+        Noise level of its flat areas, and how much larger the mean step across the borders of 8 x 8 blocks is, wherever
+        they lie, than at any other distance from them; both intensities, near 0 in a clean image.
     """
     if min(image.shape[:2]) < 8:
         return 0.0, 0.0  # too small to tell
@@ -352,7 +352,6 @@ def flaws(image: np.ndarray) -> tuple[float, float]:
     pixels, excess = to_pixels(image).mean(2), list[float]()
     for axis in (0, 1):
         steps = np.abs(np.diff(pixels, axis=axis)).mean(1 - axis)
-        every_eighth = np.array([steps[start::8].mean() for start in range(min(8, len(steps)))])
-        border = int(every_eighth.argmax())
-        excess.append(float(every_eighth[border] - np.delete(every_eighth, border).mean()))
+        others, border = np.sort([steps[start::8].mean() for start in range(min(8, len(steps)))])[-2:]
+        excess.append(float(border - others))
     return float(levels.max()), min(excess)  # blocks stand out both ways, buildings one way

@@ -3,6 +3,7 @@
 Tested in tests/unit/test_images.py. Not here: files and their formats. This module must not import torch.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,14 @@ class Unit:
 
 
 OF_255 = Unit()
+
+
+def by_unit(images: Iterable[Array]) -> dict[Unit, list[Array]]:
+    """Images' samples, those of one unit together."""
+    kinds: dict[Unit, list[Array]] = {}
+    for samples in images:
+        kinds.setdefault(Unit.of_samples(samples), []).append(samples)
+    return kinds
 
 
 class ImageError(ValueError):

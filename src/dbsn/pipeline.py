@@ -5,6 +5,7 @@ with the next, so that resuming and starting are the same call (tests/e2e/test_s
 which files were named do not belong here.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from dbsn.noisemodel import clean_range, placement
 from dbsn.noises import Several, one_noise, parse_noises
 from dbsn.pairs import RESULTS, some_of, taught, teach
 from dbsn.patches import intensity_range
-from dbsn.picture import OF_255, Unit, from_pixels, to_pixels
+from dbsn.picture import OF_255, Unit, by_unit, from_pixels, to_pixels
 from dbsn.selfsupervised import learn
 from dbsn.student import Student
 from dbsn.train import (
@@ -127,16 +128,23 @@ def stages(
     if not teacher:
         saved = load_model(folder / MODEL)
         teacher, story = saved.teacher, {**story, "teacher": saved.about.get("teacher", saved.about)}
-    is_baseline = second.config.baseline is not None  # which nobody teaches: what one image holds is enough to start
-    chosen = some_of(noisy)[: 1 if is_baseline else None]
+    is_baseline = second.config.baseline is not None  # which nobody teaches; one image says what range there is
+    chosen = some_of(noisy)
+    note = ""
+    if len(chosen) < len(noisy):
+        note = f"{len(chosen)} of the {len(noisy)} noisy images, evenly chosen, will do for the teacher"
     if results and not is_baseline and is_main_process() and not (folder / RESULTS).exists():
         write_atomically(folder / RESULTS, results.read_bytes())
+        note = f"taken over from {results.parent}: what the teacher has made of these images"
     where = pick_device(device)
     teacher.eval().to(where)
     bf16 = convolves_in_bf16(config.precision, where)
-    fewer = f"{len(chosen)} of the {len(noisy)} noisy images, evenly chosen, will do for the teacher"
-    teaching = teach(teacher, chosen, folder / RESULTS, bf16=bf16) if is_main_process() else iter(())
-    yield Stage("teacher", teaching, fewer if len(chosen) < len(noisy) and not is_baseline else "")
+    asked = chosen[:1] if is_baseline else chosen
+    teaching = teach(teacher, asked, folder / RESULTS, bf16=bf16) if is_main_process() else iter(())
+    if is_baseline:
+        deque(teaching, maxlen=0)
+    else:
+        yield Stage("teacher", teaching, note)
     wait_for_all()
     (folder / STUDENT).mkdir(exist_ok=True)
     known = taught(teacher.to("cpu"), chosen, folder / RESULTS)
@@ -190,5 +198,11 @@ def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list
         raise ValueError("colour images need clean ones in colour" if clean else "no clean image to learn from")
     if channels == 1:
         fitting = [from_pixels(to_gray(to_pixels(image)), image.dtype) for image in fitting]
-    low, width = placement(intensity_range(noisy), intensity_range(fitting))
-    return fitting if (low, width) == (0, 1) else [low + width * to_pixels(image) for image in fitting]
+    seen = intensity_range(noisy)
+    places = {unit: placement(seen, intensity_range(alike)) for unit, alike in by_unit(fitting).items()}
+
+    def placed(image: np.ndarray) -> np.ndarray:
+        low, width = places[Unit.of_samples(image)]
+        return image if (low, width) == (0, 1) else low + width * to_pixels(image)
+
+    return [placed(image) for image in fitting]

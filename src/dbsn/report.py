@@ -133,7 +133,8 @@ def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> _Shown:
     top, left = (max(side - _SIDE, 0) // 2 for side in image.shape[:2])
     crop = to_pixels(image[top : top + _SIDE, left : left + _SIDE])
     estimate = denoiser.estimate(crop, extras=("mean", "noise_std", "blind_std"))
-    return _Shown(name, Unit.of_samples(image), crop, denoiser.denoise(crop), estimate)
+    denoised = denoiser.denoise(crop, method="posterior" if denoiser.saved.unmade else "auto")
+    return _Shown(name, Unit.of_samples(image), crop, denoised, estimate)
 
 
 def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:

@@ -150,6 +150,8 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     usual = name_for(asked.model.channels, independent=asked.model.stride == 1)
     name = None if where == SCRATCH else name_for(asked.model.channels) if where == SHIPPED else where
     saved = load_model(model_file(Path(name))) if name else Saved()
+    if distils and asked.student == AUTO and not asked.student_start and saved.unmade:
+        raise ValueError(saved.unmade)
     begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
     if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
         begun = replace(begun, start=name)
@@ -178,6 +180,8 @@ def _told_start(begun: RunConfig, asked: RunConfig, *, distils: bool) -> str:
 
 def _with_student_of(begun: RunConfig, asked: RunConfig, saved: Saved, where: str) -> RunConfig:
     """The run with the student of a model file, if its network has a name; ValueError where it was asked for."""
+    if saved.unmade:
+        raise ValueError(saved.unmade)
     network = saved.student.config.network if saved.student else None
     if isinstance(network, UNetConfig) and asked.model.stride > 1 and not asked.distill.uncertainty_alone:
         network = replace(network, guided=False)  # noise that neighbours share cannot be measured for it
@@ -202,7 +206,7 @@ def origins(asked: RunConfig, folder: Path | None = None) -> tuple[BlindSpotMode
     blind = load_model(model_file(Path(asked.start))).teacher if asked.start and not begun[0] else None
     saved = load_model(model_file(Path(asked.student_start))) if asked.student_start and not begun[1] else None
     if saved and not saved.student:
-        raise ValueError(f"--student.start {asked.student_start}: holds no student")
+        raise ValueError(saved.unmade or f"--student.start {asked.student_start}: holds no student")
     return blind, saved.student if saved else None
 
 
@@ -295,11 +299,13 @@ def _earlier_results(asked: RunConfig) -> Path | None:
     """What --teacher has made of these very images in its own run, if it has."""
     if asked.teacher is None or Path(asked.teacher).name != MODEL:
         return None
-    before = Path(asked.teacher).parent
-    if not all((before / name).exists() for name in (CONFIG, RESULTS)):
+    results = Path(asked.teacher).parent / RESULTS
+    try:
+        seen, written = saved_config(results.parent), results.stat().st_mtime
+        is_same = (seen.files, seen.axes) == (asked.files, asked.axes)
+        return results if is_same and all(Path(file).stat().st_mtime < written for file in asked.files) else None
+    except (OSError, ValueError):  # no run, or none that can be understood
         return None
-    seen = saved_config(before)
-    return before / RESULTS if (seen.files, seen.axes) == (asked.files, asked.axes) else None
 
 
 def _stages(

@@ -20,7 +20,7 @@ from dbsn.inspection import Inspection
 from dbsn.noisemodel import clean_range
 from dbsn.pairs import flaws
 from dbsn.patches import intensity_range
-from dbsn.picture import Unit
+from dbsn.picture import Unit, by_unit
 from dbsn.pipeline import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
 from dbsn.train import Progress
 
@@ -31,6 +31,7 @@ _HARDLY_LEARNED = 0.8  # squared error of a student, in noise variances; a good 
 _NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
 _BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have more than other steps
 _NAMED = 3  # files at most
+_Flaw = tuple[float, str, str]  # how much, as a number, of which file
 
 TITLES = {
     "blind": "stage 1: learning from the noisy images",
@@ -153,15 +154,20 @@ def describe_clean(images: Sequence[np.ndarray], files: Sequence[Path], channels
     usable = [(image, name) for image, name in zip(images, names, strict=True) if image.shape[2] in (channels, 3)]
     if not usable:
         return _count(images)
-    unit = Unit.of_samples(*images)
-    white = clean_range(*intensity_range([image for image, _ in usable]))[1]
-    found = [(*flaws(image), name) for image, name in usable]
-    noisy = sorted(((level, name) for level, _, name in found if level > _NOISY_FROM * white), reverse=True)
-    blocky = sorted(((blocks, name) for _, blocks, name in found if blocks > _BLOCKY_FROM * white), reverse=True)
+    alike = by_unit(image for image, _ in usable)
+    whites = {unit: clean_range(*intensity_range(images))[1] for unit, images in alike.items()}
+    noisy, blocky = list[_Flaw](), list[_Flaw]()
+    for image, name in usable:
+        unit = Unit.of_samples(image)
+        white, (level, blocks) = whites[unit], flaws(image)
+        if level > _NOISY_FROM * white:
+            noisy.append((level / white, f"{unit.number(level)}{unit.of}", name))
+        if blocks > _BLOCKY_FROM * white:
+            blocky.append((blocks / white, "", name))
     remarks = []
     if noisy:
-        most = f"up to {unit.number(noisy[0][0])}{unit.of}"
-        remarks.append(f"noisy or texture throughout: {len(noisy)} ({most}{_first_of(noisy)})")
+        most = max(noisy)[1]
+        remarks.append(f"noisy or texture throughout: {len(noisy)} (up to {most}{_first_of(noisy)})")
     if blocky:
         remarks.append(f"with JPEG blocks: {len(blocky)}{_first_of(blocky)}")
     if remarks:
@@ -175,9 +181,9 @@ def _count(images: Sequence[object]) -> str:
     return f"{len(images)} image{'s' if len(images) != 1 else ''}"
 
 
-def _first_of(flawed: Sequence[tuple[float, str]]) -> str:
+def _first_of(flawed: Sequence[_Flaw]) -> str:
     """The names of the worst three, if they are known."""
-    names = [printable(name) for _, name in flawed[:_NAMED] if name]
+    names = [printable(name) for _, _, name in sorted(flawed, reverse=True)[:_NAMED] if name]
     return "".join([", " * bool(names), ", ".join(names), ", ..." * (bool(names) and len(flawed) > _NAMED)])
 
 

@@ -169,7 +169,7 @@ def _users_own(factory: str, channels: int) -> nn.Module:
     try:
         module = getattr(_module(place), name)(channels)
     except Exception as error:  # it is the user's code, which may raise anything
-        advice = "is it on the Python path, or where it was? path/to/file.py:factory will do, too."
+        advice = "is it on the Python path, or where it was? path/to/file.py:factory will do, too"
         raise ValueError(f"student {factory}: cannot be loaded ({_told(error)}); {advice}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(f"student {factory}: gave a {type(module).__name__}, expected a torch.nn.Module")

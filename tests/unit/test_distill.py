@@ -161,6 +161,8 @@ def test_noise_and_jpeg_blocks_of_clean_images_are_found() -> None:
     assert "throughout: 1 (up to 1" in loud
     assert "loud.tif" in loud
     assert "of 255" not in loud
+    both = describe_clean([4000 * noisy[..., None], np.rint(255 * noisy[..., None]).astype(np.uint8)], files[:2], 1)
+    assert "throughout: 2 (up to 1" in both, "each in its own unit"
     colour = clean[..., None].repeat(3, 2)
     assert describe_clean([clean[..., None], colour], files[:2], 3).startswith(
         "2 images; gray and left out, as the noisy ones have colours: 1"
@@ -226,6 +228,9 @@ def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:
     assert dark.flatten().tolist() == pytest.approx([0, 4000 / 65535], abs=1e-4)
     assert np.array_equal(clean_like(counts, counts)[0], counts[0]), "in the noisy images' own unit"
     assert clean_like(few_bits, few_bits)[0].dtype == np.uint16
+    mixed = clean_like([*counts, np.array([0, 255], np.uint8).reshape(1, 2, 1)], counts)
+    assert np.array_equal(mixed[0], counts[0])
+    assert mixed[1].flatten().tolist() == pytest.approx([100, 5000], rel=0.05)
 
 
 def test_no_noise_is_drawn_beyond_a_clean_image_that_is_smaller_than_a_patch() -> None:

@@ -193,6 +193,7 @@ def test_clean_images_are_stretched_only_to_an_unusual_range() -> None:
         ((0.03, 0.03), (0.5, 0.4), 0, 0.06),  # a photograph among 12 bits in files of 16
         ((0.03, 0.03), (0.02, 0.02), 0, 1),  # 12 bits among 12 bits
         ((0.2, 0.2), (0.5, 0.5), 0, 0.4),  # a photograph among dark ones
+        ((2000.0, 1900.0), (300.0, 290.0), 0, 1),  # counts of little light among counts
     ],
 )
 def test_a_clean_image_in_the_noisy_ones_unit_stays_and_others_are_stretched(
@@ -236,3 +237,17 @@ def test_a_clean_file_gets_the_noise_in_its_own_numbers(
     level = (noisy.astype(float) - clean).std()
     assert level == pytest.approx(100 * share, rel=0.2)
     assert float(done.noise[0].split()[0]) == pytest.approx(level, rel=0.02)
+
+
+def test_one_noise_for_files_of_one_unit_however_bright(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    torch.manual_seed(0)
+    model = BlindSpotModel(ModelConfig(offset=2000.0, scale=1900.0)).eval()
+    measured = model.measure(as_tensor(random.normal(2000, 100, (200, 200, 1)).astype(np.float32)))
+    noise = NoiseModel(model, [ImageNoise(measured)], Recording())
+    jobs = [Job(tmp_path / f"{most}.tif", tmp_path / f"n{most}.tif", tmp_path / f"c{most}.tif") for most in (60, 3000)]
+    for job in jobs:
+        ramp = np.linspace(10, int(job.source.stem), 40_000, dtype=np.float32).reshape(200, 200)
+        tifffile.imwrite(job.source, ramp)
+    told = [float(done.noise[0].split()[0]) for done in synthesize_files(noise, jobs, float_tiff=False, seed=0)]
+    assert told == pytest.approx([100, 100], rel=0.2)

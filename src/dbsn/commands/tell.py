@@ -39,6 +39,8 @@ class Info:
             facts |= {"student": saved.student.config.to_dict(), "student parameters": _parameters(saved.student)}
         if saved.noise:
             facts |= {"recording": asdict(saved.noise.recording), "noise of images": len(saved.noise.images)}
+        if saved.unmade:
+            facts["student"] = saved.unmade
         if self.json:
             print(json.dumps(facts | {"about": saved.about}))
             return 0
