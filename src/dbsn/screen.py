@@ -20,7 +20,7 @@ from dbsn.inspection import Inspection
 from dbsn.noisemodel import clean_range
 from dbsn.pairs import flaws
 from dbsn.patches import intensity_range
-from dbsn.picture import Unit, by_unit
+from dbsn.picture import Unit, by_unit, to_pixels
 from dbsn.pipeline import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
 from dbsn.train import Progress
 
@@ -155,15 +155,16 @@ def describe_clean(images: Sequence[np.ndarray], files: Sequence[Path], channels
     if not usable:
         return _count(images)
     alike = by_unit(image for image, _ in usable)
-    whites = {unit: clean_range(*intensity_range(images))[1] for unit, images in alike.items()}
+    ranges = {unit: clean_range(*intensity_range(images)) for unit, images in alike.items()}
     noisy, blocky = list[_Flaw](), list[_Flaw]()
     for image, name in usable:
         unit = Unit.of_samples(image)
-        white, (level, blocks) = whites[unit], flaws(image)
-        if level > _NOISY_FROM * white:
-            noisy.append((level / white, f"{unit.number(level)}{unit.of}", name))
-        if blocks > _BLOCKY_FROM * white:
-            blocky.append((blocks / white, "", name))
+        black, white = ranges[unit]
+        level, blocks = flaws(image if (black, white) == (0, 1) else (to_pixels(image) - black) / white)
+        if level > _NOISY_FROM:
+            noisy.append((level, f"{unit.number(level * white)}{unit.of}", name))
+        if blocks > _BLOCKY_FROM:
+            blocky.append((blocks, "", name))
     remarks = []
     if noisy:
         most = max(noisy)[1]

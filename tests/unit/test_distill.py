@@ -157,6 +157,8 @@ def test_noise_and_jpeg_blocks_of_clean_images_are_found() -> None:
     assert "of 255, loud.tif); with JPEG blocks: 1, blocky.jpg; a student cannot" in said
     counts = [4000 * (clean[..., None] / np.float32(255)) + 10]
     assert describe_clean(counts, files[1:2], 1) == "1 image"
+    few_bits = [np.rint(3000 * (clean[..., None] / np.float32(255))).astype(np.uint16)]  # 12 in files of 16
+    assert describe_clean(few_bits, files[1:2], 1) == "1 image"
     loud = describe_clean([*counts, 4000 * noisy[..., None]], files[1:], 1)
     assert "throughout: 1 (up to 1" in loud
     assert "loud.tif" in loud
