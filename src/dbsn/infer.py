@@ -29,7 +29,7 @@ from dbsn.types import Canvas, Image, Pixels, Place
 
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
-_LARGER = 0.1  # tiles that a tile may take in, of its side
+_LARGER = 0.1  # of a tile's side: so much is shared out among tiles rather than given one of its own
 _ORIENTATIONS = 8
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
 _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
