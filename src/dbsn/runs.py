@@ -150,8 +150,6 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     usual = name_for(asked.model.channels, independent=asked.model.stride == 1)
     name = None if where == SCRATCH else name_for(asked.model.channels) if where == SHIPPED else where
     saved = load_model(model_file(Path(name))) if name else Saved()
-    if distils and asked.student == AUTO and not asked.student_start and saved.unmade:
-        raise ValueError(saved.unmade)
     begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
     if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
         begun = replace(begun, start=name)
@@ -160,7 +158,7 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     if distils and asked.student_start:
         begun = _with_student_of(begun, asked, load_model(model_file(Path(asked.student_start))), asked.student_start)
     elif distils and name and asked.student == AUTO and not asked.distill.baseline:
-        origin = name if saved.student and where != SHIPPED else usual
+        origin = name if (saved.student or saved.unmade) and where != SHIPPED else usual
         begun = _with_student_of(begun, asked, load_model(model_file(Path(origin))), origin) if origin else begun
     if name and where != SHIPPED and not asked.teacher and not begun.start and begun.student_start != name:
         raise ValueError(
