@@ -31,10 +31,12 @@ NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}
 TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 """Whose teacher stands beside the student while it is trained."""
 CONTINUED, UNCERTAINTY = 5e-4, 2e-3
-"""Learning rates of what has been trained before, and of the uncertainty alone."""
+"""Learning rates of what has been trained before (for some thousand steps), and of the uncertainty alone."""
 SHRINK, BUSIEST_OF = 3, 4
 """The clean photographs are soft, and mostly sky and blur: their patches are shrunk by up to the first, and each is the one
 with the most detail of so many, which gives them as much of it as the photographs of BSDS have."""
+PATCH = 128, 9
+"""Side and number of a student's patches: it sees 63 pixels in every direction."""
 PARTS = 5
 """Of a clean photograph; the last one is all of it."""
 FEW = 1
@@ -89,6 +91,7 @@ def main() -> None:
     parser.add_argument("--teacher-steps", type=int, default=5000)
     parser.add_argument("--student-steps", type=int, default=7000)
     parser.add_argument("--uncertainty-steps", type=int, default=800)
+    parser.add_argument("--learning-rate", type=float, default=CONTINUED, help="of what starts from the weights that ship")
     parser.add_argument("--afresh", action="store_true", help="do not start from the weights that ship")
     arguments = parser.parse_args()
     name = arguments.model
@@ -101,7 +104,7 @@ def main() -> None:
     if arguments.part in ("teacher", "all"):
         shipped, start = begun(TEACHERS[name]), ["--from", "scratch"]
         if shipped and shipped.model:
-            start = ["--from", TEACHERS[name], "--learning-rate", CONTINUED]
+            start = ["--from", TEACHERS[name], "--learning-rate", arguments.learning_rate]
         train(teacher, ("--steps", arguments.teacher_steps), arguments.threads, *noisy, "--truth", *truth, *start)
     few = noisy[PARTS - 1 :: PARTS][:FEW]
     own = teacher / "model.safetensors"
@@ -109,9 +112,10 @@ def main() -> None:
     flags = ("--from", "scratch", "--clean", arguments.clean, "--teacher", known)
     flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
     flags += ("--student.shrink", SHRINK, "--student.busiest-of", BUSIEST_OF)
+    flags += ("--student.patch", PATCH[0], "--student.batch", PATCH[1])
     student = folder / "student"
     if arguments.part in ("student", "all"):
-        start = ["--student.start", name, "--student.learning-rate", CONTINUED] if begun(name) else []
+        start = ["--student.start", name, "--student.learning-rate", arguments.learning_rate] if begun(name) else []
         if not start and begun(TEACHERS[name]):
             start = ["--student.start", TEACHERS[name]]
         train(student, ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags, *start)

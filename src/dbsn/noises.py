@@ -18,6 +18,7 @@ from dbsn.noise import Noise, parse_noise, standard_normal
 from dbsn.types import Image, Variance
 
 _NO_NOISE, _ALMOST_NO_NOISE = 0.06, 1e-4  # share of images that are clean, and a level that no file can show
+_PLAIN = 0.4  # share of images with white noise, the same everywhere
 _SMALL_MORE_OFTEN = 1.5
 _UNEQUAL = 0.25
 _LEAST_EIGENVALUE = 0.02
@@ -69,9 +70,9 @@ class AnyNoise:
     """Largest standard deviation at the middle intensity, intensity."""
 
     def draw(self, channels: int, generator: torch.Generator) -> CameraNoise:
-        """The noise of one image."""
+        """The noise of one image; in many it is plain white noise, or students lose more there than they gain elsewhere."""
         kind, level, *chances = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
-        dependent, unequal, correlated, in_8_bits = (chance < 0.5 for chance in chances)
+        dependent, unequal, correlated, in_8_bits = (chance < 0.5 and kind < 1 - _PLAIN for chance in chances)
         std = self.most * level**_SMALL_MORE_OFTEN if kind > _NO_NOISE else _ALMOST_NO_NOISE
         gains = torch.randn(channels, generator=generator) * (_UNEQUAL if unequal and channels > 1 else 0)
         photon = torch.rand((), generator=generator).expand(channels)

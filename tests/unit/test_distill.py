@@ -270,6 +270,18 @@ def test_what_a_shrunk_patch_has_beyond_a_small_image_does_not_count() -> None:
     assert torch.equal(pairs.noisy.where(pairs.valid == 0, 0), pairs.target.where(pairs.valid == 0, 0))
 
 
+@pytest.mark.parametrize("shrink", [1.0, 2.0])
+@pytest.mark.parametrize(("among", "expected"), [(1, 1 / 4), (4, 1 - (3 / 4) ** 4)])
+def test_of_so_many_clean_patches_the_one_with_the_most_detail_is_learned_from(
+    among: int, expected: float, shrink: float
+) -> None:
+    sky = np.full((80, 80, 1), 0.5, np.float32)
+    grass = np.random.default_rng(0).uniform(0, 1, sky.shape).astype(np.float32)
+    config = replace(CONFIG, noisy_share=0.0, batch=400, patch=32, shrink=shrink, busiest_of=among)
+    target = PairedPatches(known(), [sky, sky, grass, sky], config, multiple=4, fill=0.5)(0).target
+    assert float((target.std((1, 2, 3)) > 0).float().mean()) == pytest.approx(expected, abs=0.07)
+
+
 @pytest.mark.parametrize("batch", [2, 4])
 def test_a_small_batch_still_has_both_sets(batch: int) -> None:
     pairs = patches(replace(CONFIG, batch=batch))(0)
