@@ -33,7 +33,7 @@ TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 CONTINUED, UNCERTAINTY = 5e-4, 2e-3
 """Learning rates of what has been trained before (for some thousand steps), and of the uncertainty alone."""
 SHRINK, BUSIEST_OF = 3, 4
-"""The clean photographs are soft, and mostly sky and blur: their patches are shrunk by up to the first, and each is the one
+"""The clean photographs are soft, and mostly sky and blur: they are shrunk by up to the first, and each patch is that
 with the most detail of so many, which gives them as much of it as the photographs of BSDS have."""
 PATCH = 128, 9
 """Side and number of a student's patches: it sees 63 pixels in every direction."""
@@ -91,7 +91,9 @@ def main() -> None:
     parser.add_argument("--teacher-steps", type=int, default=5000)
     parser.add_argument("--student-steps", type=int, default=7000)
     parser.add_argument("--uncertainty-steps", type=int, default=800)
-    parser.add_argument("--learning-rate", type=float, default=CONTINUED, help="of what starts from the weights that ship")
+    parser.add_argument(
+        "--learning-rate", type=float, default=CONTINUED, help="of what starts from the weights that ship"
+    )
     parser.add_argument("--afresh", action="store_true", help="do not start from the weights that ship")
     arguments = parser.parse_args()
     name = arguments.model

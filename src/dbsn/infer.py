@@ -25,7 +25,7 @@ from dbsn.patches import as_tensor, lattices, placed
 from dbsn.picture import to_pixels
 from dbsn.stretch import in_colours, stretched
 from dbsn.student import Student
-from dbsn.types import Canvas, Image, Pixels, Place
+from dbsn.types import Canvas, Image, Margin, Pixels, Place
 
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
@@ -73,6 +73,12 @@ class Tile:
     def pixels(self) -> int:
         """How many it is responsible for."""
         return math.prod(part.stop - part.start for part in self.own)
+
+    @property
+    def margin(self) -> Margin:
+        """What of the part that is read is not its own."""
+        ends = zip(self.own, self.read, strict=True)
+        return tuple(side for own, read in ends for side in (own.start - read.start, read.stop - own.stop))
 
     @property
     def inner(self) -> tuple[slice, slice]:
@@ -136,6 +142,14 @@ def _turn(image: Tensor, orientation: int) -> Tensor:
     """One of the eight flips and rotations of (..., h, w)."""
     flips = [dim for bit, dim in ((1, -1), (2, -2)) if orientation & bit]
     return image.flip(flips).mT if orientation & 4 else image.flip(flips)
+
+
+def _turned_margin(margin: Margin, orientation: int) -> Margin:
+    """That of the image after `_turn`."""
+    top, bottom, left, right = margin
+    rows = (bottom, top) if orientation & 2 else (top, bottom)
+    columns = (right, left) if orientation & 1 else (left, right)
+    return columns + rows if orientation & 4 else rows + columns
 
 
 def _turn_back(image: Tensor, orientation: int) -> Tensor:
@@ -368,11 +382,11 @@ def apply_student_into(
     image, into, unit = stretched(image, into, student.config)
     device = next(student.parameters()).device
     turns = range(_ORIENTATIONS if ensemble else 1)
-    cell, margin = student.multiple, student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
+    cell, radius = student.multiple, student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
     power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         measurement = student.measure(as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
-        for part in tiles(*image.shape[:2], tile=tile, margin=margin, multiple=student.multiple):
+        for part in tiles(*image.shape[:2], tile=tile, margin=radius, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
             turned = [_turn(noisy, turn) for turn in turns]
             measured = [student.level(each, measurement) for each in turned]
@@ -382,14 +396,16 @@ def apply_student_into(
                 own = float(measured[0][..., rows, columns].square().mean())
                 power += own * part.pixels / math.prod(image.shape[:2])
             results: dict[str, list[Image]]
+            margins = [_turned_margin(part.margin, turn) for turn in turns]
+            seen = list(zip(turned, levels, margins, strict=True))
             if "std" in into:
-                both = [student(each, level, with_std=True) for each, level in zip(turned, levels, strict=True)]
+                both = [student(each, level, margin=margin, with_std=True) for each, level, margin in seen]
                 results = {"denoised": [denoised for denoised, _ in both], "std": [std for _, std in both]}
             else:
-                results = {"denoised": [student(each, level) for each, level in zip(turned, levels, strict=True)]}
+                results = {"denoised": [student(each, level, margin=margin) for each, level, margin in seen]}
             for name, canvas in into.items():
                 every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
-                canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0)[part.inner].cpu().numpy()
+                canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0).cpu().numpy()
     return unit * power**0.5 if student.guided else None
 
 

@@ -222,9 +222,7 @@ class PairedPatches:
         )
 
     def _busiest(self, images: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A patch (c, h, w) of each of these clean images, the one of them with the most detail, and where it lies inside
-        its image.
-        """
+        """Of a patch (c, h, w) from each of these clean images the one with the most detail, and where it is inside."""
         patches = [self._larger(self.clean[i], generator) for i in images]
         patch, inside = max(patches, key=lambda each: _detail(each[0], self.size))
         if patch.shape[-1] == self.size:

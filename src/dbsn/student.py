@@ -20,11 +20,11 @@ from torch.nn import functional
 from dbsn.config import DnCNNConfig, ModuleConfig, MWCNNConfig, StudentConfig, StudentNetwork, UNetConfig
 from dbsn.networks.dncnn import DnCNN
 from dbsn.networks.estimator import measure, measured_variance
-from dbsn.networks.layers import initialise
+from dbsn.networks.layers import initialise, without
 from dbsn.networks.mwcnn import MWCNN
 from dbsn.networks.spread import Spread
 from dbsn.networks.unet import DenseUNet, zero_residuals
-from dbsn.types import Cells, Image
+from dbsn.types import NO_MARGIN, Cells, Image, Margin, Part
 
 _ODD_SIDE = 37
 _USUAL_LEVEL = 10 / 255  # of noise, intensity
@@ -99,25 +99,31 @@ class Student(nn.Module):
         return (noisy - self.config.offset) / self.config.scale
 
     @overload
-    def forward(self, noisy: Image, level: Cells | None = ...) -> Image: ...
+    def forward(self, noisy: Image, level: Cells | None = ..., *, margin: Margin = ...) -> Part: ...
     @overload
     def forward(
-        self, noisy: Image, level: Cells | None = ..., *, with_std: Literal[True]
-    ) -> tuple[Image, Image | None]: ...
+        self, noisy: Image, level: Cells | None = ..., *, margin: Margin = ..., with_std: Literal[True]
+    ) -> tuple[Part, Part | None]: ...
 
     def forward(
-        self, noisy: Image, level: Cells | None = None, *, with_std: bool = False
-    ) -> Image | tuple[Image, Image | None]:
+        self,
+        noisy: Image,
+        level: Cells | None = None,
+        *,
+        margin: Margin = NO_MARGIN,
+        with_std: bool = False,
+    ) -> Part | tuple[Part, Part | None]:
         """Denoise.
 
         Args:
             noisy: (b, c, h, w) intensities, any size.
             level: What a guided student is told, as `level` says; by default that of these images.
+            margin: Left out of the result; costs less than the rest where the network is a U-Net.
             with_std: Also say how far each result is from the truth.
 
         Returns:
-            The same shape, float32, intensities; and on request its standard deviation from the truth (S5), through
-            which no gradient reaches the result, or None for a student from before there was one.
+            The same shape without the margin, float32, intensities; and on request its standard deviation from the
+            truth (S5), through which no gradient reaches the result, or None for a student from before there was one.
         """
         height, width = noisy.shape[-2:]
         seen = self._seen(noisy)
@@ -128,12 +134,24 @@ class Student(nn.Module):
             given = self.level(noisy) if level is None else level
             assert given is not None
             told = [functional.interpolate(given / self.config.scale, scale_factor=float(self.multiple))]
-        out: Image = self.network(padded, *told)
-        result = out[..., :height, :width].float()
-        denoised = result * self.config.scale + self.config.offset
+        left_out = self._left_out(margin, with_std=with_std)
+        out: Part = self.network(padded, *told, **({"margin": left_out} if any(left_out) else {}))
+        still = tuple(side - part for side, part in zip(margin, left_out, strict=True))
+        result = out[..., : height - sum(left_out[:2]), : width - sum(left_out[2:])].float()
+        denoised = without(result * self.config.scale + self.config.offset, still)
         if not with_std:
             return denoised
-        return denoised, self.spread(seen, result.detach()) * self.config.scale if self.spread else None
+        if self.spread is None:
+            return denoised, None
+        std = self.spread(without(seen, left_out), result.detach()) * self.config.scale
+        return denoised, without(std, still)
+
+    def _left_out(self, margin: Margin, *, with_std: bool) -> Margin:
+        """How much of a margin the network itself can leave out: not what the uncertainty still sees."""
+        if not isinstance(self.network, DenseUNet):
+            return NO_MARGIN
+        seen = Spread.receptive_radius if with_std else 0
+        return tuple(max(side - seen, 0) // self.multiple * self.multiple for side in margin)
 
 
 def cells(image: Image, side: int) -> Cells:

@@ -13,6 +13,7 @@ from torch import Tensor
 Image = Float[Tensor, "b c h w"]
 Features = Float[Tensor, "b f rows columns"]
 Cells = Float[Tensor, "b c down across"]
+Part = Float[Tensor, "b c height width"]
 Mask = Float[Tensor, "b 1 rows columns"]
 Covariance = Float[Tensor, "b c c h w"]
 Variance = Float[Tensor, "b c h w"] | Float[Tensor, "b c c h w"]
@@ -21,6 +22,9 @@ PixelMap = Float[Tensor, "b h w"]
 
 Place = slice | tuple[slice, slice]
 """Rows, or rows and columns."""
+Margin = tuple[int, ...]
+"""Pixels at the top, bottom, left and right that are there only to be seen, and are left out of a result."""
+NO_MARGIN: Margin = (0, 0, 0, 0)
 
 
 @runtime_checkable

@@ -60,7 +60,8 @@ def test_any_noise_is_another_one_each_time_up_to_its_level_and_sometimes_none()
     assert np.quantile(correlated, 0.9) > 0.4
     unequal = [float(noise.std.std()) for noise in drawn]
     plain = [
-        s + c + u == 0 and not noise.in_8_bits for s, c, u, noise in zip(shares, correlated, unequal, drawn, strict=True)
+        s + c + u == 0 and not noise.in_8_bits
+        for s, c, u, noise in zip(shares, correlated, unequal, drawn, strict=True)
     ]
     assert np.mean(plain) == pytest.approx(0.4 + 0.6 / 16, abs=0.06)
     assert one_noise(AWGN(0.1), 3, generator) == AWGN(0.1)

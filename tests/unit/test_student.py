@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 from dbsn.checkpoint import Saved, load_model, save_model
 from dbsn.config import (
@@ -94,13 +95,46 @@ def test_an_untrained_student_hands_its_input_through(network: StudentNetwork) -
         torch.testing.assert_close(student(image), image)
 
 
+@pytest.mark.parametrize("ensemble", [False, True])
 @pytest.mark.parametrize("network", [*TINY, GUIDED], ids=str)
-def test_in_tiles_the_result_is_the_same(network: StudentNetwork) -> None:
+def test_in_tiles_the_result_is_the_same(network: StudentNetwork, ensemble: bool) -> None:
     image = np.random.default_rng(0).random((150, 131, 1), np.float32)
     student = disturbed(network)
-    whole = apply_student(student, image, tile=0)
-    assert np.abs(whole - apply_student(student, image, tile=40)).max() < 1e-5
+    whole = apply_student(student, image, tile=0, ensemble=ensemble)
+    assert np.abs(whole - apply_student(student, image, tile=40, ensemble=ensemble)).max() < 1e-5
     assert np.abs(whole - image).max() > 1e-2
+
+
+DEEP = UNetConfig(widths=(8, 8, 16), blocks=(2, 1, 2))
+
+
+@pytest.mark.parametrize("network", [*TINY, GUIDED, DEEP], ids=str)
+def test_a_margin_is_left_out_of_the_result_and_changes_nothing_inside(network: StudentNetwork) -> None:
+    student = disturbed(network)
+    reach = student.receptive_radius + Spread.receptive_radius
+    for margin in ((reach + 3, 0, 0, reach), (0, reach, reach + 5, reach), (9, 24, 1, 40)):
+        top, bottom, left, right = margin
+        height, width = 61 + top + bottom, 50 + left + right
+        noisy = torch.rand((1, 1, height, width), generator=torch.Generator().manual_seed(0))
+        inside = (..., slice(top, height - bottom), slice(left, width - right))
+        with torch.inference_mode():
+            whole, whole_std = student(noisy, with_std=True)
+            part, part_std = student(noisy, student.level(noisy), margin=margin, with_std=True)
+            alone = student(noisy, student.level(noisy), margin=margin)
+        torch.testing.assert_close(part, whole[inside])
+        torch.testing.assert_close(alone, whole[inside])
+        assert part_std is not None
+        assert whole_std is not None
+        torch.testing.assert_close(part_std, whole_std[inside])
+
+
+def test_a_margin_costs_less_than_what_it_surrounds() -> None:
+    student, edge = Student(StudentConfig()), 64
+    with FlopCounterMode(display=False) as whole, torch.inference_mode():
+        student(torch.rand(1, 1, 256, 256))
+    with FlopCounterMode(display=False) as part, torch.inference_mode():
+        student(torch.rand(1, 1, 256, 256), margin=(edge,) * 4)
+    assert part.get_total_flops() < 0.75 * whole.get_total_flops()
 
 
 @pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)

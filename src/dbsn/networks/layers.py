@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dbsn.types import Margin
+
 Heads = Callable[[Tensor], list[Tensor]]
 """From features (b, f, h, w) to maps of the same height and width, each pixel from its own features."""
 
@@ -83,6 +85,13 @@ class PixelMLP(nn.Module):
         layer = self.conv[-1]
         assert isinstance(layer, nn.Conv2d)
         return layer
+
+
+def without(image: Tensor, margin: Margin) -> Tensor:
+    """The part of an image (..., h, w) inside its margin."""
+    top, bottom, left, right = margin
+    height, width = image.shape[-2:]
+    return image[..., top : height - bottom, left : width - right]
 
 
 def full_precision(features: Tensor) -> torch.autocast:

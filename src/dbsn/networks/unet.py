@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dbsn.config import UNetConfig
-from dbsn.types import Image
+from dbsn.networks.layers import without
+from dbsn.types import NO_MARGIN, Image, Margin, Part
 
 
 class ResidualBlock(nn.Module):
@@ -37,6 +38,7 @@ class UNet(nn.Module):
         def stage(level: int) -> nn.Sequential:
             return nn.Sequential(*(ResidualBlock(widths[level]) for _ in range(blocks[level])))
 
+        self.blocks = blocks
         self.encoder = nn.ModuleList(stage(level) for level in range(len(widths)))
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps)
@@ -46,16 +48,23 @@ class UNet(nn.Module):
         reach = sum(2 * n * p * 2**level for level, (n, p) in enumerate(zip(blocks, passes, strict=True)))
         self.receptive_radius = reach + 2 * (self.multiple - 1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Refine a feature map; height and width must be multiples of `multiple`."""
-        skips: list[Tensor] = []
-        for stage, down in zip(self.encoder, self.down, strict=False):
-            skips.append(stage(features))
-            features = down(skips[-1])
-        features = self.encoder[-1](features)
-        for stage, up in zip(reversed(self.decoder), reversed(self.up), strict=True):
-            features = stage(up(features).add_(skips.pop()))
-        return features
+    def forward(self, features: Tensor, margin: Margin = NO_MARGIN) -> Tensor:
+        """Refine a feature map; height, width and margin must be multiples of `multiple`.
+
+        The margin is left out, and of it no layer computes more than later ones still see.
+        """
+        return self._refined(features, 0, margin)
+
+    def _refined(self, features: Tensor, level: int, margin: Margin) -> Tensor:
+        """What a level and all coarser ones make of a feature map, without its margin."""
+        step, sees = 2 ** (len(self.down) - level), 2 * self.blocks[level]
+        seen = tuple(min(side, -(-sees // step) * step) for side in margin)  # by the last stage
+        spare = tuple(side - of_it for side, of_it in zip(margin, seen, strict=True))
+        if level == len(self.down):
+            return without(self.encoder[level](without(features, spare)), seen)
+        fine = self.encoder[level](features)
+        coarse = self._refined(self.down[level](fine), level + 1, tuple(side // 2 for side in spare))
+        return without(self.decoder[level](self.up[level](coarse).add_(without(fine, spare))), seen)
 
 
 class DenseUNet(nn.Module):
@@ -70,14 +79,14 @@ class DenseUNet(nn.Module):
         self.multiple = 2 * self.backbone.multiple
         self.receptive_radius = 2 * (self.backbone.receptive_radius + 1) + 1
 
-    def forward(self, noisy: Image, level: Image | None = None) -> Image:
-        """(b, c, h, w) to the same shape, given the noise level of each pixel if it is guided.
+    def forward(self, noisy: Image, level: Image | None = None, margin: Margin = NO_MARGIN) -> Part:
+        """(b, c, h, w) to the same shape without the margin, given the noise level of each pixel if it is guided.
 
-        Height and width are multiples of `multiple`.
+        Height, width and margin are multiples of `multiple`.
         """
         seen = noisy if level is None else torch.cat([noisy, level], 1)
-        features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)))
-        return noisy + functional.pixel_shuffle(self.tail(features.relu()), 2)
+        features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)), tuple(side // 2 for side in margin))
+        return without(noisy, margin) + functional.pixel_shuffle(self.tail(features.relu()), 2)
 
     def begin_untold(self, other: "DenseUNet", level: float) -> None:
         """Begin, unguided, with the weights of a guided one as though it were always told this level, network units."""
