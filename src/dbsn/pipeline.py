@@ -106,7 +106,7 @@ def stages(
     Raises:
         ValueError: No image to learn from, no clean image of the noisy ones' channels, or an impossible student.
     """
-    story, unit = about or {}, Unit.of_samples(*noisy)
+    story = about or {}
     clean: list[np.ndarray] = []
     if second:
         clean = clean_like(second.images, noisy)
@@ -119,7 +119,7 @@ def stages(
             noisy, model, config, run=folder, about=story, truth=truth, begin_from=begin_from, resume=resume,
             device=device,
         )  # fmt: skip
-        yield Stage("blind", progress, unit=unit)
+        yield Stage("blind", progress, unit=Unit.of_samples(*noisy))
         wait_for_all()
         if not finished(folder / CHECKPOINT, config):
             return
@@ -128,6 +128,21 @@ def stages(
     if not teacher:
         saved = load_model(folder / MODEL)
         teacher, story = saved.teacher, {**story, "teacher": saved.about.get("teacher", saved.about)}
+    yield from _stage_two(teacher, noisy, clean, second, config.precision, folder, results, story, device)
+
+
+def _stage_two(
+    teacher: BlindSpotModel,
+    noisy: Sequence[np.ndarray],
+    clean: Sequence[np.ndarray],
+    second: StageTwo,
+    precision: str,
+    folder: Path,
+    results: Path | None,
+    story: dict[str, Any],
+    device: str,
+) -> Iterator[Stage]:
+    """The teacher goes through the noisy images, and a student learns from it. Arguments as of `stages`."""
     is_baseline = second.config.baseline is not None  # which nobody teaches; one image says what range there is
     chosen = some_of(noisy)
     note = ""
@@ -138,7 +153,7 @@ def stages(
         note = f"taken over from {results.parent}: what the teacher has made of these images"
     where = pick_device(device)
     teacher.eval().to(where)
-    bf16 = convolves_in_bf16(config.precision, where)
+    bf16 = convolves_in_bf16(precision, where)
     asked = chosen[:1] if is_baseline else chosen
     teaching = teach(teacher, asked, folder / RESULTS, bf16=bf16) if is_main_process() else iter(())
     if is_baseline:
@@ -160,6 +175,7 @@ def stages(
         resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
+    unit = Unit.of_samples(*noisy)
     note = "" if is_baseline else f"learned from the noisy images: {known.noise.told(unit)}"
     figure = SYNTHETIC_ERROR if is_baseline else ERROR
     yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
