@@ -1,0 +1,46 @@
+"""How much detail clean images have: a student learns little from sky, walls and blur.
+
+Usage: python benchmarks/detail.py FOLDER... [--shrink F] [--every N]
+Prints, of all squares of 48 x 48 pixels, the quantiles of what the mean of 3 x 3 pixels leaves of them (root mean
+square, of 255, gray), in images shrunk by F.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from torch.nn import functional
+
+from dbsn.evaluate import to_gray
+from dbsn.images import find_images, read_image
+from dbsn.pairs import shrunk_to
+from dbsn.patches import as_tensor
+
+SQUARE, AROUND = 48, 3
+QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+
+
+def detail(pixels: np.ndarray, shrink: float) -> np.ndarray:
+    """Of each square of one image (h, w, c)."""
+    gray = as_tensor(to_gray(pixels))
+    if shrink > 1:
+        gray = shrunk_to(gray, (int(gray.shape[2] / shrink), int(gray.shape[3] / shrink)))
+    left = gray - functional.avg_pool2d(gray, AROUND, 1, AROUND // 2, count_include_pad=False)
+    return 255 * functional.avg_pool2d(left.square(), SQUARE).sqrt().flatten().numpy()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--shrink", type=float, default=1.0)
+    parser.add_argument("--every", type=int, default=1)
+    arguments = parser.parse_args()
+    print("quantiles:", *QUANTILES)
+    for folder in arguments.folders:
+        files = find_images([folder])[:: arguments.every]
+        found = np.concatenate([detail(read_image(file).pixels, arguments.shrink) for file in files])
+        print(f"{folder.name}:", *(f"{value:.2f}" for value in np.quantile(found, QUANTILES)))
+
+
+if __name__ == "__main__":
+    main()
