@@ -21,8 +21,10 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
 def detail(pixels: np.ndarray, shrink: float) -> np.ndarray:
-    """Of each square of one image (h, w, c)."""
+    """Of each square of one image (h, w, c); of none if there is not one."""
     gray = as_tensor(to_gray(pixels))
+    if min(gray.shape[2:]) / shrink < SQUARE:
+        return np.empty(0)
     if shrink > 1:
         gray = shrunk_to(gray, (int(gray.shape[2] / shrink), int(gray.shape[3] / shrink)))
     left = gray - functional.avg_pool2d(gray, AROUND, 1, AROUND // 2, count_include_pad=False)
@@ -35,6 +37,8 @@ def main() -> None:
     parser.add_argument("--shrink", type=float, default=1.0)
     parser.add_argument("--every", type=int, default=1)
     arguments = parser.parse_args()
+    if arguments.shrink < 1:
+        parser.error(f"--shrink {arguments.shrink}: expected 1 or more")
     print("quantiles:", *QUANTILES)
     for folder in arguments.folders:
         files = find_images([folder])[:: arguments.every]

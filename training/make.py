@@ -2,7 +2,7 @@
 
 Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
            [--part noisy|teacher|student|uncertainty|all] [--teacher-steps N] [--student-steps N]
-           [--uncertainty-steps N] [--afresh]
+           [--uncertainty-steps N] [--learning-rate R] [--afresh]
 Each part goes on where it was stopped, also with more steps than before; where its run is no longer there, it starts
 from the weights that ship, if they have it, unless `--afresh`. The student learns its uncertainty on the way;
 `--part uncertainty` that alone, of the student as it is. `training/README.md` has what was run.
@@ -92,7 +92,10 @@ def main() -> None:
     parser.add_argument("--student-steps", type=int, default=7000)
     parser.add_argument("--uncertainty-steps", type=int, default=800)
     parser.add_argument(
-        "--learning-rate", type=float, default=CONTINUED, help="of what starts from the weights that ship"
+        "--learning-rate",
+        type=float,
+        default=CONTINUED,
+        help="of what starts from its own weights, that ship; a run that goes on keeps its rate",
     )
     parser.add_argument("--afresh", action="store_true", help="do not start from the weights that ship")
     arguments = parser.parse_args()

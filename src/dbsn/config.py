@@ -18,6 +18,7 @@ Auto = Literal["auto"]
 
 _Config = TypeVar("_Config")
 _MOST_SHRUNK = 8
+_MOST_DRAWN = 64
 MODEL = "model.safetensors"
 """Name of the model file in a run's folder."""
 
@@ -336,8 +337,8 @@ class DistillConfig(Training):
     """Clean patches are shrunk by a random factor from 1 to this first: large soft photographs have no edges as sharp
     as a small picture's."""
     busiest_of: int = 1
-    """Of so many random clean patches the one with the most detail is learned from: half of what a photograph shows is
-    sky, wall or blur, which every student has learned in a minute."""
+    """Of so many random clean patches the one with the most detail is learned from, for photographs are mostly sky,
+    walls and blur; 1 takes them as they come. Noise in a clean image is detail, too."""
     noise: str | None = None
     """Noise put on the clean images instead of the learned one (awgn:25, hg:40,10, pg:2,10, mg:75): for comparison; or
     any:60 (of camera JPEGs, jpeg:25), another noise for each patch up to that level, for a student of them all."""
@@ -354,7 +355,7 @@ class DistillConfig(Training):
         _require(self.noisy_weight >= 0, "--student.noisy-weight", self.noisy_weight, "0 or more")
         _require(0 <= self.jitter < 1, "--student.jitter", self.jitter, "a share from 0 to below 1")
         _require(1 <= self.shrink <= _MOST_SHRUNK, "--student.shrink", self.shrink, f"1 to {_MOST_SHRUNK}")
-        _require(self.busiest_of >= 1, "--student.busiest-of", self.busiest_of, "1 or more")
+        _require(1 <= self.busiest_of <= _MOST_DRAWN, "--student.busiest-of", self.busiest_of, f"1 to {_MOST_DRAWN}")
         noise_given = self.baseline is None or self.noise is not None
         _require(noise_given, "--student.baseline", self.baseline, "--student.noise beside it")
         if self.uncertainty_alone and self.baseline == "n2n":

@@ -78,7 +78,7 @@ class Tile:
     def margin(self) -> Margin:
         """What of the part that is read is not its own."""
         ends = zip(self.own, self.read, strict=True)
-        return tuple(side for own, read in ends for side in (own.start - read.start, read.stop - own.stop))
+        return Margin(*(side for own, read in ends for side in (own.start - read.start, read.stop - own.stop)))
 
     @property
     def inner(self) -> tuple[slice, slice]:
@@ -149,7 +149,7 @@ def _turned_margin(margin: Margin, orientation: int) -> Margin:
     top, bottom, left, right = margin
     rows = (bottom, top) if orientation & 2 else (top, bottom)
     columns = (right, left) if orientation & 1 else (left, right)
-    return columns + rows if orientation & 4 else rows + columns
+    return Margin(*(columns + rows if orientation & 4 else rows + columns))
 
 
 def _turn_back(image: Tensor, orientation: int) -> Tensor:
@@ -397,12 +397,12 @@ def apply_student_into(
                 power += own * part.pixels / math.prod(image.shape[:2])
             results: dict[str, list[Image]]
             margins = [_turned_margin(part.margin, turn) for turn in turns]
-            seen = list(zip(turned, levels, margins, strict=True))
+            inputs = list(zip(turned, levels, margins, strict=True))
             if "std" in into:
-                both = [student(each, level, margin=margin, with_std=True) for each, level, margin in seen]
+                both = [student(each, level, margin=margin, with_std=True) for each, level, margin in inputs]
                 results = {"denoised": [denoised for denoised, _ in both], "std": [std for _, std in both]}
             else:
-                results = {"denoised": [student(each, level, margin=margin) for each, level, margin in seen]}
+                results = {"denoised": [student(each, level, margin=margin) for each, level, margin in inputs]}
             for name, canvas in into.items():
                 every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
                 canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0).cpu().numpy()

@@ -214,38 +214,38 @@ class PairedPatches:
     def _clean(self, count: int, generator: torch.Generator) -> Pairs:
         """Set 2: clean patches with noise."""
         among = self.config.busiest_of
-        drawn = _draw(self.clean, self.size, count * among, generator)
-        patches = [self._busiest(drawn[i : i + among], generator) for i in range(0, len(drawn), among)]
+        chosen = _draw(self.clean, self.size, count * among, generator)
+        candidates = [self._shrunk(self.clean[i], generator) for i in chosen]
+        patches = [max(candidates[i : i + among], key=_detail) for i in range(0, len(candidates), among)]
         clean, valid = (torch.stack(kind) for kind in zip(*patches, strict=True))
         return synthetic_pairs(
             clean, valid, self.known.noise, self.config, self.known_noise, generator, self.told_multiple
         )
 
-    def _busiest(self, images: list[int], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Of a patch (c, h, w) from each of these clean images the one with the most detail, and where it is inside."""
-        patches = [self._larger(self.clean[i], generator) for i in images]
-        patch, inside = max(patches, key=lambda each: _detail(each[0], self.size))
-        if patch.shape[-1] == self.size:
-            return patch, inside
-        size = (self.size, self.size)
-        whole = functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE
-        return shrunk_to(patch[None], size)[0], whole.float()
-
-    def _larger(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A patch of an image, larger by the random factor that it is to be shrunk by, and where it lies inside."""
+    def _shrunk(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A patch (c, h, w) of a clean image that is shrunk by a random factor, and where it lies inside the image."""
         large = self.size
         if self.config.shrink > 1:
             drawn = round(self.size * self.config.shrink ** float(torch.rand((), generator=generator)))
             large = min(drawn, max(self.size, *image.shape[:2]))  # rather than shrink what is small already
         [patch], inside = cut([image], large, self.fill, generator)
-        return patch, inside
+        if large == self.size:
+            return patch, inside
+        size = (self.size, self.size)
+        whole = functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE
+        return shrunk_to(patch[None], size)[0], whole.float()
 
 
-def _detail(patch: Tensor, size: int) -> float:
-    """Mean step between neighbouring pixels of a patch (c, h, w), roughly as it is when shrunk to this size."""
-    apart = max(1, round(patch.shape[-1] / size))
-    small = patch[..., ::apart, ::apart]
-    return float(sum(small.diff(dim=dim).abs().mean() for dim in (-1, -2)))
+def _detail(patch: tuple[Tensor, Tensor]) -> float:
+    """Mean step from pixel to pixel, down and across, of a patch (c, h, w) where it lies inside its image."""
+    image, inside = patch
+    steps = torch.zeros(())
+    for down, across in ((1, 0), (0, 1)):
+        height, width = image.shape[-2] - down, image.shape[-1] - across
+        both = inside[:, down:, across:] * inside[:, :height, :width]
+        step = (image[:, down:, across:] - image[:, :height, :width]).abs().mean(0, keepdim=True)
+        steps = steps + (step * both).sum() / both.sum().clamp_min(1)
+    return float(steps)
 
 
 def shrunk_to(image: Image, size: tuple[int, int]) -> Cells:

@@ -128,21 +128,28 @@ def stages(
     if not teacher:
         saved = load_model(folder / MODEL)
         teacher, story = saved.teacher, {**story, "teacher": saved.about.get("teacher", saved.about)}
-    yield from _stage_two(teacher, noisy, clean, second, config.precision, folder, results, story, device)
+    yield from _distilled(
+        teacher, noisy, clean, second, folder, precision=config.precision, results=results, story=story, device=device
+    )
 
 
-def _stage_two(
+def _distilled(
     teacher: BlindSpotModel,
     noisy: Sequence[np.ndarray],
     clean: Sequence[np.ndarray],
     second: StageTwo,
-    precision: str,
     folder: Path,
+    *,
+    precision: str,
     results: Path | None,
     story: dict[str, Any],
     device: str,
 ) -> Iterator[Stage]:
-    """The teacher goes through the noisy images, and a student learns from it. Arguments as of `stages`."""
+    """The teacher goes through the noisy images, and a student learns from it.
+
+    Arguments as of `stages`, but `clean`: the clean images in the kind of the noisy ones; `precision`: of the teacher's
+    convolutions; `story`: what is kept in the model file.
+    """
     is_baseline = second.config.baseline is not None  # which nobody teaches; one image says what range there is
     chosen = some_of(noisy)
     note = ""

@@ -136,8 +136,8 @@ class Student(nn.Module):
             told = [functional.interpolate(given / self.config.scale, scale_factor=float(self.multiple))]
         left_out = self._left_out(margin, with_std=with_std)
         out: Part = self.network(padded, *told, **({"margin": left_out} if any(left_out) else {}))
-        still = tuple(side - part for side, part in zip(margin, left_out, strict=True))
-        result = out[..., : height - sum(left_out[:2]), : width - sum(left_out[2:])].float()
+        still = Margin(*(side - part for side, part in zip(margin, left_out, strict=True)))
+        result = out[..., : height - left_out.top - left_out.bottom, : width - left_out.left - left_out.right].float()
         denoised = without(result * self.config.scale + self.config.offset, still)
         if not with_std:
             return denoised
@@ -148,10 +148,10 @@ class Student(nn.Module):
 
     def _left_out(self, margin: Margin, *, with_std: bool) -> Margin:
         """How much of a margin the network itself can leave out: not what the uncertainty still sees."""
-        if not isinstance(self.network, DenseUNet):
+        if not isinstance(self.config.network, UNetConfig):
             return NO_MARGIN
         seen = Spread.receptive_radius if with_std else 0
-        return tuple(max(side - seen, 0) // self.multiple * self.multiple for side in margin)
+        return Margin(*(max(side - seen, 0) // self.multiple * self.multiple for side in margin))
 
 
 def cells(image: Image, side: int) -> Cells:

@@ -4,7 +4,7 @@ Inside, an image is a float32 tensor (b, c, h, w). A variance has the image's sh
 is a covariance (b, c, c, h, w) when they are not; functions that take either say `Variance`.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -22,9 +22,18 @@ PixelMap = Float[Tensor, "b h w"]
 
 Place = slice | tuple[slice, slice]
 """Rows, or rows and columns."""
-Margin = tuple[int, ...]
-"""Pixels at the top, bottom, left and right that are there only to be seen, and are left out of a result."""
-NO_MARGIN: Margin = (0, 0, 0, 0)
+
+
+class Margin(NamedTuple):
+    """Pixels at the edges that are there only to be seen, and are left out of a result."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+NO_MARGIN = Margin(0, 0, 0, 0)
 
 
 @runtime_checkable

@@ -270,16 +270,40 @@ def test_what_a_shrunk_patch_has_beyond_a_small_image_does_not_count() -> None:
     assert torch.equal(pairs.noisy.where(pairs.valid == 0, 0), pairs.target.where(pairs.valid == 0, 0))
 
 
-@pytest.mark.parametrize("shrink", [1.0, 2.0])
-@pytest.mark.parametrize(("among", "expected"), [(1, 1 / 4), (4, 1 - (3 / 4) ** 4)])
-def test_of_so_many_clean_patches_the_one_with_the_most_detail_is_learned_from(
-    among: int, expected: float, shrink: float
-) -> None:
-    sky = np.full((80, 80, 1), 0.5, np.float32)
-    grass = np.random.default_rng(0).uniform(0, 1, sky.shape).astype(np.float32)
+def chosen(kinds: list[np.ndarray], among: int, shrink: float = 1.0) -> list[float]:
+    """How often clean patches of each kind of image are learned from; kinds differ in brightness, by 0.1 from 0.1."""
+    images = [image + 0.1 * (1 + number) for number, image in enumerate(kinds)]
     config = replace(CONFIG, noisy_share=0.0, batch=400, patch=32, shrink=shrink, busiest_of=among)
-    target = PairedPatches(known(), [sky, sky, grass, sky], config, multiple=4, fill=0.5)(0).target
-    assert float((target.std((1, 2, 3)) > 0).float().mean()) == pytest.approx(expected, abs=0.07)
+    pairs = PairedPatches(known(), images, config, multiple=4, fill=9.0)(0)
+    levels = ((pairs.target * pairs.valid).mean((1, 2, 3)) / pairs.valid.mean((1, 2, 3)) * 10).round()
+    return [float((levels == 1 + number).float().mean()) for number in range(len(kinds))]
+
+
+SKY = np.zeros((80, 80, 1), np.float32)
+GRASS = np.random.default_rng(0).uniform(-0.02, 0.02, SKY.shape).astype(np.float32)
+GRAVEL = np.kron(np.random.default_rng(0).choice([-0.04, 0.04], (20, 20)), np.ones((4, 4)))[..., None].astype(
+    np.float32
+)
+SHADE = np.broadcast_to(np.linspace(-0.04, 0.04, 80, dtype=np.float32)[:, None, None], SKY.shape)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "among", "shrink", "expected"),
+    [
+        pytest.param([SKY, GRASS], 1, 1.0, 1 / 2, id="as they come"),
+        pytest.param([SKY, GRASS], 3, 1.0, 1 - 1 / 8, id="grass rather than sky"),
+        pytest.param([SHADE, GRASS], 3, 1.0, 1 - 1 / 8, id="grass rather than shade"),
+        pytest.param([GRAVEL, GRASS], 3, 1.0, 1 - 1 / 8, id="fine rather than coarse"),
+        pytest.param([GRASS, GRAVEL], 3, 8.0, 1 - 1 / 8, id="but not where shrinking takes it away"),
+        pytest.param([SKY[:20], GRASS], 3, 1.0, 1 - 1 / 8, id="the edge of a small image does not count"),
+    ],
+)
+def test_of_so_many_clean_patches_the_one_with_the_most_detail_is_learned_from(
+    kinds: list[np.ndarray], among: int, shrink: float, expected: float
+) -> None:
+    if len(kinds[0]) < 80:  # smaller than a patch, so drawn less often
+        expected = 1 - (20 * 80 / (20 * 80 + 80 * 80)) ** 3
+    assert chosen(kinds, among, shrink)[1] == pytest.approx(expected, abs=0.05)
 
 
 @pytest.mark.parametrize("batch", [2, 4])

@@ -29,6 +29,7 @@ from dbsn.networks.mwcnn import haar, inverse_haar
 from dbsn.networks.spread import Spread
 from dbsn.runs import AUTO, RunConfig, starting
 from dbsn.student import _USUAL_LEVEL, Student
+from dbsn.types import Margin
 
 OWN = """
 import torch
@@ -105,15 +106,15 @@ def test_in_tiles_the_result_is_the_same(network: StudentNetwork, ensemble: bool
     assert np.abs(whole - image).max() > 1e-2
 
 
-DEEP = UNetConfig(widths=(8, 8, 16), blocks=(2, 1, 2))
+DEEP = UNetConfig(widths=(8, 8, 16), blocks=(1, 1, 2))
 
 
 @pytest.mark.parametrize("network", [*TINY, GUIDED, DEEP], ids=str)
 def test_a_margin_is_left_out_of_the_result_and_changes_nothing_inside(network: StudentNetwork) -> None:
     student = disturbed(network)
     reach = student.receptive_radius + Spread.receptive_radius
-    for margin in ((reach + 3, 0, 0, reach), (0, reach, reach + 5, reach), (9, 24, 1, 40)):
-        top, bottom, left, right = margin
+    for top, bottom, left, right in ((reach + 3, 0, 0, reach), (0, reach, reach + 5, reach), (9, 24, 1, 40)):
+        margin = Margin(top, bottom, left, right)
         height, width = 61 + top + bottom, 50 + left + right
         noisy = torch.rand((1, 1, height, width), generator=torch.Generator().manual_seed(0))
         inside = (..., slice(top, height - bottom), slice(left, width - right))
@@ -133,7 +134,7 @@ def test_a_margin_costs_less_than_what_it_surrounds() -> None:
     with FlopCounterMode(display=False) as whole, torch.inference_mode():
         student(torch.rand(1, 1, 256, 256))
     with FlopCounterMode(display=False) as part, torch.inference_mode():
-        student(torch.rand(1, 1, 256, 256), margin=(edge,) * 4)
+        student(torch.rand(1, 1, 256, 256), margin=Margin(edge, edge, edge, edge))
     assert part.get_total_flops() < 0.75 * whole.get_total_flops()
 
 

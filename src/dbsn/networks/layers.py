@@ -89,9 +89,13 @@ class PixelMLP(nn.Module):
 
 def without(image: Tensor, margin: Margin) -> Tensor:
     """The part of an image (..., h, w) inside its margin."""
-    top, bottom, left, right = margin
     height, width = image.shape[-2:]
-    return image[..., top : height - bottom, left : width - right]
+    return image[..., margin.top : height - margin.bottom, margin.left : width - margin.right]
+
+
+def halved(margin: Margin) -> Margin:
+    """The same margin at half the resolution."""
+    return Margin(*(side // 2 for side in margin))
 
 
 def full_precision(features: Tensor) -> torch.autocast:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dbsn.config import UNetConfig
-from dbsn.networks.layers import without
+from dbsn.networks.layers import halved, without
 from dbsn.types import NO_MARGIN, Image, Margin, Part
 
 
@@ -51,20 +51,24 @@ class UNet(nn.Module):
     def forward(self, features: Tensor, margin: Margin = NO_MARGIN) -> Tensor:
         """Refine a feature map; height, width and margin must be multiples of `multiple`.
 
-        The margin is left out, and of it no layer computes more than later ones still see.
+        The margin is left out. The coarsest stage and those of the decoder compute of it only what is seen after them.
         """
+        assert not any(side % self.multiple for side in margin)
         return self._refined(features, 0, margin)
 
     def _refined(self, features: Tensor, level: int, margin: Margin) -> Tensor:
         """What a level and all coarser ones make of a feature map, without its margin."""
         step, sees = 2 ** (len(self.down) - level), 2 * self.blocks[level]
-        seen = tuple(min(side, -(-sees // step) * step) for side in margin)  # by the last stage
-        spare = tuple(side - of_it for side, of_it in zip(margin, seen, strict=True))
+        seen = Margin(*(min(side, -(-sees // step) * step) for side in margin))  # by the last stage
+        spare = Margin(*(side - of_it for side, of_it in zip(margin, seen, strict=True)))
         if level == len(self.down):
             return without(self.encoder[level](without(features, spare)), seen)
         fine = self.encoder[level](features)
-        coarse = self._refined(self.down[level](fine), level + 1, tuple(side // 2 for side in spare))
-        return without(self.decoder[level](self.up[level](coarse).add_(without(fine, spare))), seen)
+        del features  # here and below: the stages to come need the memory
+        coarse = self._refined(self.down[level](fine), level + 1, halved(spare))
+        features = self.up[level](coarse).add_(without(fine, spare))
+        del fine, coarse
+        return without(self.decoder[level](features), seen)
 
 
 class DenseUNet(nn.Module):
@@ -85,7 +89,7 @@ class DenseUNet(nn.Module):
         Height, width and margin are multiples of `multiple`.
         """
         seen = noisy if level is None else torch.cat([noisy, level], 1)
-        features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)), tuple(side // 2 for side in margin))
+        features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)), halved(margin))
         return without(noisy, margin) + functional.pixel_shuffle(self.tail(features.relu()), 2)
 
     def begin_untold(self, other: "DenseUNet", level: float) -> None:
