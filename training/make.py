@@ -1,11 +1,9 @@
 """Make a shipped model: noisy images of every kind, a teacher from these and their truth, a student. Resumable.
 
 Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
-           [--part noisy|teacher|student|uncertainty|all] [--teacher-steps N] [--student-steps N]
-           [--uncertainty-steps N] [--learning-rate R] [--afresh]
+           [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N] [--learning-rate R] [--afresh]
 Each part goes on where it was stopped, also with more steps than before; where its run is no longer there, it starts
-from the weights that ship, if they have it, unless `--afresh`. The student learns its uncertainty on the way;
-`--part uncertainty` that alone, of the student as it is. `training/README.md` has what was run.
+from the weights that ship, if they have it, unless `--afresh`. `training/README.md` has what was run.
 """
 
 import argparse
@@ -30,8 +28,8 @@ NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
 NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}
 TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 """Whose teacher stands beside the student while it is trained."""
-CONTINUED, UNCERTAINTY = 5e-4, 2e-3
-"""Learning rates of what has been trained before (for some thousand steps), and of the uncertainty alone."""
+CONTINUED = 5e-4
+"""Learning rate of what has been trained before, for some thousand steps."""
 SHRINK, BUSIEST_OF = 3, 4
 """The clean photographs are soft, and mostly sky and blur: they are shrunk by up to the first, and each patch is that
 with the most detail of so many, which gives them as much of it as the photographs of BSDS have."""
@@ -87,10 +85,9 @@ def main() -> None:
     parser.add_argument("--clean", type=Path, default=Path("../shared/data/clean_free"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--part", choices=("noisy", "teacher", "student", "uncertainty", "all"), default="all")
+    parser.add_argument("--part", choices=("noisy", "teacher", "student", "all"), default="all")
     parser.add_argument("--teacher-steps", type=int, default=5000)
     parser.add_argument("--student-steps", type=int, default=7000)
-    parser.add_argument("--uncertainty-steps", type=int, default=800)
     parser.add_argument(
         "--learning-rate",
         type=float,
@@ -124,12 +121,6 @@ def main() -> None:
         if not start and begun(TEACHERS[name]):
             start = ["--student.start", TEACHERS[name]]
         train(student, ("--student.steps", arguments.student_steps), arguments.threads, *few, *flags, *start)
-    if arguments.part == "uncertainty":
-        trained = student / "model.safetensors"
-        start = ["--student.start", trained if trained.exists() else name]
-        start += ["--student.uncertainty-alone", "--student.learning-rate", UNCERTAINTY]
-        steps = ("--student.steps", arguments.uncertainty_steps)
-        train(folder / "uncertainty", steps, arguments.threads, *few, *flags, *start)
 
 
 if __name__ == "__main__":

@@ -91,11 +91,6 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         return file if file.exists() else ships
 
     tensors, of_student = load_tensors(made("student"))
-    learned = run / "uncertainty" / "model.safetensors"
-    if learned.exists():
-        with_spread, of_learned = load_tensors(learned)
-        tensors = _with_uncertainty(tensors, with_spread)
-        of_student["student"] = of_student["student"] | {"uncertainty": of_learned["student"]["uncertainty"]}
     parts = {key: value for key, value in tensors.items() if key.startswith("student/")}
     header = {"student": of_student["student"], "about": {"student": {"step": _step(of_student, "student")}}}
     if with_teacher:
@@ -106,8 +101,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     small = {key: value.half() if value.numel() > KEPT_WHOLE else value for key, value in parts.items()}
     purpose, independent, noise = CARDS[name]
     known = shipped.card(name).measured if name in shipped.names() else {}
-    steps = [f"make.py {name}", *([f"make.py {name} --part uncertainty"] if learned.exists() else [])]
-    steps += [f"pack.py {name}{' --teacher' if with_teacher else ''}"]
+    steps = [f"make.py {name}", f"pack.py {name}{' --teacher' if with_teacher else ''}"]
     card = shipped.Card(
         name=name,
         channels=header["student"]["channels"],
@@ -132,16 +126,6 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     assert recalibrated.spread is not None
     small["student/spread.factor"] = recalibrated.spread.factor
     save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
-
-
-def _with_uncertainty(student: dict[str, torch.Tensor], learned: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The student, with the uncertainty that was learned for it alone."""
-    of = "student/spread"
-    if any(not torch.equal(tensor, learned[key]) for key, tensor in student.items() if "student/network" in key):
-        raise SystemExit("the uncertainty is another student's: delete its run, and make.py --part uncertainty")
-    return {key: tensor for key, tensor in student.items() if not key.startswith(of)} | {
-        key: tensor for key, tensor in learned.items() if key.startswith(of)
-    }
 
 
 def held_out_pairs(channels: int, *, independent: bool) -> list[Pairs]:
