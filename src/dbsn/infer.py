@@ -1,9 +1,4 @@
-"""From one whole image to its estimate, by overlapping tiles: same result as untiled (tests/property/test_tiles.py).
-
-Tiles are read with a margin of the network's receptive radius and lie at multiples of its grid from every corner, so
-that every pixel sees exactly what it would see in the whole image, however that is turned; where the image ends, so
-does the tile.
-"""
+"""From one whole image to its estimate, by overlapping tiles: same result as untiled (tests/property/test_tiles.py)."""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,11 +20,11 @@ from dbsn.patches import as_tensor, lattices, placed
 from dbsn.picture import to_pixels
 from dbsn.stretch import in_colours, stretched
 from dbsn.student import Student
+from dbsn.tiles import Tile, tiles
 from dbsn.types import Canvas, Image, Margin, Pixels, Place
 
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
-_LARGER = 0.1  # of a tile's side: so much is shared out among tiles rather than given one of its own
 _ORIENTATIONS = 8
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
 _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
@@ -60,64 +55,6 @@ class Prediction:
     """Posterior mean under the noise that was given, instead of the estimated one."""
     noise: ImageNoise
     """What was learned of this image's noise."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """Where a tile is read (with its margin) and which part of the image it is responsible for."""
-
-    read: tuple[slice, slice]
-    own: tuple[slice, slice]
-
-    @property
-    def pixels(self) -> int:
-        """How many it is responsible for."""
-        return math.prod(part.stop - part.start for part in self.own)
-
-    @property
-    def margin(self) -> Margin:
-        """What of the part that is read is not its own."""
-        ends = zip(self.own, self.read, strict=True)
-        return Margin(*(side for own, read in ends for side in (own.start - read.start, read.stop - own.stop)))
-
-    @property
-    def inner(self) -> tuple[slice, slice]:
-        """Its own part, counted from the corner where it is read."""
-        first, second = (
-            slice(own.start - read.start, own.stop - read.start) for own, read in zip(self.own, self.read, strict=True)
-        )
-        return first, second
-
-
-def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> Iterator[Tile]:
-    """Cover an image with tiles.
-
-    Args:
-        height: Rows of the image.
-        width: Columns of the image.
-        tile: Side of a tile's own part, at most; a tenth more where that makes fewer, for their margins cost. Tiles are
-            of one size, up to `multiple`; 0 means the whole image.
-        margin: Pixels to be seen around it, rounded up to `multiple`.
-        multiple: Tiles start and stop at multiples of this from either end.
-
-    Yields:
-        Tiles whose own parts cover the image once.
-    """
-    margin = -(-margin // multiple) * multiple
-
-    def spans(size: int) -> list[tuple[slice, slice]]:
-        count = max(1, math.ceil(size / tile - _LARGER)) if tile else 1
-        step = max(1, -(-size // (count * multiple))) * multiple
-        starts = range(0, size, step)
-        reach = margin + size % multiple
-        return [
-            (slice(max(start - margin, 0), min(start + step + reach, size)), slice(start, min(start + step, size)))
-            for start in starts
-        ]
-
-    for read_rows, own_rows in spans(height):
-        for read_columns, own_columns in spans(width):
-            yield Tile((read_rows, read_columns), (own_rows, own_columns))
 
 
 def self_ensemble(model: BlindSpotModel, noisy: Image, measurement: Tensor) -> Estimate:

@@ -70,7 +70,7 @@ class AnyNoise:
     """Largest standard deviation at the middle intensity, intensity."""
 
     def draw(self, channels: int, generator: torch.Generator) -> CameraNoise:
-        """The noise of one image: plain white noise in many, on which students otherwise lose more than they gain."""
+        """The noise of one image; in many it is plain white noise, which teaches most (docs/lab-notes.md)."""
         kind, level, *chances = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
         dependent, unequal, correlated, in_8_bits = (chance < 0.5 and kind < 1 - _PLAIN for chance in chances)
         std = self.most * level**_SMALL_MORE_OFTEN if kind > _NO_NOISE else _ALMOST_NO_NOISE

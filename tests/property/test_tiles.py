@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
-from dbsn.infer import predict, predict_into, tiles
+from dbsn.infer import predict, predict_into
 from dbsn.model import BlindSpotModel
+from dbsn.tiles import tiles
 
 NETWORKS: list[NetworkConfig] = [
     DBSNConfig(width=8, modules=2),
