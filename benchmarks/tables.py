@@ -1,6 +1,6 @@
-"""README's tables of quality and speed, made from benchmarks/results (quality.py and speed.py write those).
+"""The tables of README and docs/paper.md, made from benchmarks/results (quality.py, speed.py and paper.py write those).
 
-Usage: python benchmarks/tables.py (writes README.md); tests/unit/test_tables.py fails where the two differ.
+Usage: python benchmarks/tables.py (writes them); tests/unit/test_tables.py fails where the two differ.
 """
 
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
-README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks" / "results"
 NAMES = {
     "awgn:15": "white, 15", "awgn:25": "white, 25", "awgn:50": "white, 50", "hg:40,10": "HG 40, 10", "mg:75": "MG 75",
     "own": "its own",
@@ -76,13 +76,70 @@ def speed(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"quality": quality, "speed": speed}
+PUBLISHED = {
+    "gray15": ("gray, white 15", 31.07, 31.24, 31.86, 31.82),
+    "gray25": ("gray, white 25", 28.57, 28.88, 29.41, 29.38),
+    "gray50": ("gray, white 50", 25.62, 25.81, 26.53, 26.51),
+    "gray-hg": ("gray, HG 40, 10", 23.84, 29.13, 30.16, 30.10),
+    "colour15": ("colour, white 15", 33.52, 33.56, 34.08, 34.02),
+    "colour25": ("colour, white 25", 30.71, 30.61, 31.40, 31.40),
+    "colour50": ("colour, white 50", 27.38, 27.41, 28.26, 28.25),
+    "colour-hg": ("colour, HG 40, 10", 23.21, 30.53, 32.10, 31.72),
+    "colour-mg": ("colour, MG 75", 24.07, 26.48, 26.89, 26.81),
+}
+"""What it is; and PSNR by Wu et al. 2020, tables 1 and 2 (BSD68, CBSD68): BM3D, D-BSN (stage 1), N2C, full method."""
+ORIENTED = ", 8 orientations"
 
 
-def with_tables(text: str) -> str:
-    """README's text with today's tables."""
-    for name, table in TABLES.items():
-        path = RESULTS / f"{name}.json"
+def paper(rows: list[Row]) -> str:
+    """The paper's tables with ours beside its columns."""
+    heads = ("noise", "BM3D", "D-BSN", "ours", "ours, x 8", "N2C", "ours", "full", "ours", "ours, x 8")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    found = {(row["setting"], row["method"]): row for row in rows}
+
+    def shown(setting: str, method: str) -> str:
+        row = found.get((setting, method))
+        return f"{row['psnr']:.2f}" if row else ""
+
+    for setting, (name, bm3d, dbsn, n2c, full) in PUBLISHED.items():
+        ours = [
+            shown(setting, method) for method in ("stage 1", "stage 1" + ORIENTED, "N2C", "full", "full" + ORIENTED)
+        ]
+        theirs = [f"{psnr:.2f}" for psnr in (bm3d, dbsn, n2c, full)]
+        best = [f"**{cell}**" if cell else "" for cell in ours]
+        cells = [name, *theirs[:2], best[0], ours[1], theirs[2], ours[2], theirs[3], best[3], ours[4]]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def paper_cost(rows: list[Row]) -> str:
+    """What each figure of ours cost."""
+    heads = ("", "begins with", "steps", "minutes", "cores", "parameters", "MFLOP a pixel", "PSNR", "SSIM")
+    heads += ("its mean", "with the true noise", "level (true)")
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for row in sorted(rows, key=lambda row: (list(PUBLISHED).index(row["setting"]), row["method"])):
+        if row["method"].endswith(ORIENTED):
+            continue
+        extras = ("mean_psnr", "oracle_psnr", "noise_std_255", "true_noise_std_255")
+        mean, oracle, level, true = (f"{row[name]:.2f}" if name in row else "" for name in extras)
+        cells = [f"{row['setting']}, {row['method']}", row["begins"], row["steps"], row["minutes"], row["threads"]]
+        cells += [f"{row['parameters'] / 1e6:.2f} M", f"{row['mflop_per_pixel']:.2f}"]
+        cells += [f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", mean, oracle, f"{level} ({true})" if level else ""]
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {
+    "README.md": {"quality": ("quality", quality), "speed": ("speed", speed)},
+    "docs/paper.md": {"paper": ("paper", paper), "cost": ("paper", paper_cost)},
+}
+"""By document and by the name between `<!-- -->`: which results, and the table they make."""
+
+
+def with_tables(document: str, text: str) -> str:
+    """A document's text with today's tables."""
+    for name, (results, table) in TABLES[document].items():
+        path = RESULTS / f"{results}.json"
         if not path.exists():
             continue
         begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
@@ -93,4 +150,5 @@ def with_tables(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(with_tables(README.read_text()))
+    for document in TABLES:
+        (ROOT / document).write_text(with_tables(document, (ROOT / document).read_text()))

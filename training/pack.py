@@ -17,7 +17,7 @@ import skimage.data
 import torch
 
 from dbsn import shipped
-from dbsn.checkpoint import load_model, load_tensors, save_tensors
+from dbsn.checkpoint import in_half_precision, load_model, load_tensors, save_tensors
 from dbsn.distill import recalibrate
 from dbsn.evaluate import synthetic_noise, to_gray
 from dbsn.noise import AWGN
@@ -34,8 +34,6 @@ SHARED = {
     for seed, (level, blur, quality) in enumerate([(4, 0.6, 95), (8, 0.8, 90), (16, 1.0, 80)])
 }
 """Photographs of scikit-image and, by seed, the noise to recalibrate uncertainty on: independent, or as in JPEGs."""
-KEPT_WHOLE = 20_000
-"""Tensors of no more numbers than this stay float32: the small networks that say how large noise and errors are."""
 DATA = (
     "48 free wallpapers (Budgie, Lomiri, MATE, Pop!_OS), shrunk until their own noise is gone, each patch with other"
     " noise (docs/math.md, N5 and N6)"
@@ -98,7 +96,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         parts |= {key: value for key, value in tensors.items() if not key.startswith("student/")}
         header |= {"model": of_teacher["model"]}
         header["about"] |= {"teacher": {"step": _step(of_teacher, "teacher")}}
-    small = {key: value.half() if value.numel() > KEPT_WHOLE else value for key, value in parts.items()}
+    small = in_half_precision(parts)
     purpose, independent, noise = CARDS[name]
     known = shipped.card(name).measured if name in shipped.names() else {}
     steps = [f"make.py {name}", f"pack.py {name}{' --teacher' if with_teacher else ''}"]

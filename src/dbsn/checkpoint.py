@@ -24,6 +24,7 @@ from dbsn.shipped import names
 from dbsn.student import Student
 
 FORMAT = "dbsn-1"
+_KEPT_WHOLE = 20_000
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -43,6 +44,11 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
         contiguous[name] = part.clone() if place in written else part  # a user's layers may share weights
         written.add(place)
     write_atomically(path, save(contiguous, {"format": FORMAT, "header": json.dumps(header)}))
+
+
+def in_half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they are given away: float16, but for the small networks that say how large noise and errors are."""
+    return {name: part.half() if part.numel() > _KEPT_WHOLE else part for name, part in tensors.items()}
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -40,8 +40,11 @@ class GridConfig:
     """Channels at each resolution of the U-Net, finest first."""
     blocks: tuple[int, ...] = (1, 1, 2)
     """Residual blocks at each resolution (in the encoder, and again in the decoder, but for the last)."""
+    symmetric: bool = False
+    """Whether it answers a flipped or turned image with the flipped or turned answer, exactly (G2)."""
 
     def __post_init__(self) -> None:
+        _require(not self.symmetric or not any(width % 8 for width in self.widths), "widths", self.widths, "eights")
         _require(self.spacing >= 2, "grid spacing", self.spacing, "2 or more")
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "grid widths", self.widths, "positive numbers")
         _require(len(self.blocks) == len(self.widths), "grid blocks", self.blocks, f"{len(self.widths)} numbers")
@@ -64,10 +67,11 @@ class DBSNConfig:
 
 
 NetworkConfig = GridConfig | DBSNConfig
-NetworkName = Literal["grid", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
+NetworkName = Literal["grid", "grid-flat", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
 
 NETWORKS: dict[str, NetworkConfig] = {
     "grid": GridConfig(),
+    "grid-flat": GridConfig(widths=(128,), blocks=(4,), symmetric=True),
     "grid-small": GridConfig(widths=(48, 96), blocks=(2, 3)),
     "grid-tiny": GridConfig(widths=(16, 32), blocks=(1, 1)),
     "dbsn": DBSNConfig(),
@@ -88,8 +92,11 @@ class UNetConfig:
     """Residual blocks at each resolution (in the encoder, and again in the decoder, but for the last)."""
     guided: bool = False
     """Whether it is told the noise level beside the image (S6), for noise of any level."""
+    symmetric: bool = False
+    """Whether it answers a flipped or turned image with the flipped or turned answer, exactly (G2)."""
 
     def __post_init__(self) -> None:
+        _require(not self.symmetric or not any(width % 8 for width in self.widths), "widths", self.widths, "eights")
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
         _require(len(self.blocks) == len(self.widths), "U-Net blocks", self.blocks, f"{len(self.widths)} numbers")
 
@@ -147,6 +154,8 @@ StudentNetwork = UNetConfig | MWCNNConfig | DnCNNConfig | ModuleConfig
 STUDENTS: dict[str, StudentNetwork] = {
     "unet": UNetConfig(),
     "unet-guided": UNetConfig(guided=True),
+    "unet-symmetric": UNetConfig(symmetric=True),
+    "unet-deep": UNetConfig(blocks=(6, 8)),
     "unet-tiny": UNetConfig(widths=(16, 32), blocks=(1, 1)),
     "mwcnn": MWCNNConfig(),
     "dncnn": DnCNNConfig(),

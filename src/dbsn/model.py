@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dbsn.config import DBSNConfig, ModelConfig
+from dbsn.config import DBSNConfig, GridConfig, ModelConfig
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.networks.dbsn import DBSN
 from dbsn.networks.estimator import MEASURES, NoiseEstimator, measure, measured_variance
@@ -72,6 +72,9 @@ class BlindSpotModel(nn.Module):
         zero_residuals(self)
         for stack in (self.prediction_head, self.total_head, self.flatness, self.noise_estimator.mlp):
             nn.init.zeros_(stack.last.weight)
+        if isinstance(network, GridConfig) and network.symmetric:
+            assert isinstance(self.network, Grid)
+            self.network.keep_symmetric()
 
     @property
     def multiple(self) -> int:

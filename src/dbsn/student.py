@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, overload
@@ -47,8 +46,11 @@ class Student(nn.Module):
         """The optimiser's groups: what is not frozen."""
         return [{"params": [each for each in self.parameters() if each.requires_grad], "pace": 1.0}]
 
-    def take_over(self, other: "Student") -> None:
-        """Begin with another student's weights; with those of one told the noise level, untold, as at a usual one.
+    def take_over(self, other: "Student", level: float = _USUAL_LEVEL) -> None:
+        """Begin with another student's weights.
+
+        Those of a U-Net told the noise level serve one that is not, as at one `level` (intensity), and those of one of
+        fewer blocks one of more, which do nothing at first.
 
         Raises:
             ValueError: It is another kind of network.
@@ -60,10 +62,8 @@ class Student(nn.Module):
             )
         if mine == theirs:
             self.network.load_state_dict(other.network.state_dict())
-        elif isinstance(mine, UNetConfig) and replace(mine, guided=True) == theirs:
-            assert isinstance(self.network, DenseUNet)
-            assert isinstance(other.network, DenseUNet)
-            self.network.begin_untold(other.network, _USUAL_LEVEL / self.config.scale)
+        elif isinstance(self.network, DenseUNet) and isinstance(other.network, DenseUNet) and _serves(theirs, mine):
+            self.network.begin_with(other.network, level / self.config.scale)
         else:
             raise ValueError(f"--student.start: a student {mine} cannot start from one that is {theirs}")
         if self.spread and other.spread:
@@ -159,6 +159,15 @@ def cells(image: Image, side: int) -> Cells:
     return functional.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False)
 
 
+def _serves(theirs: StudentNetwork, mine: StudentNetwork) -> bool:
+    """Whether a U-Net can begin with the weights of another: as wide, no more blocks, told no less, as symmetric."""
+    assert isinstance(theirs, UNetConfig)
+    assert isinstance(mine, UNetConfig)
+    fewer = all(few <= many for few, many in zip(theirs.blocks, mine.blocks, strict=True))
+    no_less = theirs.guided >= mine.guided and theirs.symmetric >= mine.symmetric
+    return theirs.widths == mine.widths and fewer and no_less
+
+
 def _build(network: StudentNetwork, channels: int) -> nn.Module:
     """A new network; ours start at He's initialisation, residual blocks as the identity."""
     if isinstance(network, ModuleConfig):
@@ -174,6 +183,9 @@ def _build(network: StudentNetwork, channels: int) -> nn.Module:
     initialise(built)
     zero_residuals(built)
     nn.init.zeros_(built.last.get_parameter("weight"))  # the untrained student hands its input through
+    if isinstance(network, UNetConfig) and network.symmetric:
+        assert isinstance(built, DenseUNet)
+        built.keep_symmetric()
     return built
 
 

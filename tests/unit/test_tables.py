@@ -17,10 +17,11 @@ def tables():  # type: ignore[no-untyped-def]
     return module
 
 
-def test_readme_has_the_figures_that_were_measured(tables) -> None:  # type: ignore[no-untyped-def]
-    text = (ROOT / "README.md").read_text()
-    assert all(f"<!-- {name} -->" in text for name in tables.TABLES)
-    assert tables.with_tables(text) == text, "python benchmarks/tables.py makes them again"
+@pytest.mark.parametrize("document", ["README.md", "docs/paper.md"])
+def test_documents_have_the_figures_that_were_measured(tables, document: str) -> None:  # type: ignore[no-untyped-def]
+    text = (ROOT / document).read_text()
+    assert all(f"<!-- {name} -->" in text for name in tables.TABLES[document])
+    assert tables.with_tables(document, text) == text, "python benchmarks/tables.py makes them again"
 
 
 def test_a_difference_is_shown_only_where_the_same_images_were_measured(tables) -> None:  # type: ignore[no-untyped-def]

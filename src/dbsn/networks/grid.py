@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from dbsn.config import GridConfig
 from dbsn.networks.layers import Heads, MaskedConv2d, PixelMLP
+from dbsn.networks.symmetry import Layer, between_eights, keep_symmetric
 from dbsn.networks.unet import UNet
 from dbsn.types import Features, Image
 
@@ -28,6 +29,17 @@ class Grid(nn.Module):
         self.out_features = width
         self.multiple = config.spacing * self.backbone.multiple
         self.receptive_radius = config.spacing * self.backbone.receptive_radius + config.spacing - 1
+
+    def keep_symmetric(self) -> None:
+        """Make the weights symmetric, and keep them so in training (G2)."""
+        hidden, last = self.to_mean.first, self.to_mean.last
+        keep_symmetric(
+            [
+                Layer(self.head, "intensities", "eights"),
+                *between_eights(nn.ModuleList([self.backbone, self.tail, hidden])),
+                Layer(last, "eights", "intensities"),
+            ]
+        )
 
     def read_out(self, noisy: Image, heads: Heads, phase: tuple[int, int] | None = None) -> list[Tensor]:
         """What `heads` make of the blind-spot features of an image in network units, any size.

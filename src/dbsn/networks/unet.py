@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from dbsn.config import UNetConfig
 from dbsn.networks.layers import halved, without
+from dbsn.networks.symmetry import Layer, between_eights, keep_symmetric
 from dbsn.types import NO_MARGIN, Image, Margin, Part
 
 
@@ -92,10 +93,18 @@ class DenseUNet(nn.Module):
         features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)), halved(margin))
         return without(noisy, margin) + functional.pixel_shuffle(self.tail(features.relu()), 2)
 
-    def begin_untold(self, other: "DenseUNet", level: float) -> None:
-        """Begin, unguided, with the weights of a guided one as though it were always told this level, network units."""
-        pixels = self.head.in_channels
-        weights = other.state_dict()
+    def keep_symmetric(self) -> None:
+        """Make the weights symmetric, and keep them so in training (G2)."""
+        ends = [Layer(self.head, "blocks", "eights"), Layer(self.tail, "eights", "blocks")]
+        keep_symmetric([*ends, *between_eights(self.backbone)])
+
+    def begin_with(self, other: "DenseUNet", level: float) -> None:
+        """Begin with the weights of one of the same widths that has fewer blocks, or is told the level, or both.
+
+        Blocks that it does not have stay as they are. Who is not told the level begins as though it were always told
+        this one, network units.
+        """
+        weights, pixels = self.state_dict() | other.state_dict(), self.head.in_channels
         told = weights["head.weight"][:, pixels:].sum((1, 2, 3))
         weights["head.weight"] = weights["head.weight"][:, :pixels]
         weights["head.bias"] = weights["head.bias"] + level * told

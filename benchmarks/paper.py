@@ -1,0 +1,235 @@
+"""The paper's tables 1 and 2 on two cores: nine settings, stage 1, the full method and N2C beside them. Resumable.
+
+Usage: python benchmarks/paper.py SETTING ...|all [--parts blind full n2c] [--data DIR] [--runs DIR] [--threads N]
+           [--blind-steps N] [--student-steps N] [--only-measure] [--ensemble]
+       python benchmarks/paper.py --check [--data DIR]
+The even images of clean_bsds, made noisy once, are learned from in stage 1; the odd ones are the clean images of stage
+2, and of N2C, which is the same student, begun and trained in the same way, told the true noise. bsd68 and cbsd68 are
+for measuring alone. Each part goes on where it was stopped, also with other steps than it was begun with. Figures go to
+benchmarks/results/paper.json, from which benchmarks/tables.py makes docs/paper.md.
+
+--check measures every 6th image again with the models that are kept in benchmarks/paper_models, and compares.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from results import here, kept
+from stage1 import dbsn
+from stage2 import Experiment, halves
+from torch.utils.flop_counter import FlopCounterMode
+
+from dbsn.checkpoint import in_half_precision, load_model, load_tensors, save_tensors
+from dbsn.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
+from dbsn.images import find_images, read_image
+from dbsn.model import BlindSpotModel
+from dbsn.noise import parse_noise
+from dbsn.student import Student
+from dbsn.train import has_fast_bf16
+
+ROOT = Path(__file__).parent
+RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper_models"
+CHECKED_EVERY, TOLERANCE = 6, 0.02  # images, dB
+MODEL, METRICS = "model.safetensors", "metrics.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One column of the paper's tables."""
+
+    noise: str
+    gray: bool
+    begins: str = ""
+    """The setting whose blind-spot network stage 1 begins with; empty: with random weights."""
+    network: str = "grid-flat"
+    """The blind-spot network."""
+    steps: int
+    """Of stage 1."""
+    student_steps: int = 1500
+    """Of the full method, and of N2C."""
+
+    @property
+    def student(self) -> str:
+        """The model that ships whose student the students of this setting begin with."""
+        return "gray" if self.gray else "photo"
+
+    @property
+    def test(self) -> str:
+        """The folder that is measured on."""
+        return "bsd68" if self.gray else "cbsd68"
+
+
+GRAY = {"gray25": "awgn:25", "gray15": "awgn:15", "gray50": "awgn:50", "gray-hg": "hg:40,10"}
+COLOUR = {f"colour{level}": f"awgn:{level}" for level in (25, 15, 50)} | {"colour-hg": "hg:40,10", "colour-mg": "mg:75"}
+SETTINGS = {
+    name: Setting(
+        noise=noise,
+        gray=gray,
+        begins="" if name == first else first,
+        steps=7000 if name == first else 1500,
+    )
+    for first, noises, gray in (("gray25", GRAY, True), ("colour25", COLOUR, False))
+    for name, noise in noises.items()
+}
+"""One strong network of each kind, and the others begin with it."""
+KEPT = ("gray25", "gray-hg", "colour25", "colour-hg")
+"""Settings whose models stay in the repository."""
+METHODS = {"blind": "stage 1", "full": "full", "n2c": "N2C"}
+"""What is trained, and what its figures are called."""
+STUDENT = ("--student.network", "unet", "--student.patch", 128, "--student.batch", 9)
+"""Flags of dbsn train for students: not told the level, for there is one; it sees 63 pixels in every direction."""
+
+
+def train(run: Path, flags: tuple[object, ...], start: tuple[object, ...], threads: int) -> None:
+    """Begin the run, or go on with it, as long as the flags say."""
+    begun = (run / "config.json").exists()
+    dbsn("train", "-o", run, *flags, *(("--resume",) if begun else start), threads=threads)
+
+
+def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
+    """Train a part of a setting to the end of its budget, and return its run."""
+    setting, folder = SETTINGS[name], arguments.runs / name
+    experiment = Experiment(noise=setting.noise, gray=setting.gray)
+    noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
+    run = folder / part
+    if part == "blind":
+        origin = arguments.runs / setting.begins / "blind" / MODEL if setting.begins else "scratch"
+        start = (*noisy, "--from", origin, "--network", setting.network)
+        train(run, ("--steps", arguments.blind_steps or setting.steps), start, arguments.threads)
+        return run
+    start = (*noisy, "--from", "scratch", "--teacher", folder / "blind" / MODEL, "--clean", *clean, *STUDENT)
+    start += ("--student.start", setting.student)
+    if part == "n2c":
+        start += ("--student.baseline", "n2c", "--student.noise", setting.noise)
+    train(run, ("--student.steps", arguments.student_steps or setting.student_steps), start, arguments.threads)
+    return run
+
+
+def in_half(run: Path) -> Path:
+    """The run's model in half precision, as it would be given away, beside it; without what is known of single images.
+
+    That is what is measured.
+    """
+    tensors, header = load_tensors(run / MODEL)
+    header.pop("recording", None)
+    small = {key: part for key, part in tensors.items() if not key.startswith("noise/")}
+    save_tensors(run / "half.safetensors", in_half_precision(small), header)
+    return run / "half.safetensors"
+
+
+def networks(model: Path) -> dict[str, BlindSpotModel | Student]:
+    """What there is to measure in a model file."""
+    saved = load_model(model)
+    parts = {"posterior": saved.model, "student": saved.student}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def pairs(setting: Setting, data: Path, every: int = 1) -> Iterator[Pair]:
+    """The test images under the setting's noise, one fixed realisation each."""
+    noise = parse_noise(setting.noise)
+    for index, path in list(enumerate(find_images([data / setting.test])))[::every]:
+        yield replace(synthetic_noise(read_image(path).pixels, noise, seed=0, index=index), name=path.stem)
+
+
+def scores(network: BlindSpotModel | Student, setting: Setting, data: Path, **how: int | bool) -> Iterator[Score]:
+    """Every image's figures, in the paper's protocol; `how`: `every` image, `ensemble`."""
+    every, ensemble = int(how.get("every", 1)), bool(how.get("ensemble", False))
+    return evaluate(network, pairs(setting, data, every), ensemble=ensemble, bf16=has_fast_bf16("cpu"))
+
+
+def cost(network: BlindSpotModel | Student) -> dict[str, float | int]:
+    """Parameters, and millions of operations a pixel (a multiplication and an addition are two)."""
+    side = 4 * 36  # multiples of any grid and U-Net
+    image = torch.rand(1, network.config.channels, side, side)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(image)
+    counted = network.network if isinstance(network, Student) else network
+    parameters = sum(part.numel() for part in counted.parameters())
+    return {"parameters": parameters, "mflop_per_pixel": round(counter.get_total_flops() / side**2 / 1e6, 3)}
+
+
+def spent(run: Path) -> dict[str, float | int]:
+    """Steps and minutes of a training."""
+    last = (run / METRICS).read_text().splitlines()
+    row = dict(zip(last[0].split(","), last[-1].split(","), strict=True))
+    return {"steps": int(row["step"]), "minutes": round(float(row["seconds"]) / 60, 1)}
+
+
+def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> None:
+    """Measure a part of a setting on all test images, and keep its figures."""
+    setting, half = SETTINGS[name], in_half(run)
+    network = networks(half)["posterior" if part == "blind" else "student"]
+    for ensemble in (False, True) if arguments.ensemble else (False,):
+        found = list(scores(network, setting, arguments.data, ensemble=ensemble))
+        row = {"setting": name, "method": METHODS[part] + (", 8 orientations" if ensemble else "")}
+        row |= summarise(found, "float") | cost(network) | spent(run if part == "blind" else run / "student")
+        row |= {"begins": setting.begins, "threads": arguments.threads, "set": setting.test, "noise": setting.noise}
+        print(json.dumps(row), flush=True)
+        row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
+        kept(arguments.results, row, same=("setting", "method"), about=here())
+    if name in KEPT and part in ("blind", "full"):
+        keep(arguments.models / name, run, half)
+
+
+def keep(folder: Path, run: Path, half: Path) -> None:
+    """Put a model and the logs of its training where they stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(half, folder / MODEL)
+    for log, place in (("blind.csv", run.parent / "blind"), ("full.csv", run.parent / "full" / "student")):
+        if (place / METRICS).exists():
+            shutil.copy(place / METRICS, folder / log)
+
+
+def check(data: Path, results: Path, models: Path) -> int:
+    """Measure some images again with the models that are kept; how many figures are not those that were noted."""
+    rows = {(row["setting"], row["method"]): row for row in json.loads(results.read_text())}
+    wrong = 0
+    for folder in sorted(models.iterdir()):
+        for method, network in networks(folder / MODEL).items():
+            row = rows[folder.name, {"posterior": METHODS["blind"], "student": METHODS["full"]}[method]]
+            found = list(scores(network, SETTINGS[folder.name], data, every=CHECKED_EVERY))
+            off = max(abs(score.psnr - row["decibels"][score.name]) for score in found)
+            wrong += off > TOLERANCE
+            mean = np.mean([score.psnr for score in found])
+            verdict = "as noted" if off <= TOLERANCE else f"NOT as noted: an image differs by {off:.3f} dB"
+            print(f"{folder.name}, {row['method']}: {mean:.2f} dB on {len(found)} images, {verdict}", flush=True)
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", metavar="SETTING", help=f"all, or of {', '.join(SETTINGS)}")
+    parser.add_argument("--parts", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/paper"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--models", type=Path, default=MODELS)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--blind-steps", type=int, help="of stage 1, instead of the setting's")
+    parser.add_argument("--student-steps", type=int, help="of the full method and of N2C")
+    parser.add_argument("--only-measure", action="store_true", help="what has been trained, as it is")
+    parser.add_argument("--ensemble", action="store_true", help="also averaged over eight flips and rotations")
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    if arguments.check:
+        sys.exit(check(arguments.data, arguments.results, arguments.models))
+    chosen = list(SETTINGS) if arguments.settings == ["all"] else arguments.settings
+    unknown = [name for name in chosen if name not in SETTINGS]
+    if unknown or not chosen:
+        parser.error(f"SETTING {', '.join(unknown)}: expected all, or some of {', '.join(SETTINGS)}")
+    for name in chosen:
+        for part in arguments.parts:
+            run = arguments.runs / name / part
+            measure(name, part, run if arguments.only_measure else train_part(name, part, arguments), arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""benchmarks/paper.py: a setting of the paper's tables from noisy halves to figures, on a few small images."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+PAPER = Path(__file__).parents[2] / "benchmarks" / "paper.py"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("paper")
+    for name, count in (("clean_bsds", 4), ("bsd68", 2)):
+        (folder / name).mkdir()
+        for number in range(count):
+            pixels = np.random.default_rng(number).integers(0, 256, (48, 48, 3), np.uint8)
+            PillowImage.fromarray(pixels if name != "bsd68" else pixels[..., 0]).save(folder / name / f"{number}.png")
+    run(folder, "gray25", "--blind-steps", "1", "--student-steps", "1")
+    return folder
+
+
+def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    places = {"--data": "", "--runs": "runs", "--results": "results.json", "--models": "models"}
+    where = [str(part) for flag, place in places.items() for part in (flag, folder / place)]
+    return subprocess.run([sys.executable, str(PAPER), *flags, *where], capture_output=True, text=True, check=True)
+
+
+def test_every_part_is_measured_on_every_image(measured: Path) -> None:
+    rows = json.loads((measured / "results.json").read_text())
+    assert [row["method"] for row in rows] == ["stage 1", "full", "N2C"]
+    assert all(sorted(row["decibels"]) == ["0", "1"] and row["steps"] == 1 for row in rows)
+    assert all(row["psnr"] == pytest.approx(np.mean(list(row["decibels"].values())), abs=1e-3) for row in rows)
+
+
+def test_no_image_is_on_both_sides(measured: Path) -> None:
+    asked = json.loads((measured / "runs" / "gray25" / "full" / "config.json").read_text())
+    assert [Path(file).stem for file in asked["files"]] == ["0", "2"]
+    assert [Path(file).stem for file in asked["clean"]] == ["1", "3"]
+    assert all("bsd68" not in file for file in asked["files"] + asked["clean"])
+
+
+def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measured: Path) -> None:
+    assert "NOT" not in run(measured, "--check").stdout
+    shutil.copytree(measured, measured.parent / "wrong")
+    results = measured.parent / "wrong" / "results.json"
+    rows = json.loads(results.read_text())
+    rows[0]["decibels"]["0"] += 0.1
+    results.write_text(json.dumps(rows))
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(measured.parent / "wrong", "--check")
+    assert "gray25, stage 1" in failed.value.stdout
+    assert failed.value.stdout.count("NOT as noted") == 1

@@ -1,0 +1,90 @@
+"""Symmetric networks: a flipped or turned image is answered with the flipped or turned answer, trained or not (G2)."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from dbsn.config import GridConfig, ModelConfig, StudentConfig, UNetConfig
+from dbsn.model import BlindSpotModel
+from dbsn.networks.symmetry import ORDER, Layer, keep_symmetric
+from dbsn.optimizer import Muon
+from dbsn.student import Student
+
+SIDE = 48
+TURNS: list[Callable[[Tensor], Tensor]] = [
+    lambda image: image.flip(-1),
+    lambda image: image.flip(-2),
+    lambda image: image.mT,
+    lambda image: image.rot90(1, (-2, -1)),
+]
+
+
+def teacher(channels: int, *, symmetric: bool = True) -> nn.Module:
+    network = GridConfig(widths=(48, 56), blocks=(1, 1), symmetric=symmetric)
+    return BlindSpotModel(ModelConfig(network=network, channels=channels))
+
+
+def student(channels: int, *, symmetric: bool = True, guided: bool = False) -> nn.Module:
+    network = UNetConfig(widths=(48, 56), blocks=(1, 1), symmetric=symmetric, guided=guided)
+    return Student(StudentConfig(network=network, channels=channels, uncertainty=False))
+
+
+def answer(network: nn.Module, image: Tensor) -> Tensor:
+    """What it makes of an image: the blind mean, or the denoised image."""
+    out = network(image)
+    return out if isinstance(out, Tensor) else out.mean
+
+
+def trained(network: nn.Module, channels: int) -> nn.Module:
+    """The network after some steps towards what is not symmetric."""
+    image = torch.rand((2, channels, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
+    optimizer = Muon([{"params": list(network.parameters()), "pace": 1.0}], lr=1e-2)
+    for _ in range(4):
+        (answer(network, image) - image.roll(1, -1)).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    return network
+
+
+def largest_difference(network: nn.Module, channels: int) -> float:
+    """Between what a turned image is answered and the turned answer, in units of what the network changes."""
+    image = torch.rand((1, channels, SIDE, SIDE), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        straight = answer(network, image)
+        differences = [(answer(network, turn(image)) - turn(straight)).abs().max() for turn in TURNS]
+        return float(max(differences) / (straight - image).std())
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("make", [teacher, student])
+def test_a_turned_image_is_answered_with_the_turned_answer(make: Callable[..., nn.Module], channels: int) -> None:
+    torch.manual_seed(0)
+    assert largest_difference(trained(make(channels), channels), channels) < 1e-3
+    assert largest_difference(trained(make(channels, symmetric=False), channels), channels) > 0.05
+
+
+def test_a_student_that_is_told_the_level_is_symmetric_too() -> None:
+    torch.manual_seed(0)
+    assert largest_difference(trained(student(1, guided=True), 1), 1) < 1e-3
+
+
+def test_symmetric_kernels_are_as_large_as_they_were() -> None:
+    torch.manual_seed(0)
+    layer = nn.Conv2d(64, 64, 3)
+    before = layer.weight.detach().clone()
+    keep_symmetric([Layer(layer, "eights", "eights")])
+    assert_close(layer.weight.square().mean(), before.square().mean())
+    assert not torch.equal(layer.weight, before)
+    assert len(layer.weight.detach().unique()) == before.numel() // ORDER
+
+
+def test_features_that_do_not_come_in_eights_are_refused() -> None:
+    with pytest.raises(ValueError, match="12 channels do not come in eights"):
+        keep_symmetric([Layer(nn.Conv2d(8, 12, 3), "eights", "eights")])
+    with pytest.raises(ValueError, match="eights"):
+        GridConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)
+    with pytest.raises(ValueError, match="eights"):
+        UNetConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)
