@@ -19,12 +19,13 @@ from dbsn.atomic import replacing
 from dbsn.config import MODEL as MODEL
 from dbsn.config import ModelConfig, ModuleConfig, StudentConfig
 from dbsn.model import BlindSpotModel
+from dbsn.networks.symmetry import numbers_everywhere, numbers_once
 from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.shipped import names
 from dbsn.student import Student
 
 FORMAT = "dbsn-1"
-_KEPT_WHOLE = 20_000
+_KEPT_WHOLE = 5_000
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -112,10 +113,11 @@ def save_model(path: Path, saved: Saved) -> None:
     tensors: dict[str, Tensor] = {}
     header: dict[str, Any] = {"about": saved.about}
     if saved.model:
-        tensors |= saved.model.state_dict()
+        tensors |= numbers_once(saved.model, saved.model.state_dict())
         header["model"] = saved.model.config.to_dict()
     if saved.student:
-        tensors |= {f"student/{name}": tensor for name, tensor in saved.student.state_dict().items()}
+        weights = numbers_once(saved.student, saved.student.state_dict())
+        tensors |= {f"student/{name}": tensor for name, tensor in weights.items()}
         header["student"] = saved.student.config.to_dict()
     if saved.noise:
         tensors |= {f"noise/{name}": tensor for name, tensor in saved.noise.tensors().items()}
@@ -145,7 +147,7 @@ def load_model(path: Path) -> Saved:
     model = BlindSpotModel(ModelConfig.from_dict(header["model"])) if "model" in header else None
     try:
         if model:
-            model.load_state_dict(parts[""], strict=True)
+            model.load_state_dict(numbers_everywhere(model, parts[""]), strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path}: {_MISFIT}: {error}") from None
     student, unmade = _student_of(header["student"], parts["student"]) if "student" in header else (None, "")
@@ -167,7 +169,7 @@ def _student_of(config: dict[str, Any], weights: dict[str, Tensor]) -> tuple[Stu
     """A student for inference, or why it cannot be made."""
     try:
         student = Student(StudentConfig.from_dict(config))
-        student.load_state_dict(weights, strict=True)
+        student.load_state_dict(numbers_everywhere(student, weights), strict=True)
     except ValueError as error:
         return None, str(error)
     except RuntimeError as error:

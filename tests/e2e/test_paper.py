@@ -39,10 +39,12 @@ def test_every_part_is_measured_on_every_image(measured: Path) -> None:
 
 
 def test_no_image_is_on_both_sides(measured: Path) -> None:
-    asked = json.loads((measured / "runs" / "gray25" / "full" / "config.json").read_text())
-    assert [Path(file).stem for file in asked["files"]] == ["0", "2"]
-    assert [Path(file).stem for file in asked["clean"]] == ["1", "3"]
-    assert all("bsd68" not in file for file in asked["files"] + asked["clean"])
+    parts = ("blind", "full", "n2c")
+    asked = {part: json.loads((measured / "runs" / "gray25" / part / "config.json").read_text()) for part in parts}
+    assert [Path(file).stem for file in asked["blind"]["files"]] == ["0", "2"]
+    assert [[Path(file).stem for file in asked[part]["clean"]] for part in parts] == [[], ["1", "3"], ["1", "3"]]
+    assert {Path(file).stem for part in parts for file in asked[part]["files"]} == {"0", "2"}
+    assert all("bsd68" not in file for part in asked.values() for file in part["files"] + part["clean"])
 
 
 def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measured: Path) -> None:

@@ -1,15 +1,18 @@
 """Symmetric networks: a flipped or turned image is answered with the flipped or turned answer, trained or not (G2)."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from dbsn.checkpoint import Saved, load_model, save_model
 from dbsn.config import GridConfig, ModelConfig, StudentConfig, UNetConfig
 from dbsn.model import BlindSpotModel
-from dbsn.networks.symmetry import ORDER, Layer, keep_symmetric
+from dbsn.networks.symmetry import ORDER
+from dbsn.networks.unet import DenseUNet
 from dbsn.optimizer import Muon
 from dbsn.student import Student
 
@@ -73,17 +76,35 @@ def test_a_student_that_is_told_the_level_is_symmetric_too() -> None:
 
 def test_symmetric_kernels_are_as_large_as_they_were() -> None:
     torch.manual_seed(0)
-    layer = nn.Conv2d(64, 64, 3)
-    before = layer.weight.detach().clone()
-    keep_symmetric([Layer(layer, "eights", "eights")])
-    assert_close(layer.weight.square().mean(), before.square().mean())
-    assert not torch.equal(layer.weight, before)
-    assert len(layer.weight.detach().unique()) == before.numel() // ORDER
+    network = DenseUNet(UNetConfig(widths=(48, 56), blocks=(1, 1)), 1)
+    before = {name: part.detach().clone() for name, part in network.named_parameters()}
+    network.keep_symmetric()
+    for name, part in network.named_parameters():
+        if part.ndim == 4:
+            assert_close(part.square().mean(), before[name].square().mean())
+            assert len(part.detach().unique()) == part.numel() // ORDER
+
+
+@pytest.mark.parametrize("make", [teacher, student])
+def test_a_file_holds_every_number_once(make: Callable[..., nn.Module], tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = trained(make(1), 1)
+    sizes = {}
+    for kind, each in (("symmetric", network), ("plain", make(1, symmetric=False))):
+        kept = Saved(student=each) if isinstance(each, Student) else Saved(model=each)  # type: ignore[arg-type]
+        save_model(tmp_path / kind, kept)
+        sizes[kind] = (tmp_path / kind).stat().st_size
+    assert sizes["symmetric"] < 0.25 * sizes["plain"]
+    read = load_model(tmp_path / "symmetric")
+    again = read.student or read.model
+    assert again is not None
+    for name, part in again.state_dict().items():
+        assert_close(part, network.state_dict()[name], rtol=1e-4, atol=2e-4)
 
 
 def test_features_that_do_not_come_in_eights_are_refused() -> None:
     with pytest.raises(ValueError, match="12 channels do not come in eights"):
-        keep_symmetric([Layer(nn.Conv2d(8, 12, 3), "eights", "eights")])
+        DenseUNet(UNetConfig(widths=(12,), blocks=(1,)), 1).keep_symmetric()
     with pytest.raises(ValueError, match="eights"):
         GridConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)
     with pytest.raises(ValueError, match="eights"):

@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from dbsn.config import GridConfig
 from dbsn.networks.layers import Heads, MaskedConv2d, PixelMLP
-from dbsn.networks.symmetry import Layer, between_eights, keep_symmetric
+from dbsn.networks.symmetry import Layer, Symmetric, between_eights
 from dbsn.networks.unet import UNet
 from dbsn.types import Features, Image
 
 
-class Grid(nn.Module):
+class Grid(Symmetric):
     """A blind-spot network whose phases are separate images to one residual U-Net."""
 
     def __init__(self, config: GridConfig, channels: int) -> None:
@@ -30,16 +30,10 @@ class Grid(nn.Module):
         self.multiple = config.spacing * self.backbone.multiple
         self.receptive_radius = config.spacing * self.backbone.receptive_radius + config.spacing - 1
 
-    def keep_symmetric(self) -> None:
-        """Make the weights symmetric, and keep them so in training (G2)."""
-        hidden, last = self.to_mean.first, self.to_mean.last
-        keep_symmetric(
-            [
-                Layer(self.head, "intensities", "eights"),
-                *between_eights(nn.ModuleList([self.backbone, self.tail, hidden])),
-                Layer(last, "eights", "intensities"),
-            ]
-        )
+    def layers(self) -> list[Layer]:
+        """Those that the mean is made by; the variance heads are not symmetric."""
+        head, last = Layer(self.head, "intensities", "eights"), Layer(self.to_mean.last, "eights", "intensities")
+        return [head, *between_eights(nn.ModuleList([self.backbone, self.tail, self.to_mean.first])), last]
 
     def read_out(self, noisy: Image, heads: Heads, phase: tuple[int, int] | None = None) -> list[Tensor]:
         """What `heads` make of the blind-spot features of an image in network units, any size.

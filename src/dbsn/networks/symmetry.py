@@ -6,7 +6,7 @@ their gradients are made symmetric, so that every step keeps them so. For all el
 Tested in tests/property/test_symmetry.py.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -39,32 +39,62 @@ def between_eights(module: nn.Module) -> list[Layer]:
     return [Layer(each, "eights", "eights") for each in module.modules() if isinstance(each, kinds)]
 
 
-def keep_symmetric(layers: Iterable[Layer]) -> None:
-    """Make kernels and biases symmetric, as large as they were, and every gradient that will reach them.
+class Symmetric(nn.Module):
+    """A network that can be kept symmetric."""
 
-    Raises:
-        ValueError: Features do not come in eights.
-    """
-    for layer in layers:
-        module = layer.module
-        rows = "inputs" if isinstance(module, nn.ConvTranspose2d) else "outputs"
-        kinds = (layer.inputs, layer.outputs) if rows == "inputs" else (layer.outputs, layer.inputs)
-        _keep(module.weight, *kinds)
-        if module.bias is not None:
-            _keep(module.bias, layer.outputs)
+    is_symmetric = False
+
+    def layers(self) -> list[Layer]:
+        """Every convolution between the image and the answer."""
+        raise NotImplementedError
+
+    def keep_symmetric(self) -> None:
+        """Make kernels and biases symmetric, as large as they were, and every gradient that will reach them.
+
+        Raises:
+            ValueError: Features do not come in eights.
+        """
+        self.is_symmetric = True
+        parameters = dict(self.named_parameters())
+        for name, each in self.orbits().items():
+            parameter = parameters[name]
+            with torch.no_grad():
+                mean = each.means(parameter)
+                size, left = parameter.square().mean(), mean.square().mean()
+                parameter.copy_(mean * (size / left).sqrt() if left > 0 else mean)
+            parameter.register_hook(each.means)
+
+    def orbits(self) -> dict[str, "Orbits"]:
+        """Those of each parameter, by its name; none unless it is kept symmetric."""
+        if not self.is_symmetric:
+            return {}
+        kinds = dict[int, tuple[Kind, ...]]()
+        for module, inputs, outputs in self.layers():
+            is_transposed = isinstance(module, nn.ConvTranspose2d)
+            kinds[id(module.weight)] = (inputs, outputs) if is_transposed else (outputs, inputs)
+            kinds[id(module.bias)] = (outputs,)
+        return {name: _orbits(tuple(each.shape), kinds[id(each)]) for name, each in self.named_parameters()}
 
 
-def _keep(parameter: Tensor, *kinds: Kind) -> None:
-    orbits = _orbits(tuple(parameter.shape), kinds)
-    with torch.no_grad():
-        mean = orbits.means(parameter)
-        size, left = parameter.square().mean(), mean.square().mean()
-        parameter.copy_(mean * (size / left).sqrt() if left > 0 else mean)
-    parameter.register_hook(orbits.means)
+def numbers_once(owner: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a module for a file: of those that are one number, one. A symmetric network takes an eighth."""
+    orbits = _orbits_below(owner)
+    return {name: orbits[name].once(value) if name in orbits else value for name, value in weights.items()}
+
+
+def numbers_everywhere(owner: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `numbers_once`; what is whole stays as it is."""
+    orbits = _orbits_below(owner)
+    return {name: orbits[name].everywhere(value) if name in orbits else value for name, value in weights.items()}
+
+
+def _orbits_below(owner: nn.Module) -> dict[str, "Orbits"]:
+    inside = {name: module for name, module in owner.named_modules() if isinstance(module, Symmetric)}
+    return {f"{name}.{part}": orbits for name, module in inside.items() for part, orbits in module.orbits().items()}
 
 
 @dataclass(frozen=True)
-class _Orbits:
+class Orbits:
     """Which entries of a tensor the group maps onto each other."""
 
     members: Tensor
@@ -72,15 +102,27 @@ class _Orbits:
     orbit: Tensor
     """Of each entry, (entries,)."""
 
+    shape: tuple[int, ...]
+    """The tensor's."""
+
     def means(self, tensor: Tensor) -> Tensor:
         """The nearest symmetric tensor: the mean over each orbit in the place of its entries."""
-        members, orbit = self.members.to(tensor.device), self.orbit.to(tensor.device)
-        means = tensor.flatten().index_select(0, members.flatten()).view(ORDER, -1).mean(0)
-        return means.index_select(0, orbit).view(tensor.shape)
+        return self.everywhere(self.once(tensor))
+
+    def once(self, tensor: Tensor) -> Tensor:
+        """The mean over each orbit, (n,)."""
+        members = self.members.to(tensor.device)
+        return tensor.flatten().index_select(0, members.flatten()).view(ORDER, -1).mean(0)
+
+    def everywhere(self, numbers: Tensor) -> Tensor:
+        """The tensor that has these numbers in its orbits."""
+        if numbers.shape != self.members.shape[1:]:
+            return numbers
+        return numbers.index_select(0, self.orbit.to(numbers.device)).view(self.shape)
 
 
 @cache
-def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...]) -> _Orbits:
+def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...]) -> Orbits:
     """Those of a kernel (a, b, h, w) whose channels a and b are of these kinds, or of a bias (a,).
 
     Entry [i, j] at a place x is to be what [gi, gj] is at gx.
@@ -96,7 +138,7 @@ def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...]) -> _Orbits:
         seen.append(moved.flatten())
     every = torch.stack(seen)
     least, orbit = every.min(0).values.unique(return_inverse=True)
-    return _Orbits(every[:, least].contiguous(), orbit)
+    return Orbits(every[:, least].contiguous(), orbit, shape)
 
 
 def _places(kind: Kind, count: int, element: Element) -> Tensor:

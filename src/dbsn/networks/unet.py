@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dbsn.config import UNetConfig
 from dbsn.networks.layers import halved, without
-from dbsn.networks.symmetry import Layer, between_eights, keep_symmetric
+from dbsn.networks.symmetry import Layer, Symmetric, between_eights
 from dbsn.types import NO_MARGIN, Image, Margin, Part
 
 
@@ -72,7 +72,7 @@ class UNet(nn.Module):
         return without(self.decoder[level](features), seen)
 
 
-class DenseUNet(nn.Module):
+class DenseUNet(Symmetric):
     """An ordinary denoiser: a U-Net on 2 x 2 pixels at a time, added to its input; perhaps told the noise level."""
 
     def __init__(self, config: UNetConfig, channels: int) -> None:
@@ -93,10 +93,10 @@ class DenseUNet(nn.Module):
         features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)), halved(margin))
         return without(noisy, margin) + functional.pixel_shuffle(self.tail(features.relu()), 2)
 
-    def keep_symmetric(self) -> None:
-        """Make the weights symmetric, and keep them so in training (G2)."""
-        ends = [Layer(self.head, "blocks", "eights"), Layer(self.tail, "eights", "blocks")]
-        keep_symmetric([*ends, *between_eights(self.backbone)])
+    def layers(self) -> list[Layer]:
+        """Every convolution."""
+        head, tail = Layer(self.head, "blocks", "eights"), Layer(self.tail, "eights", "blocks")
+        return [head, *between_eights(self.backbone), tail]
 
     def begin_with(self, other: "DenseUNet", level: float) -> None:
         """Begin with the weights of one of the same widths that has fewer blocks, or is told the level, or both.
