@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/paper.py SETTING ...|all [--parts blind full n2c] [--data DIR] [--runs DIR] [--threads N]
            [--blind-steps N] [--student-steps N] [--only-measure] [--ensemble]
-       python benchmarks/paper.py --check [--data DIR]
+       python benchmarks/paper.py [SETTING ...] --check [--data DIR]
 The even images of clean_bsds, made noisy once, are learned from in stage 1; the odd ones are the clean images of stage
 2, and of N2C, which is the same student, begun and trained in the same way, told the true noise. bsd68 and cbsd68 are
 for measuring alone. Each part goes on where it was stopped, also with other steps than it was begun with. Figures go to
@@ -12,22 +12,25 @@ benchmarks/results/paper.json, from which benchmarks/tables.py makes docs/paper.
 """
 
 import argparse
+import csv
 import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from results import here, kept
 from stage1 import dbsn
 from stage2 import Experiment, halves
+from tables import FULL, N2C, ORIENTED, STAGE_1
 from torch.utils.flop_counter import FlopCounterMode
 
-from dbsn.checkpoint import in_half_precision, load_model, load_tensors, save_tensors
+from dbsn.checkpoint import in_half_precision, load_model, load_tensors, save_model, save_tensors
 from dbsn.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
 from dbsn.images import find_images, read_image
 from dbsn.model import BlindSpotModel
@@ -38,7 +41,7 @@ from dbsn.train import has_fast_bf16
 ROOT = Path(__file__).parent
 RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper_models"
 CHECKED_EVERY, TOLERANCE = 6, 0.02  # images, dB
-MODEL, METRICS = "model.safetensors", "metrics.csv"
+MODEL, METRICS, MADE = "model.safetensors", "metrics.csv", "made.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +92,7 @@ FULL_SIZE = {
 EVERY = SETTINGS | FULL_SIZE
 KEPT = ("gray25", "gray-hg", "colour25", "colour-hg")
 """Settings whose models stay in the repository."""
-METHODS = {"blind": "stage 1", "full": "full", "n2c": "N2C"}
+METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
 STUDENT = ("--student.network", "unet-symmetric", "--student.patch", 128, "--student.batch", 9)
 """Flags of dbsn train for students: not told the level, for there is one; they see 63 pixels in every direction."""
@@ -101,6 +104,8 @@ student: set 1 counts a tenth, and noise of one kind is known from 44 images."""
 def train(run: Path, flags: tuple[object, ...], start: tuple[object, ...], threads: int) -> None:
     """Begin the run, or go on with it, as long as the flags say."""
     begun = (run / "config.json").exists()
+    run.mkdir(parents=True, exist_ok=True)
+    (run / MADE).write_text(json.dumps({"cores": threads, "trained_by": here()["commit"]}))
     dbsn("train", "-o", run, *flags, *(("--resume",) if begun else start), threads=threads)
 
 
@@ -127,11 +132,11 @@ def in_half(run: Path) -> Path:
 
     That is what is measured.
     """
-    tensors, header = load_tensors(run / MODEL)
-    header.pop("recording", None)
-    small = {key: part for key, part in tensors.items() if not key.startswith("noise/")}
-    save_tensors(run / "half.safetensors", in_half_precision(small), header)
-    return run / "half.safetensors"
+    half = run / "half.safetensors"
+    save_model(half, replace(load_model(run / MODEL), noise=None))
+    tensors, header = load_tensors(half)
+    save_tensors(half, in_half_precision(tensors), header)
+    return half
 
 
 def networks(model: Path) -> dict[str, BlindSpotModel | Student]:
@@ -165,11 +170,12 @@ def cost(network: BlindSpotModel | Student) -> dict[str, float | int]:
     return {"parameters": parameters, "mflop_per_pixel": round(counter.get_total_flops() / side**2 / 1e6, 3)}
 
 
-def spent(run: Path) -> dict[str, float | int]:
-    """Steps and minutes of a training."""
-    last = (run / METRICS).read_text().splitlines()
-    row = dict(zip(last[0].split(","), last[-1].split(","), strict=True))
-    return {"steps": int(row["step"]), "minutes": round(float(row["seconds"]) / 60, 1)}
+def spent(run: Path, stage: Path) -> dict[str, Any]:
+    """Steps and minutes of the training in a run's folder of this stage, on how many cores, and with which code."""
+    with (stage / METRICS).open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    made: dict[str, Any] = json.loads((run / MADE).read_text())
+    return {"steps": int(last["step"]), "minutes": round(float(last["seconds"]) / 60, 1), **made}
 
 
 def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> None:
@@ -178,9 +184,10 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
     network = networks(half)["posterior" if part == "blind" else "student"]
     for ensemble in (False, True) if arguments.ensemble else (False,):
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
-        row = {"setting": name, "method": METHODS[part] + (", 8 orientations" if ensemble else "")}
-        row |= summarise(found, "float") | cost(network) | spent(run if part == "blind" else run / "student")
-        row |= {"begins": setting.begins, "threads": arguments.threads, "set": setting.test, "noise": setting.noise}
+        row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
+        row |= summarise(found, "float") | cost(network)
+        row |= spent(run, run if part == "blind" else run / "student")
+        row |= {"begins": setting.begins, "set": setting.test, "noise": setting.noise}
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
         kept(arguments.results, row, same=("setting", "method"), about=here())
@@ -189,7 +196,9 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
 
 
 def keep(folder: Path, run: Path, half: Path) -> None:
-    """Put a model and the logs of its training where they stay."""
+    """Put a model and the logs of its training where they stay; a blind-spot network alone only until there is more."""
+    if run.name == "blind" and (run.parent / "full" / MODEL).exists():
+        return
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(half, folder / MODEL)
     for log, place in (("blind.csv", run.parent / "blind"), ("full.csv", run.parent / "full" / "student")):
@@ -197,19 +206,24 @@ def keep(folder: Path, run: Path, half: Path) -> None:
             shutil.copy(place / METRICS, folder / log)
 
 
-def check(data: Path, results: Path, models: Path) -> int:
-    """Measure some images again with the models that are kept; how many figures are not those that were noted."""
-    rows = {(row["setting"], row["method"]): row for row in json.loads(results.read_text())}
+def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:
+    """Measure some images again with the models that are kept; how many figures are not as noted, or not there."""
+    rows = {(row["setting"], row["method"]): row for row in json.loads(arguments.results.read_text())}
     wrong = 0
-    for folder in sorted(models.iterdir()):
-        for method, network in networks(folder / MODEL).items():
-            row = rows[folder.name, {"posterior": METHODS["blind"], "student": METHODS["full"]}[method]]
-            found = list(scores(network, EVERY[folder.name], data, every=CHECKED_EVERY))
-            off = max(abs(score.psnr - row["decibels"][score.name]) for score in found)
-            wrong += off > TOLERANCE
-            mean = np.mean([score.psnr for score in found])
-            verdict = "as noted" if off <= TOLERANCE else f"NOT as noted: an image differs by {off:.3f} dB"
-            print(f"{folder.name}, {row['method']}: {mean:.2f} dB on {len(found)} images, {verdict}", flush=True)
+    for name in settings:
+        found = networks(arguments.models / name / MODEL)
+        for method, kind in ((METHODS["blind"], "posterior"), (METHODS["full"], "student")):
+            row, network = rows.get((name, method)), found.get(kind)
+            if row is None or network is None:
+                verdict = "NOT there"
+            else:
+                again = list(scores(network, EVERY[name], arguments.data, every=CHECKED_EVERY))
+                off = max(abs(score.psnr - row["decibels"][score.name]) for score in again)
+                mean = np.mean([score.psnr for score in again])
+                verdict = "as noted" if off <= TOLERANCE else f"NOT as noted: an image differs by {off:.3f} dB"
+                verdict = f"{mean:.2f} dB on {len(again)} images, {verdict}"
+            wrong += "NOT" in verdict
+            print(f"{name}, {method}: {verdict}", flush=True)
     return wrong
 
 
@@ -229,7 +243,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     if arguments.check:
-        sys.exit(check(arguments.data, arguments.results, arguments.models))
+        sys.exit(check(arguments.settings or KEPT, arguments))
     chosen = list(SETTINGS) if arguments.settings == ["all"] else arguments.settings
     unknown = [name for name in chosen if name not in EVERY]
     if unknown or not chosen:

@@ -88,28 +88,30 @@ PUBLISHED = {
     "colour-mg": ("colour, MG 75", 24.07, 26.48, 26.89, 26.81),
 }
 """What it is; and PSNR by Wu et al. 2020, tables 1 and 2 (BSD68, CBSD68): BM3D, D-BSN (stage 1), N2C, full method."""
-ORIENTED = ", 8 orientations"
+STAGE_1, FULL, N2C, ORIENTED = "stage 1", "full", "N2C", ", 8 orientations"
+"""What figures of ours are called in paper.json."""
 
 
 def paper(rows: list[Row]) -> str:
-    """The paper's tables with ours beside its columns."""
+    """The paper's tables with ours beside its columns, the better of each pair in bold."""
     heads = ("noise", "BM3D", "D-BSN", "ours", "ours, x 8", "N2C", "ours", "full", "ours", "ours, x 8")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    found = {(row["setting"], row["method"]): row for row in rows}
-
-    def shown(setting: str, method: str) -> str:
-        row = found.get((setting, method))
-        return f"{row['psnr']:.2f}" if row else ""
-
-    for setting, (name, bm3d, dbsn, n2c, full) in PUBLISHED.items():
-        ours = [
-            shown(setting, method) for method in ("stage 1", "stage 1" + ORIENTED, "N2C", "full", "full" + ORIENTED)
-        ]
-        theirs = [f"{psnr:.2f}" for psnr in (bm3d, dbsn, n2c, full)]
-        best = [f"**{cell}**" if cell else "" for cell in ours]
-        cells = [name, *theirs[:2], best[0], ours[1], theirs[2], ours[2], theirs[3], best[3], ours[4]]
+    found = {(row["setting"], row["method"]): round(row["psnr"], 2) for row in rows}
+    for setting, (name, bm3d, *theirs) in PUBLISHED.items():
+        cells = [name, f"{bm3d:.2f}"]
+        for method, their in zip((STAGE_1, N2C, FULL), theirs, strict=True):
+            ours, oriented = found.get((setting, method)), found.get((setting, method + ORIENTED))
+            cells += [_in_bold(their, than=ours), _in_bold(ours, than=their)]
+            cells += [] if method == N2C else ["" if oriented is None else f"{oriented:.2f}"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _in_bold(figure: float | None, *, than: float | None) -> str:
+    """A figure, in bold where it is better than another; nothing where there is none."""
+    if figure is None:
+        return ""
+    return f"**{figure:.2f}**" if than is not None and figure > than else f"{figure:.2f}"
 
 
 def paper_cost(rows: list[Row]) -> str:
@@ -123,7 +125,7 @@ def paper_cost(rows: list[Row]) -> str:
             continue
         extras = ("mean_psnr", "oracle_psnr", "noise_std_255", "true_noise_std_255")
         mean, oracle, level, true = (f"{row[name]:.2f}" if name in row else "" for name in extras)
-        cells = [f"{row['setting']}, {row['method']}", row["begins"], row["steps"], row["minutes"], row["threads"]]
+        cells = [f"{row['setting']}, {row['method']}", row["begins"], row["steps"], row["minutes"], row["cores"]]
         cells += [f"{row['parameters'] / 1e6:.2f} M", f"{row['mflop_per_pixel']:.2f}"]
         cells += [f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", mean, oracle, f"{level} ({true})" if level else ""]
         lines.append("| " + " | ".join(map(str, cells)) + " |")

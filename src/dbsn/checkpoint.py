@@ -25,7 +25,7 @@ from dbsn.shipped import names
 from dbsn.student import Student
 
 FORMAT = "dbsn-1"
-_KEPT_WHOLE = 5_000
+_KEPT_WHOLE = 5_000  # numbers of a tensor: all of the networks that say how large noise and errors are
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -48,7 +48,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], header: dict[str, Any])
 
 
 def in_half_precision(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights as they are given away: float16, but for the small networks that say how large noise and errors are."""
+    """Weights as they are given away: float16, but for small tensors, of which variances are made."""
     return {name: part.half() if part.numel() > _KEPT_WHOLE else part for name, part in tensors.items()}
 
 

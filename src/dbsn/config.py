@@ -28,6 +28,13 @@ def _require(holds: bool, what: str, got: object, expected: str) -> None:
         raise ValueError(f"{what}: got {got!r}, expected {expected}")
 
 
+def _in_eights(widths: tuple[int, ...]) -> bool:
+    return not any(width % 8 for width in widths)
+
+
+_EIGHTS = "multiples of 8, since it is symmetric"
+
+
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
     """A residual U-Net on the phases of an s x s grid (docs/math.md, G1)."""
@@ -41,13 +48,13 @@ class GridConfig:
     blocks: tuple[int, ...] = (1, 1, 2)
     """Residual blocks at each resolution (in the encoder, and again in the decoder, but for the last)."""
     symmetric: bool = False
-    """Whether it answers a flipped or turned image with the flipped or turned answer, exactly (G2)."""
+    """Whether its mean of a flipped or turned image is its mean flipped or turned (G2)."""
 
     def __post_init__(self) -> None:
-        _require(not self.symmetric or not any(width % 8 for width in self.widths), "widths", self.widths, "eights")
         _require(self.spacing >= 2, "grid spacing", self.spacing, "2 or more")
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "grid widths", self.widths, "positive numbers")
         _require(len(self.blocks) == len(self.widths), "grid blocks", self.blocks, f"{len(self.widths)} numbers")
+        _require(not self.symmetric or _in_eights(self.widths), "grid widths", self.widths, _EIGHTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +100,12 @@ class UNetConfig:
     guided: bool = False
     """Whether it is told the noise level beside the image (S6), for noise of any level."""
     symmetric: bool = False
-    """Whether it answers a flipped or turned image with the flipped or turned answer, exactly (G2)."""
+    """Whether it answers a flipped or turned image with the flipped or turned answer (G2)."""
 
     def __post_init__(self) -> None:
-        _require(not self.symmetric or not any(width % 8 for width in self.widths), "widths", self.widths, "eights")
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
         _require(len(self.blocks) == len(self.widths), "U-Net blocks", self.blocks, f"{len(self.widths)} numbers")
+        _require(not self.symmetric or _in_eights(self.widths), "U-Net widths", self.widths, _EIGHTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +162,6 @@ STUDENTS: dict[str, StudentNetwork] = {
     "unet": UNetConfig(),
     "unet-guided": UNetConfig(guided=True),
     "unet-symmetric": UNetConfig(symmetric=True),
-    "unet-deep": UNetConfig(blocks=(6, 8)),
     "unet-tiny": UNetConfig(widths=(16, 32), blocks=(1, 1)),
     "mwcnn": MWCNNConfig(),
     "dncnn": DnCNNConfig(),

@@ -72,7 +72,9 @@ def distil(
     if config.uncertainty_alone:  # of results that stay what they are
         assert begin_from is not None
         shape = replace(begin_from.config, uncertainty=True)
-    student = new_student(shape, config.seed)
+    student = new_student(shape, config.seed, begin_from)
+    if config.uncertainty_alone:
+        student.freeze_results()
     learned, held = hold_out(clean)
     pairs = PairedPatches(
         known,
@@ -82,10 +84,6 @@ def distil(
         fill=teacher.config.offset,
         guided=student.guided,
     )
-    if begin_from:
-        student.take_over(begin_from, level=float(pairs(0).noise_var.mean().sqrt()))
-    if config.uncertainty_alone:
-        student.freeze_results()
     told_multiple = student.multiple if student.guided else None
     held_out, target = HeldOut(known, [image for _, image in held], config, told_multiple), (to or run) / MODEL
 
@@ -109,11 +107,18 @@ def distil(
     )
 
 
-def new_student(config: StudentConfig, seed: int) -> Student:
-    """A student to be trained, its weights drawn."""
+def new_student(config: StudentConfig, seed: int, begin_from: Student | None = None) -> Student:
+    """A student to be trained.
+
+    Raises:
+        ValueError: `begin_from`, whose weights to start from, is another kind of network.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Student(config)
+        student = Student(config)
+    if begin_from:
+        student.take_over(begin_from)
+    return student
 
 
 def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:

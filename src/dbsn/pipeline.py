@@ -194,9 +194,7 @@ def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
     if second.config.uncertainty_alone and not second.begin_from:
         raise ValueError("--student.uncertainty-alone: of which student? Name its model file: --student.start")
     config = StudentConfig(network=second.network, channels=channels)
-    student = new_student(config, second.config.seed)
-    if second.begin_from:
-        student.take_over(second.begin_from)
+    student = new_student(config, second.config.seed, second.begin_from)
     if second.config.uncertainty_alone and second.begin_from and second.begin_from.config.network != second.network:
         kept = f"it stays what it is, {second.begin_from.config.network}, and {second.network} was asked for"
         raise ValueError(f"--student.uncertainty-alone: {kept}; leave --student.network out")

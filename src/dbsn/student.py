@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, overload
@@ -46,11 +47,8 @@ class Student(nn.Module):
         """The optimiser's groups: what is not frozen."""
         return [{"params": [each for each in self.parameters() if each.requires_grad], "pace": 1.0}]
 
-    def take_over(self, other: "Student", level: float = _USUAL_LEVEL) -> None:
-        """Begin with another student's weights.
-
-        Those of a U-Net told the noise level serve one that is not, as at one `level` (intensity), and those of one of
-        fewer blocks one of more, which do nothing at first.
+    def take_over(self, other: "Student") -> None:
+        """Begin with another student's weights; with those of one told the noise level, untold, as at a usual one.
 
         Raises:
             ValueError: It is another kind of network.
@@ -62,8 +60,10 @@ class Student(nn.Module):
             )
         if mine == theirs:
             self.network.load_state_dict(other.network.state_dict())
-        elif isinstance(self.network, DenseUNet) and isinstance(other.network, DenseUNet) and _serves(theirs, mine):
-            self.network.begin_with(other.network, level / self.config.scale)
+        elif isinstance(mine, UNetConfig) and replace(mine, guided=True) == theirs:
+            assert isinstance(self.network, DenseUNet)
+            assert isinstance(other.network, DenseUNet)
+            self.network.begin_untold(other.network, _USUAL_LEVEL / self.config.scale)
         else:
             raise ValueError(f"--student.start: a student {mine} cannot start from one that is {theirs}")
         if self.spread and other.spread:
@@ -157,15 +157,6 @@ class Student(nn.Module):
 def cells(image: Image, side: int) -> Cells:
     """Means of cells of side x side pixels, (b, c, h / side, w / side), rounded up."""
     return functional.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False)
-
-
-def _serves(theirs: StudentNetwork, mine: StudentNetwork) -> bool:
-    """Whether a U-Net can begin with the weights of another: as wide, no more blocks, told no less, as symmetric."""
-    assert isinstance(theirs, UNetConfig)
-    assert isinstance(mine, UNetConfig)
-    fewer = all(few <= many for few, many in zip(theirs.blocks, mine.blocks, strict=True))
-    no_less = theirs.guided >= mine.guided and theirs.symmetric >= mine.symmetric
-    return theirs.widths == mine.widths and fewer and no_less
 
 
 def _build(network: StudentNetwork, channels: int) -> nn.Module:

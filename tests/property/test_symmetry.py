@@ -1,5 +1,6 @@
 """Symmetric networks: a flipped or turned image is answered with the flipped or turned answer, trained or not (G2)."""
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from dbsn.checkpoint import Saved, load_model, save_model
+from dbsn.checkpoint import Saved, load_model, load_tensors, save_model
 from dbsn.config import GridConfig, ModelConfig, StudentConfig, UNetConfig
 from dbsn.model import BlindSpotModel
 from dbsn.networks.symmetry import ORDER
@@ -16,7 +17,7 @@ from dbsn.networks.unet import DenseUNet
 from dbsn.optimizer import Muon
 from dbsn.student import Student
 
-SIDE = 48
+SIDE, ODD_SIDE, BORDER = 48, 61, 24
 TURNS: list[Callable[[Tensor], Tensor]] = [
     lambda image: image.flip(-1),
     lambda image: image.flip(-2),
@@ -100,12 +101,21 @@ def test_a_file_holds_every_number_once(make: Callable[..., nn.Module], tmp_path
     assert again is not None
     for name, part in again.state_dict().items():
         assert_close(part, network.state_dict()[name], rtol=1e-4, atol=2e-4)
+    save_model(tmp_path / "again", read)
+    once, twice = (load_tensors(tmp_path / name)[0] for name in ("symmetric", "again"))
+    assert all(torch.equal(once[name], twice[name]) for name in once | twice)
+
+
+def test_weights_that_have_been_trained_without_their_symmetry_are_not_kept(tmp_path: Path) -> None:
+    network = copy.deepcopy(student(1))  # which forgets what is to happen to gradients
+    with pytest.raises(AssertionError, match="is not symmetric"):
+        save_model(tmp_path / "model", Saved(student=trained(network, 1)))  # type: ignore[arg-type]
 
 
 def test_features_that_do_not_come_in_eights_are_refused() -> None:
     with pytest.raises(ValueError, match="12 channels do not come in eights"):
         DenseUNet(UNetConfig(widths=(12,), blocks=(1,)), 1).keep_symmetric()
-    with pytest.raises(ValueError, match="eights"):
+    with pytest.raises(ValueError, match=r"grid widths: .* multiples of 8"):
         GridConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)
-    with pytest.raises(ValueError, match="eights"):
+    with pytest.raises(ValueError, match=r"U-Net widths: .* multiples of 8"):
         UNetConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)

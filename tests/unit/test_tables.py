@@ -32,6 +32,17 @@ def test_a_difference_is_shown_only_where_the_same_images_were_measured(tables) 
     assert "dB" not in tables.quality([row("gray", 29, 68), row("BM3D", 28.5, 17)])
 
 
+def test_ours_stands_beside_the_papers_figure_the_better_in_bold(tables) -> None:  # type: ignore[no-untyped-def]
+    def row(setting: str, method: str, decibels: float) -> dict[str, object]:
+        return {"setting": setting, "method": method, "psnr": decibels}
+
+    rows = [row("gray25", "stage 1", 28.904), row("gray25", "full", 29.2), row("colour-hg", "N2C", 32.5)]
+    rows.append(row("gray25", "stage 1, 8 orientations", 28.95))
+    lines = tables.paper(rows).splitlines()
+    assert "| gray, white 25 | 28.57 | 28.88 | **28.90** | 28.95 | 29.41 |  | **29.38** | 29.20 |  |" in lines
+    assert "| colour, HG 40, 10 | 23.21 | 30.53 |  |  | 32.10 | **32.50** | 31.72 |  |  |" in lines
+
+
 def test_every_result_says_where_it_was_measured() -> None:
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         for row in json.loads(path.read_text()):

@@ -10,12 +10,12 @@ from torch.nn import functional
 
 from dbsn.config import GridConfig
 from dbsn.networks.layers import Heads, MaskedConv2d, PixelMLP
-from dbsn.networks.symmetry import Layer, Symmetric, between_eights
+from dbsn.networks.symmetry import CanBeSymmetric, Layer, between_eights
 from dbsn.networks.unet import UNet
 from dbsn.types import Features, Image
 
 
-class Grid(Symmetric):
+class Grid(CanBeSymmetric):
     """A blind-spot network whose phases are separate images to one residual U-Net."""
 
     def __init__(self, config: GridConfig, channels: int) -> None:
@@ -31,7 +31,7 @@ class Grid(Symmetric):
         self.receptive_radius = config.spacing * self.backbone.receptive_radius + config.spacing - 1
 
     def layers(self) -> list[Layer]:
-        """Those that the mean is made by; the variance heads are not symmetric."""
+        """Those that the mean is made by; the variance heads are not among them."""
         head, last = Layer(self.head, "intensities", "eights"), Layer(self.to_mean.last, "eights", "intensities")
         return [head, *between_eights(nn.ModuleList([self.backbone, self.tail, self.to_mean.first])), last]
 

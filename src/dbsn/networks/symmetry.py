@@ -1,4 +1,4 @@
-"""Networks that answer a flipped or turned image with the flipped or turned answer, exactly (docs/math.md, G2).
+"""Networks that answer a flipped or turned image with the flipped or turned answer (docs/math.md, G2).
 
 Their channels come in eights: what one of them does to an image, the other seven do to it flipped and turned (regular
 representation of the square's symmetries; Cohen & Welling 2016). Only training differs: kernels begin symmetric, and
@@ -7,8 +7,7 @@ Tested in tests/property/test_symmetry.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from typing import Literal, NamedTuple
 
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 ORDER = 8
 """Of the group: flips and quarter turns of a square."""
+_ROUNDED = 1e-2  # how far, of their size, weights may be from symmetric because updates are rounded to bfloat16
 Element = tuple[bool, bool, bool]
 """Whether an image is transposed, then flipped upside down, then left to right."""
 _ELEMENTS = tuple[Element, ...](product((False, True), (False, True), (False, True)))
@@ -39,7 +39,7 @@ def between_eights(module: nn.Module) -> list[Layer]:
     return [Layer(each, "eights", "eights") for each in module.modules() if isinstance(each, kinds)]
 
 
-class Symmetric(nn.Module):
+class CanBeSymmetric(nn.Module):
     """A network that can be kept symmetric."""
 
     is_symmetric = False
@@ -55,17 +55,16 @@ class Symmetric(nn.Module):
             ValueError: Features do not come in eights.
         """
         self.is_symmetric = True
-        parameters = dict(self.named_parameters())
-        for name, each in self.orbits().items():
-            parameter = parameters[name]
+        for name, kinds in self.kinds().items():
+            parameter = self.get_parameter(name)
             with torch.no_grad():
-                mean = each.means(parameter)
-                size, left = parameter.square().mean(), mean.square().mean()
-                parameter.copy_(mean * (size / left).sqrt() if left > 0 else mean)
-            parameter.register_hook(each.means)
+                means = symmetrised(parameter, kinds)
+                size, left = parameter.square().mean(), means.square().mean()
+                parameter.copy_(means * (size / left).sqrt() if left > 0 else means)
+            parameter.register_hook(partial(symmetrised, kinds=kinds))
 
-    def orbits(self) -> dict[str, "Orbits"]:
-        """Those of each parameter, by its name; none unless it is kept symmetric."""
+    def kinds(self) -> dict[str, tuple[Kind, ...]]:
+        """What the channels of each parameter are, by its name; empty unless it is kept symmetric."""
         if not self.is_symmetric:
             return {}
         kinds = dict[int, tuple[Kind, ...]]()
@@ -73,28 +72,48 @@ class Symmetric(nn.Module):
             is_transposed = isinstance(module, nn.ConvTranspose2d)
             kinds[id(module.weight)] = (inputs, outputs) if is_transposed else (outputs, inputs)
             kinds[id(module.bias)] = (outputs,)
-        return {name: _orbits(tuple(each.shape), kinds[id(each)]) for name, each in self.named_parameters()}
+        return {name: kinds[id(parameter)] for name, parameter in self.named_parameters()}
 
 
 def numbers_once(owner: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of a module for a file: of those that are one number, one. A symmetric network takes an eighth."""
-    orbits = _orbits_below(owner)
-    return {name: orbits[name].once(value) if name in orbits else value for name, value in weights.items()}
+    kinds, once = _kinds_below(owner), dict(weights)
+    for name in kinds:
+        value = weights[name]
+        size, off = value.square().mean(), (value - symmetrised(value, kinds[name])).square().mean()
+        assert off <= _ROUNDED**2 * size, f"{name} is not symmetric"
+        once[name] = value.flatten()[_orbits(tuple(value.shape), kinds[name], value.device).members[0]]
+    return once
 
 
 def numbers_everywhere(owner: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `numbers_once`; what is whole stays as it is."""
-    orbits = _orbits_below(owner)
-    return {name: orbits[name].everywhere(value) if name in orbits else value for name, value in weights.items()}
+    """The inverse of `numbers_once`; what is whole, or does not fit, stays as it is."""
+    kinds, everywhere = _kinds_below(owner), dict(weights)
+    for name in kinds.keys() & weights.keys():
+        value, shape = weights[name], tuple(owner.get_parameter(name).shape)
+        orbits = _orbits(shape, kinds[name], value.device)
+        if value.shape == orbits.members.shape[1:]:
+            everywhere[name] = value[orbits.orbit].view(shape)
+    return everywhere
 
 
-def _orbits_below(owner: nn.Module) -> dict[str, "Orbits"]:
-    inside = {name: module for name, module in owner.named_modules() if isinstance(module, Symmetric)}
-    return {f"{name}.{part}": orbits for name, module in inside.items() for part, orbits in module.orbits().items()}
+def _kinds_below(owner: nn.Module) -> dict[str, tuple[Kind, ...]]:
+    inside = {name: module for name, module in owner.named_modules() if isinstance(module, CanBeSymmetric)}
+    return {
+        f"{name}.{part}".removeprefix("."): kinds
+        for name, module in inside.items()
+        for part, kinds in module.kinds().items()
+    }
 
 
-@dataclass(frozen=True)
-class Orbits:
+def symmetrised(tensor: Tensor, kinds: tuple[Kind, ...]) -> Tensor:
+    """The nearest symmetric kernel or bias: the mean over each orbit in the place of its entries."""
+    orbits = _orbits(tuple(tensor.shape), kinds, tensor.device)
+    means = tensor.flatten()[orbits.members.flatten()].view(ORDER, -1).mean(0)
+    return means[orbits.orbit].view(tensor.shape)
+
+
+class _Orbits(NamedTuple):
     """Which entries of a tensor the group maps onto each other."""
 
     members: Tensor
@@ -102,43 +121,23 @@ class Orbits:
     orbit: Tensor
     """Of each entry, (entries,)."""
 
-    shape: tuple[int, ...]
-    """The tensor's."""
-
-    def means(self, tensor: Tensor) -> Tensor:
-        """The nearest symmetric tensor: the mean over each orbit in the place of its entries."""
-        return self.everywhere(self.once(tensor))
-
-    def once(self, tensor: Tensor) -> Tensor:
-        """The mean over each orbit, (n,)."""
-        members = self.members.to(tensor.device)
-        return tensor.flatten().index_select(0, members.flatten()).view(ORDER, -1).mean(0)
-
-    def everywhere(self, numbers: Tensor) -> Tensor:
-        """The tensor that has these numbers in its orbits."""
-        if numbers.shape != self.members.shape[1:]:
-            return numbers
-        return numbers.index_select(0, self.orbit.to(numbers.device)).view(self.shape)
-
 
 @cache
-def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...]) -> Orbits:
+def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...], device: torch.device) -> _Orbits:
     """Those of a kernel (a, b, h, w) whose channels a and b are of these kinds, or of a bias (a,).
 
     Entry [i, j] at a place x is to be what [gi, gj] is at gx.
     """
     index = torch.arange(torch.Size(shape).numel()).view(shape)
     seen = []
-    for number, element in enumerate(_ELEMENTS):
+    for element in _ELEMENTS:
         moved = index
         for axis, kind in enumerate(kinds):
             moved = moved.index_select(axis, _places(kind, shape[axis], element))
-        if len(shape) > len(kinds):
-            moved = _turned(moved, _ELEMENTS[_INVERSES[number]])
-        seen.append(moved.flatten())
+        seen.append((_turned(moved, _inverse(element)) if len(shape) > len(kinds) else moved).flatten())
     every = torch.stack(seen)
     least, orbit = every.min(0).values.unique(return_inverse=True)
-    return Orbits(every[:, least].contiguous(), orbit, shape)
+    return _Orbits(every[:, least].contiguous().to(device), orbit.to(device))
 
 
 def _places(kind: Kind, count: int, element: Element) -> Tensor:
@@ -149,7 +148,7 @@ def _places(kind: Kind, count: int, element: Element) -> Tensor:
         case "blocks":
             within = _turned(torch.arange(4).view(2, 2), element).flatten().argsort()
         case "eights":
-            within = _PRODUCTS[_ELEMENTS.index(element)]
+            within = torch.tensor([_ELEMENTS.index(_after(element, first)) for first in _ELEMENTS])
     if count % len(within):
         raise ValueError(f"{count} channels do not come in {kind} of {len(within)}")
     return (torch.arange(0, count, len(within))[:, None] + within).flatten()
@@ -162,14 +161,14 @@ def _turned(image: Tensor, element: Element) -> Tensor:
     return (image.mT if transposed else image).flip(flips)
 
 
-def _products() -> Tensor:
-    """The group's table: which element is `row` after `column`."""
-    image = torch.arange(9).view(3, 3)
-    images = [_turned(image, element).tolist() for element in _ELEMENTS]
-    return torch.tensor(
-        [[images.index(_turned(_turned(image, first), then).tolist()) for first in _ELEMENTS] for then in _ELEMENTS]
-    )
+def _after(second: Element, first: Element) -> Element:
+    """The element that is `second` after `first`."""
+    transposed, down, across = first
+    if second[0]:
+        down, across = across, down
+    return transposed != second[0], down != second[1], across != second[2]
 
 
-_PRODUCTS = _products()
-_INVERSES = _PRODUCTS.eq(_ELEMENTS.index((False, False, False))).nonzero()[:, 1].tolist()
+def _inverse(element: Element) -> Element:
+    """The element that undoes it."""
+    return next(other for other in _ELEMENTS if not any(_after(other, element)))

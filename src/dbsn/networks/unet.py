@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from dbsn.config import UNetConfig
 from dbsn.networks.layers import halved, without
-from dbsn.networks.symmetry import Layer, Symmetric, between_eights
+from dbsn.networks.symmetry import CanBeSymmetric, Layer, between_eights
 from dbsn.types import NO_MARGIN, Image, Margin, Part
 
 
@@ -72,7 +72,7 @@ class UNet(nn.Module):
         return without(self.decoder[level](features), seen)
 
 
-class DenseUNet(Symmetric):
+class DenseUNet(CanBeSymmetric):
     """An ordinary denoiser: a U-Net on 2 x 2 pixels at a time, added to its input; perhaps told the noise level."""
 
     def __init__(self, config: UNetConfig, channels: int) -> None:
@@ -98,13 +98,10 @@ class DenseUNet(Symmetric):
         head, tail = Layer(self.head, "blocks", "eights"), Layer(self.tail, "eights", "blocks")
         return [head, *between_eights(self.backbone), tail]
 
-    def begin_with(self, other: "DenseUNet", level: float) -> None:
-        """Begin with the weights of one of the same widths that has fewer blocks, or is told the level, or both.
-
-        Blocks that it does not have stay as they are. Who is not told the level begins as though it were always told
-        this one, network units.
-        """
-        weights, pixels = self.state_dict() | other.state_dict(), self.head.in_channels
+    def begin_untold(self, other: "DenseUNet", level: float) -> None:
+        """Begin, unguided, with the weights of a guided one as though it were always told this level, network units."""
+        pixels = self.head.in_channels
+        weights = other.state_dict()
         told = weights["head.weight"][:, pixels:].sum((1, 2, 3))
         weights["head.weight"] = weights["head.weight"][:, :pixels]
         weights["head.bias"] = weights["head.bias"] + level * told
