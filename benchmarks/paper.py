@@ -72,7 +72,7 @@ SETTINGS = {
         noise=noise,
         gray=gray,
         begins="" if name == first else first,
-        steps=7000 if name == first else 1500,
+        steps=(6000 if gray else 5000) if name == first else 1200,
         student_steps=6000 if name == first else 1000,
     )
     for first, noises, gray in (("gray25", GRAY, True), ("colour25", COLOUR, False))

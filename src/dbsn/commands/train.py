@@ -27,8 +27,8 @@ class StudentFlags(DistillConfig):
     """`DistillConfig` as typed, and which student."""
 
     network: str = "auto"
-    """unet, unet-guided (is told the noise level), unet-symmetric (answers turned images with turned answers, so that it
-    learns faster from nothing), mwcnn (the paper's), dncnn; auto: as what it starts from; or package.module:factory or
+    """unet, unet-guided (is told the noise level), unet-symmetric (answers turned images with turned answers: learns
+    faster from nothing), mwcnn (the paper's), dncnn; auto: as what it starts from; or package.module:factory or
     path/to/file.py:factory, a function from the number of channels to a network of your own that maps (b, c, h, w) to
     (b, c, h, w)."""
     start: Path | None = None
