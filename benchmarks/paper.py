@@ -116,7 +116,7 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
     run, begins = folder / part, arguments.runs / setting.begins / part / MODEL
     if part == "blind":
-        start = (*noisy, "--from", begins if setting.begins else "scratch", *setting.network)
+        start = (*noisy, "--from", begins if setting.begins else "scratch", "--noise", "auto", *setting.network)
         train(run, ("--steps", arguments.blind_steps or setting.steps), start, arguments.threads)
         return run
     start = (*noisy[::TAUGHT_EVERY], "--from", "scratch", "--teacher", folder / "blind" / MODEL, "--clean", *clean)

@@ -230,10 +230,9 @@ class ModelConfig(_OfImages):
         _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
     def is_like(self, other: "ModelConfig") -> bool:
-        """Whether its networks are those of another, for whichever intensities and stride."""
-        elsewhere = {
-            name: getattr(self, name) for name in ("offset", "scale", "stretches", "stride", "denoising_stride")
-        }
+        """Whether its blind-spot network is that of another, for whichever intensities, stride and form of noise."""
+        names = ("offset", "scale", "stretches", "stride", "denoising_stride", "noise")
+        elsewhere = {name: getattr(self, name) for name in names}
         return dataclasses.replace(other, **elsewhere) == self
 
     def with_stride(self, stride: int) -> "ModelConfig":

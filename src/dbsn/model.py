@@ -24,6 +24,7 @@ from dbsn.networks.unet import zero_residuals
 from dbsn.types import Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no noise is smaller
+_ESTIMATOR = "noise_estimator.mlp."
 _SPLIT_PACE = 5.0  # learning rate of what splits the variance, in learning rates of the network
 
 
@@ -93,16 +94,23 @@ class BlindSpotModel(nn.Module):
         """Begin with another model's weights, which give the same estimates here, in network units.
 
         What sets an image apart stays in the units of the images that are to be learned from (`NoiseEstimator.expect`).
+        For noise of another form the noise estimate begins at what is measured, as that of a new model.
 
         Raises:
-            ValueError: It is another network, or for other channels or noise.
+            ValueError: It is another network, or for other channels.
         """
         if not self.config.is_like(other.config):
             raise ValueError(f"cannot start from a model of {other.config}; --from scratch needs none")
-        wanted = {name: buffer.clone() for name, buffer in self.noise_estimator.named_buffers()}
-        self.load_state_dict(other.state_dict())
-        for stack in (self.noise_estimator.mlp, self.flatness):
-            self.noise_estimator.show_in(wanted["usual"], wanted["spread"], stack)
+        estimator, weights = self.noise_estimator, other.state_dict()
+        wanted = {name: buffer.clone() for name, buffer in estimator.named_buffers()}
+        stacks = [self.flatness]
+        if self.config.noise == other.config.noise:
+            stacks.append(estimator.mlp)
+        else:
+            weights |= {name: part for name, part in self.state_dict().items() if name.startswith(_ESTIMATOR)}
+        self.load_state_dict(weights)
+        for stack in stacks:
+            estimator.show_in(wanted["usual"], wanted["spread"], stack)
         for name, buffer in self.noise_estimator.named_buffers():
             buffer.copy_(wanted[name])
 

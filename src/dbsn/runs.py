@@ -154,7 +154,7 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
         begun = replace(begun, start=name)
     elif saved.model and not asked.teacher and where != SHIPPED:
-        raise ValueError(f"--from {where}: another network, or for other noise or channels; --from scratch needs none")
+        raise ValueError(f"--from {where}: another network, or for other channels; --from scratch needs none")
     if distils and asked.student_start:
         begun = _with_student_of(begun, asked, load_model(model_file(Path(asked.student_start))), asked.student_start)
     elif distils and name and asked.student == AUTO and not asked.distill.baseline:

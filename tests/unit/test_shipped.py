@@ -270,6 +270,21 @@ def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_im
         BlindSpotModel(ModelConfig(channels=1)).take_over(one)
 
 
+def test_for_noise_of_another_form_the_noise_estimate_begins_anew() -> None:
+    torch.manual_seed(0)
+    one, other = (BlindSpotModel(ModelConfig(channels=3, noise=noise)).eval() for noise in ("any", "awgn"))
+    for parameter in one.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    image = torch.rand(1, 3, 36, 36)
+    with torch.inference_mode():
+        begun = other(image).noise_var
+        other.take_over(one)
+        expected, got = one(image), other(image)
+    for name in ("mean", "mean_var", "total_var", "flat_below"):
+        torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got.noise_var, begun)
+
+
 def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command: Command) -> None:
     Image.fromarray(noisy(PHOTOGRAPHS[1], 20).squeeze()).save(tmp_path / "a.png")
     path = tmp_path / "earlier" / MODEL

@@ -59,7 +59,7 @@ class Train:
     noise is independent from pixel to pixel."""
     start: Annotated[str, tyro.conf.arg(name="from")] = "shipped"
     """What to start from: shipped (what comes with dbsn for such images: a student, and a blind-spot model where there
-    is one of this --network and --noise), a model file, or scratch."""
+    is one of this --network), a model file, or scratch."""
     axes: Axes = None
     resume: bool = False
     """Go on with the run in --output as it was started; only budget, learning rate and precision may change. NOISY and
