@@ -30,7 +30,7 @@ from stage2 import Experiment, halves
 from tables import FULL, N2C, ORIENTED, STAGE_1
 from torch.utils.flop_counter import FlopCounterMode
 
-from dbsn.checkpoint import in_half_precision, load_model, load_tensors, save_model, save_tensors
+from dbsn.checkpoint import Saved, in_half_precision, load_model, load_tensors, save_model, save_tensors
 from dbsn.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
 from dbsn.images import find_images, read_image
 from dbsn.model import BlindSpotModel
@@ -91,7 +91,7 @@ FULL_SIZE = {
 """The paper's own blind-spot network, for as many minutes."""
 EVERY = SETTINGS | FULL_SIZE
 KEPT = ("gray25", "gray-hg", "colour25", "colour-hg")
-"""Settings whose models stay in the repository."""
+"""Settings whose models and logs stay in the repository, each part in a file of its own."""
 METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
 STUDENT = ("--student.network", "unet-symmetric", "--student.patch", 128, "--student.batch", 9)
@@ -114,36 +114,42 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     setting, folder = EVERY[name], arguments.runs / name
     experiment = Experiment(noise=setting.noise, gray=setting.gray)
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
-    run, begins = folder / part, arguments.runs / setting.begins / part / MODEL
+    run, begins = folder / part, trained(setting.begins, part, arguments) if setting.begins else None
     if part == "blind":
-        start = (*noisy, "--from", begins if setting.begins else "scratch", "--noise", "auto", *setting.network)
+        start = (*noisy, "--from", begins or "scratch", "--noise", "auto", *setting.network)
         train(run, ("--steps", arguments.blind_steps or setting.steps), start, arguments.threads)
         return run
-    start = (*noisy[::TAUGHT_EVERY], "--from", "scratch", "--teacher", folder / "blind" / MODEL, "--clean", *clean)
-    start += (*STUDENT, *(("--student.start", begins) if setting.begins else ()))
+    teacher = trained(name, "blind", arguments)
+    start = (*noisy[::TAUGHT_EVERY], "--from", "scratch", "--teacher", teacher, "--clean", *clean)
+    start += (*STUDENT, *(("--student.start", begins) if begins else ()))
     if part == "n2c":
         start += ("--student.baseline", "n2c", "--student.noise", setting.noise)
     train(run, ("--student.steps", arguments.student_steps or setting.student_steps), start, arguments.threads)
     return run
 
 
-def in_half(run: Path) -> Path:
-    """The run's model in half precision, as it would be given away, beside it; without what is known of single images.
+def trained(name: str, part: str, arguments: argparse.Namespace) -> Path:
+    """The model of a part of a setting: that of its run, or where there is none the one that is kept."""
+    run = arguments.runs / name / part / MODEL
+    return run if run.exists() else arguments.models / name / f"{part}.safetensors"
+
+
+def in_half(run: Path, part: str) -> Path:
+    """What a part has trained, alone and in half precision, as it would be given away, beside its run's model.
 
     That is what is measured.
     """
-    half = run / "half.safetensors"
-    save_model(half, replace(load_model(run / MODEL), noise=None))
+    saved, half = load_model(run / MODEL), run / "half.safetensors"
+    save_model(half, Saved(model=saved.model) if part == "blind" else Saved(student=saved.student))
     tensors, header = load_tensors(half)
     save_tensors(half, in_half_precision(tensors), header)
     return half
 
 
-def networks(model: Path) -> dict[str, BlindSpotModel | Student]:
-    """What there is to measure in a model file."""
+def network_of(model: Path) -> BlindSpotModel | Student:
+    """The one network in a file of `in_half`."""
     saved = load_model(model)
-    parts = {"posterior": saved.model, "student": saved.student}
-    return {name: part for name, part in parts.items() if part is not None}
+    return saved.student or saved.teacher
 
 
 def pairs(setting: Setting, data: Path, every: int = 1) -> Iterator[Pair]:
@@ -180,8 +186,8 @@ def spent(run: Path, stage: Path) -> dict[str, Any]:
 
 def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> None:
     """Measure a part of a setting on all test images, and keep its figures."""
-    setting, half = EVERY[name], in_half(run)
-    network = networks(half)["posterior" if part == "blind" else "student"]
+    setting, half = EVERY[name], in_half(run, part)
+    network = network_of(half)
     for ensemble in (False, True) if arguments.ensemble else (False,):
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
         row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
@@ -191,39 +197,27 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
         kept(arguments.results, row, same=("setting", "method"), about=here())
-    if name in KEPT and part in ("blind", "full"):
-        keep(arguments.models / name, run, half)
-
-
-def keep(folder: Path, run: Path, half: Path) -> None:
-    """Put a model and the logs of its training where they stay; a blind-spot network alone only until there is more."""
-    if run.name == "blind" and (run.parent / "full" / MODEL).exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copy(half, folder / MODEL)
-    for log, place in (("blind.csv", run.parent / "blind"), ("full.csv", run.parent / "full" / "student")):
-        if (place / METRICS).exists():
-            shutil.copy(place / METRICS, folder / log)
+    if name in KEPT:
+        (arguments.models / name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(half, arguments.models / name / f"{part}.safetensors")
+        shutil.copy(
+            run / METRICS if part == "blind" else run / "student" / METRICS, arguments.models / name / f"{part}.csv"
+        )
 
 
 def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:
     """Measure some images again with the models that are kept; how many figures are not as noted, or not there."""
     rows = {(row["setting"], row["method"]): row for row in json.loads(arguments.results.read_text())}
-    wrong = 0
-    for name in settings:
-        found = networks(arguments.models / name / MODEL)
-        for method, kind in ((METHODS["blind"], "posterior"), (METHODS["full"], "student")):
-            row, network = rows.get((name, method)), found.get(kind)
-            if row is None or network is None:
-                verdict = "NOT there"
-            else:
-                again = list(scores(network, EVERY[name], arguments.data, every=CHECKED_EVERY))
-                off = max(abs(score.psnr - row["decibels"][score.name]) for score in again)
-                mean = np.mean([score.psnr for score in again])
-                verdict = "as noted" if off <= TOLERANCE else f"NOT as noted: an image differs by {off:.3f} dB"
-                verdict = f"{mean:.2f} dB on {len(again)} images, {verdict}"
-            wrong += "NOT" in verdict
-            print(f"{name}, {method}: {verdict}", flush=True)
+    noted = [(name, part) for name in settings for part in METHODS if (name, METHODS[part]) in rows]
+    wrong = sum(not any(name == each for each, _ in noted) for name in settings)
+    for name, part in noted:
+        row, network = rows[name, METHODS[part]], network_of(arguments.models / name / f"{part}.safetensors")
+        again = list(scores(network, EVERY[name], arguments.data, every=CHECKED_EVERY))
+        off = max(abs(score.psnr - row["decibels"][score.name]) for score in again)
+        mean = np.mean([score.psnr for score in again])
+        verdict = "as noted" if off <= TOLERANCE else f"NOT as noted: an image differs by {off:.3f} dB"
+        print(f"{name}, {METHODS[part]}: {mean:.2f} dB on {len(again)} images, {verdict}", flush=True)
+        wrong += off > TOLERANCE
     return wrong
 
 

@@ -50,7 +50,7 @@ def test_no_image_is_on_both_sides(measured: Path) -> None:
 
 def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measured: Path) -> None:
     told = run(measured, "gray25", "--check").stdout
-    assert told.count(", as noted") == 2
+    assert told.count(", as noted") == 3
     assert "NOT" not in told
     shutil.copytree(measured, measured.parent / "wrong")
     results = measured.parent / "wrong" / "results.json"
