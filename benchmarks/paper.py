@@ -31,17 +31,20 @@ from tables import FULL, N2C, ORIENTED, STAGE_1
 from torch.utils.flop_counter import FlopCounterMode
 
 from dbsn.checkpoint import Saved, in_half_precision, load_model, load_tensors, save_model, save_tensors
+from dbsn.config import MODEL
 from dbsn.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
 from dbsn.images import find_images, read_image
 from dbsn.model import BlindSpotModel
 from dbsn.noise import parse_noise
+from dbsn.pipeline import STUDENT
+from dbsn.record import METRICS
 from dbsn.student import Student
 from dbsn.train import has_fast_bf16
 
 ROOT = Path(__file__).parent
 RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper_models"
 CHECKED_EVERY, TOLERANCE = 6, 0.02  # images, dB
-MODEL, METRICS, MADE = "model.safetensors", "metrics.csv", "made.json"
+MADE = "made.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,7 @@ KEPT = ("gray25", "gray-hg", "colour25", "colour-hg")
 """Settings whose models and logs stay in the repository, each part in a file of its own."""
 METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
-STUDENT = ("--student.network", "unet-symmetric", "--student.patch", 128, "--student.batch", 9)
+STUDENT_FLAGS = ("--student.network", "unet-symmetric", "--student.patch", 128, "--student.batch", 9)
 """Flags of dbsn train for students: not told the level, for there is one; they see 63 pixels in every direction."""
 TAUGHT_EVERY = 5
 """Of the noisy images one in so many goes through the teacher, as all would take as long as a thousand steps of a
@@ -121,7 +124,7 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
         return run
     teacher = trained(name, "blind", arguments)
     start = (*noisy[::TAUGHT_EVERY], "--from", "scratch", "--teacher", teacher, "--clean", *clean)
-    start += (*STUDENT, *(("--student.start", begins) if begins else ()))
+    start += (*STUDENT_FLAGS, *(("--student.start", begins) if begins else ()))
     if part == "n2c":
         start += ("--student.baseline", "n2c", "--student.noise", setting.noise)
     train(run, ("--student.steps", arguments.student_steps or setting.student_steps), start, arguments.threads)
@@ -186,13 +189,12 @@ def spent(run: Path, stage: Path) -> dict[str, Any]:
 
 def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> None:
     """Measure a part of a setting on all test images, and keep its figures."""
-    setting, half = EVERY[name], in_half(run, part)
+    setting, half, stage = EVERY[name], in_half(run, part), run if part == "blind" else run / STUDENT
     network = network_of(half)
     for ensemble in (False, True) if arguments.ensemble else (False,):
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
         row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
-        row |= summarise(found, "float") | cost(network)
-        row |= spent(run, run if part == "blind" else run / "student")
+        row |= summarise(found, "float") | cost(network) | spent(run, stage)
         row |= {"begins": setting.begins, "set": setting.test, "noise": setting.noise}
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
@@ -200,9 +202,7 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
     if name in KEPT:
         (arguments.models / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(half, arguments.models / name / f"{part}.safetensors")
-        shutil.copy(
-            run / METRICS if part == "blind" else run / "student" / METRICS, arguments.models / name / f"{part}.csv"
-        )
+        shutil.copy(stage / METRICS, arguments.models / name / f"{part}.csv")
 
 
 def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:
