@@ -162,9 +162,10 @@ def pairs(setting: Setting, data: Path, every: int = 1) -> Iterator[Pair]:
         yield replace(synthetic_noise(read_image(path).pixels, noise, seed=0, index=index), name=path.stem)
 
 
-def scores(network: BlindSpotModel | Student, setting: Setting, data: Path, **how: int | bool) -> Iterator[Score]:
-    """Every image's figures, in the paper's protocol; `how`: `every` image, `ensemble`."""
-    every, ensemble = int(how.get("every", 1)), bool(how.get("ensemble", False))
+def scores(
+    network: BlindSpotModel | Student, setting: Setting, data: Path, *, every: int = 1, ensemble: bool = False
+) -> Iterator[Score]:
+    """Figures of every so many-th image, in the paper's protocol."""
     return evaluate(network, pairs(setting, data, every), ensemble=ensemble, bf16=has_fast_bf16("cpu"))
 
 

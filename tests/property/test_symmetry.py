@@ -17,7 +17,7 @@ from dbsn.networks.unet import DenseUNet
 from dbsn.optimizer import Muon
 from dbsn.student import Student
 
-SIDE, ODD_SIDE, BORDER = 48, 61, 24
+SIDE = 48
 TURNS: list[Callable[[Tensor], Tensor]] = [
     lambda image: image.flip(-1),
     lambda image: image.flip(-2),

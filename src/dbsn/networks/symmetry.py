@@ -20,6 +20,7 @@ _ROUNDED = 1e-2  # how far, of their size, weights may be from symmetric because
 Element = tuple[bool, bool, bool]
 """Whether an image is transposed, then flipped upside down, then left to right."""
 _ELEMENTS = tuple[Element, ...](product((False, True), (False, True), (False, True)))
+# in the order of the channels of an eight, which model files rely on
 Kind = Literal["intensities", "blocks", "eights"]
 """What channels are: the image's own, which stay; its pixels in blocks of 2 x 2 (`pixel_unshuffle`), which change
 places within their block; or features in eights, which change places in them."""
