@@ -16,6 +16,7 @@ from dbsn.model import BlindSpotModel, Estimate
 from dbsn.networks.spread import Spread
 from dbsn.noise import Noise
 from dbsn.noisemodel import ImageNoise
+from dbsn.orientations import ORIENTATIONS, Orientation
 from dbsn.patches import as_tensor, lattices, placed
 from dbsn.picture import to_pixels
 from dbsn.stretch import in_colours, stretched
@@ -25,7 +26,6 @@ from dbsn.types import Canvas, Image, Margin, Pixels, Place
 
 DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
-_ORIENTATIONS = 8
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
 _SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
 
@@ -61,38 +61,26 @@ def self_ensemble(model: BlindSpotModel, noisy: Image, measurement: Tensor) -> E
     """The average estimate over the eight orientations of an image (M7). Arguments as of the model."""
     sums: dict[str, Tensor] = {}
     first, squares = torch.zeros(()), torch.zeros(())
-    for orientation in range(_ORIENTATIONS):
-        estimate = model(_turn(noisy, orientation), measurement)
-        member = {field.name: _turn_back(getattr(estimate, field.name), orientation) for field in fields(estimate)}
+    for orientation in ORIENTATIONS:
+        estimate = model(orientation.turned(noisy), measurement)
+        back = orientation.inverse
+        member = {field.name: back.turned(getattr(estimate, field.name)) for field in fields(estimate)}
         first = first if sums else member["mean"]
         squares = squares + (member["mean"] - first).square()
         sums = {name: sums[name] + value if sums else value for name, value in member.items()}
-    average = {name: value / _ORIENTATIONS for name, value in sums.items()}
-    spread = squares / _ORIENTATIONS - (average["mean"] - first).square()
+    average = {name: value / len(ORIENTATIONS) for name, value in sums.items()}
+    spread = squares / len(ORIENTATIONS) - (average["mean"] - first).square()
     left = 1 - spread.sum(1, keepdim=True) / channel_variance(average["mean_var"]).sum(1, keepdim=True)
-    left = left.clamp(1 / _ORIENTATIONS, 1)
+    left = left.clamp(1 / len(ORIENTATIONS), 1)
     average["mean_var"] = average["mean_var"] * (left if average["mean_var"].ndim == 4 else left.unsqueeze(1))
     return Estimate(**average)
 
 
-def _turn(image: Tensor, orientation: int) -> Tensor:
-    """One of the eight flips and rotations of (..., h, w)."""
-    flips = [dim for bit, dim in ((1, -1), (2, -2)) if orientation & bit]
-    return image.flip(flips).mT if orientation & 4 else image.flip(flips)
-
-
-def _turned_margin(margin: Margin, orientation: int) -> Margin:
-    """That of the image after `_turn`."""
+def _turned_margin(margin: Margin, orientation: Orientation) -> Margin:
+    """That of the image so turned."""
     top, bottom, left, right = margin
-    rows = (bottom, top) if orientation & 2 else (top, bottom)
-    columns = (right, left) if orientation & 1 else (left, right)
-    return Margin(*(columns + rows if orientation & 4 else rows + columns))
-
-
-def _turn_back(image: Tensor, orientation: int) -> Tensor:
-    """The inverse of `_turn`."""
-    flips = [dim for bit, dim in ((1, -1), (2, -2)) if orientation & bit]
-    return (image.mT if orientation & 4 else image).flip(flips)
+    rows, columns = ((left, right), (top, bottom)) if orientation.transposed else ((top, bottom), (left, right))
+    return Margin(*(rows[::-1] if orientation.down else rows), *(columns[::-1] if orientation.across else columns))
 
 
 class Passes:
@@ -318,14 +306,14 @@ def apply_student_into(
         raise ValueError("this student does not know its uncertainty: it was trained before there was one")
     image, into, unit = stretched(image, into, student.config)
     device = next(student.parameters()).device
-    turns = range(_ORIENTATIONS if ensemble else 1)
+    turns = ORIENTATIONS if ensemble else ORIENTATIONS[:1]
     cell, radius = student.multiple, student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
     power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         measurement = student.measure(as_tensor(image[rows]).to(device) for rows in _strips(image.shape[0]))
         for part in tiles(*image.shape[:2], tile=tile, margin=radius, multiple=student.multiple):
             noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
-            turned = [_turn(noisy, turn) for turn in turns]
+            turned = [turn.turned(noisy) for turn in turns]
             measured = [student.level(each, measurement) for each in turned]
             levels = [None if level is None else level_factor * level for level in measured]
             if measured[0] is not None:
@@ -341,7 +329,7 @@ def apply_student_into(
             else:
                 results = {"denoised": [student(each, level, margin=margin) for each, level, margin in inputs]}
             for name, canvas in into.items():
-                every = [_turn_back(result, turn) for result, turn in zip(results[name], turns, strict=True)]
+                every = [turn.inverse.turned(result) for result, turn in zip(results[name], turns, strict=True)]
                 canvas[part.own] = torch.stack(every).mean(0)[0].permute(1, 2, 0).cpu().numpy()
     return unit * power**0.5 if student.guided else None
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dbsn.orientations import Orientation
 from dbsn.picture import to_pixels
 from dbsn.types import Image, Mask, Pixels, Place
 
@@ -187,7 +188,7 @@ def intensity_range(images: Sequence[np.ndarray]) -> tuple[float, float]:
 def cut(
     images: Sequence[np.ndarray], size: int, fill: float, generator: torch.Generator
 ) -> tuple[list[Tensor], Tensor]:
-    """A patch at a random place of images (h, w, c) that lie upon each other, flipped and transposed at random.
+    """A patch at a random place of images (h, w, c) that lie upon each other, flipped and turned at random.
 
     Returns:
         The same patch (c, size, size) of each image, and where it lies inside them, (1, size, size).
@@ -198,8 +199,8 @@ def cut(
     missing = (0, size - crops[0].shape[-1], 0, size - crops[0].shape[-2])
     patches = [functional.pad(crop, missing, value=fill) for crop in crops]
     patches.append(functional.pad(torch.ones_like(crops[0][:1]), missing))
-    flips = [dim for flip, dim in ((draws[2], -1), (draws[3], -2)) if flip < 0.5]
-    patches = [patch.flip(flips).mT if draws[4] < 0.5 else patch.flip(flips) for patch in patches]
+    orientation = Orientation(*(draw < 0.5 for draw in draws[2:]))
+    patches = [orientation.turned(patch) for patch in patches]
     return patches[:-1], patches[-1]
 
 

@@ -15,6 +15,7 @@ from dbsn.model import BlindSpotModel
 from dbsn.networks.symmetry import ORDER
 from dbsn.networks.unet import DenseUNet
 from dbsn.optimizer import Muon
+from dbsn.orientations import ORIENTATIONS
 from dbsn.student import Student
 
 SIDE = 48
@@ -119,3 +120,14 @@ def test_features_that_do_not_come_in_eights_are_refused() -> None:
         GridConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)
     with pytest.raises(ValueError, match=r"U-Net widths: .* multiples of 8"):
         UNetConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)
+
+
+def test_orientations_are_the_eight_of_a_square() -> None:
+    square = torch.arange(9).view(3, 3)
+    wanted = {tuple(turned.rot90(k).flatten().tolist()) for turned in (square, square.flip(-1)) for k in range(4)}
+    assert {tuple(each.turned(square).flatten().tolist()) for each in ORIENTATIONS} == wanted
+    assert ORIENTATIONS[0].turned(square).equal(square)
+    for second in ORIENTATIONS:
+        assert second.inverse.turned(second.turned(square)).equal(square)
+        for first in ORIENTATIONS:
+            assert second.after(first).turned(square).equal(second.turned(first.turned(square)))

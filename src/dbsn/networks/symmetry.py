@@ -8,19 +8,16 @@ Tested in tests/property/test_symmetry.py.
 
 from collections.abc import Mapping
 from functools import cache, partial
-from itertools import product
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-ORDER = 8
+from dbsn.orientations import ORIENTATIONS, Orientation
+
+ORDER = len(ORIENTATIONS)
 """Of the group: flips and quarter turns of a square."""
 _ROUNDED = 1e-2  # how far, of their size, weights may be from symmetric because updates are rounded to bfloat16
-Element = tuple[bool, bool, bool]
-"""Whether an image is transposed, then flipped upside down, then left to right."""
-_ELEMENTS = tuple[Element, ...](product((False, True), (False, True), (False, True)))
-# in the order of the channels of an eight, which model files rely on
 Kind = Literal["intensities", "blocks", "eights"]
 """What channels are: the image's own, which stay; its pixels in blocks of 2 x 2 (`pixel_unshuffle`), which change
 places within their block; or features in eights, which change places in them."""
@@ -131,45 +128,25 @@ def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...], device: torch.devic
     """
     index = torch.arange(torch.Size(shape).numel()).view(shape)
     seen = []
-    for element in _ELEMENTS:
+    for orientation in ORIENTATIONS:
         moved = index
         for axis, kind in enumerate(kinds):
-            moved = moved.index_select(axis, _places(kind, shape[axis], element))
-        seen.append((_turned(moved, _inverse(element)) if len(shape) > len(kinds) else moved).flatten())
+            moved = moved.index_select(axis, _places(kind, shape[axis], orientation))
+        seen.append((orientation.inverse.turned(moved) if len(shape) > len(kinds) else moved).flatten())
     every = torch.stack(seen)
     least, orbit = every.min(0).values.unique(return_inverse=True)
     return _Orbits(every[:, least].contiguous().to(device), orbit.to(device))
 
 
-def _places(kind: Kind, count: int, element: Element) -> Tensor:
+def _places(kind: Kind, count: int, orientation: Orientation) -> Tensor:
     """Where each of so many channels goes when the image is flipped and turned."""
     match kind:
         case "intensities":
             return torch.arange(count)
         case "blocks":
-            within = _turned(torch.arange(4).view(2, 2), element).flatten().argsort()
+            within = orientation.turned(torch.arange(4).view(2, 2)).flatten().argsort()
         case "eights":
-            within = torch.tensor([_ELEMENTS.index(_after(element, first)) for first in _ELEMENTS])
+            within = torch.tensor([ORIENTATIONS.index(orientation.after(first)) for first in ORIENTATIONS])
     if count % len(within):
         raise ValueError(f"{count} channels do not come in {kind} of {len(within)}")
     return (torch.arange(0, count, len(within))[:, None] + within).flatten()
-
-
-def _turned(image: Tensor, element: Element) -> Tensor:
-    """An image (..., h, w) under an element of the group."""
-    transposed, down, across = element
-    flips = [axis for axis, flipped in ((-2, down), (-1, across)) if flipped]
-    return (image.mT if transposed else image).flip(flips)
-
-
-def _after(second: Element, first: Element) -> Element:
-    """The element that is `second` after `first`."""
-    transposed, down, across = first
-    if second[0]:
-        down, across = across, down
-    return transposed != second[0], down != second[1], across != second[2]
-
-
-def _inverse(element: Element) -> Element:
-    """The element that undoes it."""
-    return next(other for other in _ELEMENTS if not any(_after(other, element)))

@@ -1,0 +1,33 @@
+"""The eight flips and quarter turns of a square: one way to turn an image, for training, averaging and symmetry."""
+
+from itertools import product
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Orientation(NamedTuple):
+    """Whether an image is transposed, then flipped upside down, then left to right."""
+
+    transposed: bool
+    down: bool
+    across: bool
+
+    def turned(self, image: Tensor) -> Tensor:
+        """An image (..., h, w), so turned."""
+        flips = [axis for axis, flipped in ((-2, self.down), (-1, self.across)) if flipped]
+        return (image.mT if self.transposed else image).flip(flips)
+
+    def after(self, first: "Orientation") -> "Orientation":
+        """The one that does what `first` does, and then this."""
+        down, across = (first.across, first.down) if self.transposed else (first.down, first.across)
+        return Orientation(self.transposed != first.transposed, self.down != down, self.across != across)
+
+    @property
+    def inverse(self) -> "Orientation":
+        """The one that undoes it."""
+        return next(other for other in ORIENTATIONS if not any(other.after(self)))
+
+
+ORIENTATIONS = tuple(Orientation(*flags) for flags in product((False, True), repeat=3))
+"""All eight, the untouched image first. Channels of symmetric networks, and so their files, are in this order."""
