@@ -25,6 +25,9 @@ from dbsn.types import Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no noise is smaller
 _ESTIMATOR = "noise_estimator.mlp."
+SETTLED = 0.1
+"""Share of the budget before the split of the variance is learned: the first residuals are many times too large, and
+what follows them learns so violently that its ReLUs die."""
 _SPLIT_PACE = 5.0  # learning rate of what splits the variance, in learning rates of the network
 
 
@@ -88,7 +91,7 @@ class BlindSpotModel(nn.Module):
         quick = [parameter for module in splits for parameter in module.parameters()]
         chosen = {id(parameter) for parameter in quick}
         others = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
-        return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE}]
+        return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE, "begins": SETTLED}]
 
     def take_over(self, other: "BlindSpotModel") -> None:
         """Begin with another model's weights, which give the same estimates here, in network units.

@@ -29,15 +29,13 @@ from dbsn.likelihood import (
     profile_nll,
     total_variance,
 )
-from dbsn.model import BlindSpotModel, Estimate
+from dbsn.model import SETTLED, BlindSpotModel, Estimate
 from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
 from dbsn.picture import to_pixels
 from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Image, Scalar
 
 _SPLIT = ("flat", "noise", "prediction")
-_SETTLED = 0.1  # share of the budget before the split is learned: the first residuals are many times too large, and
-# what follows them learns so violently that its ReLUs die
 _ANCHOR = 0.03  # weight of L1 beside L2, which lets a mean drift that the fused image hardly needs
 _PROBED = 4  # one patch in so many is disturbed
 _HELD_OUT_SIDE = 240
@@ -123,7 +121,7 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
     def loss(model: BlindSpotModel, batch: Batch, share: float) -> Losses:
         estimate = model(batch.noisy, batch.measurement, batch.phase)
         valid = batch.predicted
-        staged = share < max(config.staged, _SETTLED)
+        staged = share < max(config.staged, SETTLED)
         truth = None if batch.truth is None else batch.of_phase(batch.truth)
         observed = (estimate.noisy - estimate.mean).detach()
         residual = (estimate.noisy if truth is None else truth) - estimate.mean
@@ -147,12 +145,12 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
         else:
             nll = constrained_nll if config.loss == "constrained" else marginal_nll
             terms["prediction"] = _average(nll(learns_mean, estimate.mean_var, estimate.noise_var), valid)
-        if share < _SETTLED:
+        if share < SETTLED:
             # a zero gradient rather than none, which several processes would wait for
             terms |= {name: terms[name].detach() + 0.0 * terms[name] for name in _SPLIT if name in terms}
         with torch.no_grad():
             shown = {"noise_std": _average(estimate.noise_std().mean(1), valid)}
-            if share >= _SETTLED:  # before, nothing is known of it
+            if share >= SETTLED:  # before, nothing is known of it
                 shown["denoised_std"] = _average(estimate.fused()[1].sqrt().mean(1), valid)
         return Losses(terms=terms, shown=shown)
 
