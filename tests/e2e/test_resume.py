@@ -19,6 +19,7 @@ import pytest
 import tifffile
 import torch
 import zarr
+from torch import nn
 
 from dbsn.checkpoint import MODEL, Saved, load_model, load_tensors, save_model
 from dbsn.config import NETWORKS, ModelConfig, TrainConfig
@@ -277,3 +278,22 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(tmp_pa
     config = TrainConfig(steps=1)
     with pytest.raises(ValueError, match=f"--device {absent}: not available here; choose among"):
         list(learn(images(), ModelConfig(), config, run=tmp_path, about={}, device=absent))
+
+
+def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
+    config = TrainConfig(steps=200, batch=2, patch=24, validations=1, warmup=0.0, learning_rate=1e-3)
+    model = nn.Linear(1, 1, bias=False)
+    start, places = model.weight.detach().clone(), list[float]()
+
+    def falls_from_half(network: nn.Module, batch: Batch, share: float) -> Losses:
+        places.append((model.weight - start).item())
+        return Losses(terms={"slope": model.weight.sum() * (1.0 if share >= 0.5 else 0.0)}, shown={})
+
+    noisy = torch.zeros(1, 1, 4, 4)
+    batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
+    groups = [{"params": list(model.parameters()), "pace": 2.0, "begins": 0.5}]
+    told = (lambda step, rank: batch, lambda average: 0.0, lambda average, story: None)
+    list(train(model, groups, falls_from_half, *told, config, run=tmp_path, device="cpu"))
+    assert places[100] == 0
+    in_a_habit = 0.5 * 20 * 2e-3  # half a cosine down, twenty steps at their pace
+    assert 0.05 * in_a_habit < -places[120] < 0.5 * in_a_habit
