@@ -54,13 +54,19 @@ class Setting:
     noise: str
     gray: bool
     begins: str = ""
-    """The setting whose networks those of this one begin with, each part with its like; empty: with random weights."""
+    """The setting whose blind-spot network that of this one begins with; empty: with random weights."""
+    student_begins: str = ""
+    """The setting whose students those of this one begin with, each part with its like; empty: with random weights."""
     network: tuple[object, ...] = ("--network", "grid-flat")
     """Flags for the blind-spot network, and for patches that it can be trained with."""
     steps: int
     """Of stage 1."""
-    student_steps: int
+    student_steps: int = 0
     """Of the full method, and of N2C."""
+
+    def begins_with(self, part: str) -> str:
+        """The setting whose network this part of it begins with, if any."""
+        return self.begins if part == "blind" else self.student_begins
 
     @property
     def test(self) -> str:
@@ -70,30 +76,38 @@ class Setting:
 
 GRAY = {"gray25": "awgn:25", "gray15": "awgn:15", "gray50": "awgn:50", "gray-hg": "hg:40,10"}
 COLOUR = {f"colour{level}": f"awgn:{level}" for level in (25, 15, 50)} | {"colour-hg": "hg:40,10", "colour-mg": "mg:75"}
+STARTS = {
+    "gray-start": Setting(noise="awgn:25", gray=True, steps=6000),
+    "colour-start": Setting(noise="awgn:25", gray=False, steps=5000),
+}
+"""One strong blind-spot network of each kind, which those of its table begin with."""
 SETTINGS = {
     name: Setting(
         noise=noise,
         gray=gray,
-        begins="" if name == first else first,
-        steps=(6000 if gray else 5000) if name == first else 1200,
+        begins=start,
+        student_begins="" if name == first else first,
+        steps=1200,
         student_steps=6000 if name == first else 1000,
     )
-    for first, noises, gray in (("gray25", GRAY, True), ("colour25", COLOUR, False))
+    for start, first, noises, gray in (
+        ("gray-start", "gray25", GRAY, True),
+        ("colour-start", "colour25", COLOUR, False),
+    )
     for name, noise in noises.items()
 }
-"""One strong network of each kind, and the others begin with it."""
+"""The cells of the tables."""
 FULL_SIZE = {
     "gray25-dbsn": Setting(
         noise="awgn:25",
         gray=True,
         network=("--network", "dbsn", "--batch", 4, "--patch", 64),
         steps=650,
-        student_steps=0,
     )
 }
 """The paper's own blind-spot network, for as many minutes."""
-EVERY = SETTINGS | FULL_SIZE
-KEPT = ("gray25", "gray-hg", "colour25", "colour-hg")
+EVERY = STARTS | SETTINGS | FULL_SIZE
+KEPT = (*STARTS, "gray25", "gray-hg", "colour25", "colour-hg")
 """Settings whose models and logs stay in the repository, each part in a file of its own."""
 METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
@@ -117,7 +131,8 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     setting, folder = EVERY[name], arguments.runs / name
     experiment = Experiment(noise=setting.noise, gray=setting.gray)
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
-    run, begins = folder / part, trained(setting.begins, part, arguments) if setting.begins else None
+    first = setting.begins_with(part)
+    run, begins = folder / part, trained(first, part, arguments) if first else None
     if part == "blind":
         start = (*noisy, "--from", begins or "scratch", "--noise", "auto", *setting.network)
         train(run, ("--steps", arguments.blind_steps or setting.steps), start, arguments.threads)
@@ -196,7 +211,7 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
         row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
         row |= summarise(found, "float") | cost(network) | spent(run, stage)
-        row |= {"begins": setting.begins, "set": setting.test, "noise": setting.noise}
+        row |= {"begins": setting.begins_with(part), "set": setting.test, "noise": setting.noise}
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
         kept(arguments.results, row, same=("setting", "method"), about=here())
@@ -239,7 +254,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.check:
         sys.exit(check(arguments.settings or KEPT, arguments))
-    chosen = list(SETTINGS) if arguments.settings == ["all"] else arguments.settings
+    chosen = [*STARTS, *SETTINGS] if arguments.settings == ["all"] else arguments.settings
     unknown = [name for name in chosen if name not in EVERY]
     if unknown or not chosen:
         parser.error(f"SETTING {', '.join(unknown)}: expected all, or some of {', '.join(EVERY)}")

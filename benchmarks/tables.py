@@ -119,7 +119,7 @@ def paper_cost(rows: list[Row]) -> str:
     heads = ("", "begins with", "steps", "minutes", "cores", "parameters", "MFLOP a pixel", "PSNR", "SSIM")
     heads += ("its mean", "with the true noise", "level (true)")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    order = [*PUBLISHED, "gray25-dbsn"]
+    order = ["gray-start", "colour-start", *PUBLISHED, "gray25-dbsn"]
     for row in sorted(rows, key=lambda row: (order.index(row["setting"]), row["method"])):
         if row["method"].endswith(ORIENTED):
             continue
