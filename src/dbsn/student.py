@@ -24,7 +24,7 @@ from dbsn.networks.layers import initialise, without
 from dbsn.networks.mwcnn import MWCNN
 from dbsn.networks.spread import Spread
 from dbsn.networks.unet import DenseUNet, zero_residuals
-from dbsn.types import NO_MARGIN, Cells, Image, Margin, Part
+from dbsn.types import NO_MARGIN, Cells, Image, Margin, Part, PartOfSome
 
 _ODD_SIDE = 37
 _USUAL_LEVEL = 10 / 255  # of noise, intensity
@@ -102,8 +102,8 @@ class Student(nn.Module):
     def forward(self, noisy: Image, level: Cells | None = ..., *, margin: Margin = ...) -> Part: ...
     @overload
     def forward(
-        self, noisy: Image, level: Cells | None = ..., *, margin: Margin = ..., with_std: Literal[True]
-    ) -> tuple[Part, Part | None]: ...
+        self, noisy: Image, level: Cells | None = ..., *, margin: Margin = ..., with_std: Literal[True] | slice
+    ) -> tuple[Part, PartOfSome | None]: ...
 
     def forward(
         self,
@@ -111,19 +111,20 @@ class Student(nn.Module):
         level: Cells | None = None,
         *,
         margin: Margin = NO_MARGIN,
-        with_std: bool = False,
-    ) -> Part | tuple[Part, Part | None]:
+        with_std: bool | slice = False,
+    ) -> Part | tuple[Part, PartOfSome | None]:
         """Denoise.
 
         Args:
             noisy: (b, c, h, w) intensities, any size.
             level: What a guided student is told, as `level` says; by default that of these images.
             margin: Left out of the result; costs less than the rest where the network is a U-Net.
-            with_std: Also say how far each result is from the truth.
+            with_std: Also say how far each result is from the truth, or the results of these images.
 
         Returns:
-            The same shape without the margin, float32, intensities; and on request its standard deviation from the
-            truth (S5), through which no gradient reaches the result, or None for a student from before there was one.
+            The same shape without the margin, float32, intensities; and on request the standard deviation from the
+            truth (S5) of those asked for, through which no gradient reaches the results, or None for a student from
+            before there was one.
         """
         height, width = noisy.shape[-2:]
         seen = self._seen(noisy)
@@ -134,7 +135,7 @@ class Student(nn.Module):
             given = self.level(noisy) if level is None else level
             assert given is not None
             told = [functional.interpolate(given / self.config.scale, scale_factor=float(self.multiple))]
-        left_out = self._left_out(margin, with_std=with_std)
+        left_out = self._left_out(margin, with_std=bool(with_std))
         out: Part = self.network(padded, *told, **({"margin": left_out} if any(left_out) else {}))
         still = Margin(*(side - part for side, part in zip(margin, left_out, strict=True)))
         result = out[..., : height - left_out.top - left_out.bottom, : width - left_out.left - left_out.right].float()
@@ -143,7 +144,8 @@ class Student(nn.Module):
             return denoised
         if self.spread is None:
             return denoised, None
-        std = self.spread(without(seen, left_out), result.detach()) * self.config.scale
+        those = slice(None) if with_std is True else with_std
+        std = self.spread(without(seen, left_out)[those], result.detach()[those]) * self.config.scale
         return denoised, without(std, still)
 
     def _left_out(self, margin: Margin, *, with_std: bool) -> Margin:

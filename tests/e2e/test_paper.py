@@ -22,7 +22,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(count):
             pixels = np.random.default_rng(number).integers(0, 256, (48, 48, 3), np.uint8)
             PillowImage.fromarray(pixels if name != "bsd68" else pixels[..., 0]).save(folder / name / f"{number}.png")
-    run(folder, "gray25", "--blind-steps", "1", "--student-steps", "1")
+    run(folder, "gray-start", "gray25", "--blind-steps", "1", "--student-steps", "1")
     return folder
 
 
@@ -34,7 +34,9 @@ def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_part_is_measured_on_every_image(measured: Path) -> None:
     rows = json.loads((measured / "results.json").read_text())
-    assert [row["method"] for row in rows] == ["stage 1", "full", "N2C"]
+    begins = [(row["setting"], row["method"], row["begins"]) for row in rows]
+    assert begins[0] == ("gray-start", "stage 1", "")
+    assert begins[1:] == [("gray25", "stage 1", "gray-start"), ("gray25", "full", ""), ("gray25", "N2C", "")]
     assert all(sorted(row["decibels"]) == ["0", "1"] and row["steps"] == 1 and row["cores"] > 0 for row in rows)
     assert all(row["psnr"] == pytest.approx(np.mean(list(row["decibels"].values())), abs=1e-3) for row in rows)
 
@@ -55,7 +57,7 @@ def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measur
     shutil.copytree(measured, measured.parent / "wrong")
     results = measured.parent / "wrong" / "results.json"
     rows = json.loads(results.read_text())
-    rows[0]["decibels"]["0"] += 0.1
+    rows[1]["decibels"]["0"] += 0.1
     results.write_text(json.dumps(rows))
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run(measured.parent / "wrong", "gray25", "--check")

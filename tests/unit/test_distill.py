@@ -10,6 +10,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn import functional
+from torch.testing import assert_close
 
 import dbsn.pairs
 from dbsn.checkpoint import load_tensors
@@ -342,7 +343,9 @@ def test_uncertainty_is_learned_from_what_set_two_misses_and_holds_at_levels_nev
         pairs = pairs_of([0.05, 0.3, 0.02, 0.05, 0.1], step)
         denoised = smoothed(pairs.noisy)
         optimizer.zero_grad()
-        spread_nll(pairs, denoised, spread(pairs.noisy, denoised)).backward()
+        std, clean = spread(pairs.noisy, denoised), slice(pairs.first, None)
+        missed = (denoised - pairs.target)[clean]
+        spread_nll(missed, std[clean], pairs.error_unit[clean], pairs.valid[clean]).backward()
         optimizer.step()
     levels = [0.03, 0.1, 0.3]  # the last is three times as large as what was learned from
     pairs = pairs_of(levels, 1000)
@@ -356,8 +359,12 @@ def test_learning_the_uncertainty_leaves_the_results_alone() -> None:
     student = Student(StudentConfig(network=STUDENTS["unet-tiny"]))
     torch.nn.init.normal_(student.network.last.get_parameter("weight"))
     pairs = pairs_of([0.05, 0.3, 0.02, 0.05])
-    denoised, std = student(pairs.noisy, with_std=True)
-    spread_nll(pairs, denoised.detach(), std).backward()
+    std, of_some = (student(pairs.noisy, with_std=those)[1] for those in (True, slice(2, None, 2)))
+    assert_close(of_some, std[2::2])
+    surprise = distillation_loss(DistillConfig())(student, pairs, 0.5).terms["spread"]
+    pairs.target[: pairs.first] += 1  # of set 1 the truth is not known
+    assert distillation_loss(DistillConfig())(student, pairs, 0.5).terms["spread"] == surprise
+    surprise.backward()
     assert all(weight.grad is None for weight in student.network.parameters())
     assert student.spread is not None
     assert all(weight.grad is not None for weight in student.spread.parameters())
