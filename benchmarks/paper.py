@@ -49,14 +49,16 @@ MADE = "made.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """One column of the paper's tables."""
+    """Images with noise of one kind, what is learned of them, and from what."""
 
     noise: str
     gray: bool
-    begins: str = ""
+    start: str = ""
     """The setting whose blind-spot network that of this one begins with; empty: with random weights."""
-    student_begins: str = ""
+    student_start: str = ""
     """The setting whose students those of this one begin with, each part with its like; empty: with random weights."""
+    form: str = "auto"
+    """Of the noise, for `dbsn train --noise`."""
     network: tuple[object, ...] = ("--network", "grid-flat")
     """Flags for the blind-spot network, and for patches that it can be trained with."""
     steps: int
@@ -64,9 +66,9 @@ class Setting:
     student_steps: int = 0
     """Of the full method, and of N2C."""
 
-    def begins_with(self, part: str) -> str:
-        """The setting whose network this part of it begins with, if any."""
-        return self.begins if part == "blind" else self.student_begins
+    def start_of(self, part: str) -> str:
+        """The setting whose network a part of this one begins with, if any."""
+        return self.start if part == "blind" else self.student_start
 
     @property
     def test(self) -> str:
@@ -77,16 +79,16 @@ class Setting:
 GRAY = {"gray25": "awgn:25", "gray15": "awgn:15", "gray50": "awgn:50", "gray-hg": "hg:40,10"}
 COLOUR = {f"colour{level}": f"awgn:{level}" for level in (25, 15, 50)} | {"colour-hg": "hg:40,10", "colour-mg": "mg:75"}
 STARTS = {
-    "gray-start": Setting(noise="awgn:25", gray=True, steps=6000),
-    "colour-start": Setting(noise="awgn:25", gray=False, steps=5000),
+    "gray-start": Setting(noise="awgn:25", gray=True, form="any", steps=6000),
+    "colour-start": Setting(noise="awgn:25", gray=False, form="any", steps=5000),
 }
-"""One strong blind-spot network of each kind, which those of its table begin with."""
+"""One strong blind-spot network of each kind, which those of its table begin with, their noise estimates anew."""
 SETTINGS = {
     name: Setting(
         noise=noise,
         gray=gray,
-        begins=start,
-        student_begins="" if name == first else first,
+        start=start,
+        student_start="" if name == first else first,
         steps=1200,
         student_steps=6000 if name == first else 1000,
     )
@@ -96,7 +98,7 @@ SETTINGS = {
     )
     for name, noise in noises.items()
 }
-"""The cells of the tables."""
+"""The rows of the tables."""
 FULL_SIZE = {
     "gray25-dbsn": Setting(
         noise="awgn:25",
@@ -121,8 +123,9 @@ student: set 1 counts a tenth, and noise of one kind is known from 44 images."""
 def train(run: Path, flags: tuple[object, ...], start: tuple[object, ...], threads: int) -> None:
     """Begin the run, or go on with it, as long as the flags say."""
     begun = (run / "config.json").exists()
-    run.mkdir(parents=True, exist_ok=True)
-    (run / MADE).write_text(json.dumps({"cores": threads, "trained_by": here()["commit"]}))
+    if not begun:
+        run.mkdir(parents=True, exist_ok=True)
+        (run / MADE).write_text(json.dumps({"cores": threads, "trained_by": here()["commit"]}))
     dbsn("train", "-o", run, *flags, *(("--resume",) if begun else start), threads=threads)
 
 
@@ -131,15 +134,15 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     setting, folder = EVERY[name], arguments.runs / name
     experiment = Experiment(noise=setting.noise, gray=setting.gray)
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
-    first = setting.begins_with(part)
-    run, begins = folder / part, trained(first, part, arguments) if first else None
+    run, begins = folder / part, setting.start_of(part)
+    first = trained(begins, part, arguments) if begins else None
     if part == "blind":
-        start = (*noisy, "--from", begins or "scratch", "--noise", "auto", *setting.network)
+        start = (*noisy, "--from", first or "scratch", "--noise", setting.form, *setting.network)
         train(run, ("--steps", arguments.blind_steps or setting.steps), start, arguments.threads)
         return run
     teacher = trained(name, "blind", arguments)
     start = (*noisy[::TAUGHT_EVERY], "--from", "scratch", "--teacher", teacher, "--clean", *clean)
-    start += (*STUDENT_FLAGS, *(("--student.start", begins) if begins else ()))
+    start += (*STUDENT_FLAGS, *(("--student.start", first) if first else ()))
     if part == "n2c":
         start += ("--student.baseline", "n2c", "--student.noise", setting.noise)
     train(run, ("--student.steps", arguments.student_steps or setting.student_steps), start, arguments.threads)
@@ -211,7 +214,7 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
         row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
         row |= summarise(found, "float") | cost(network) | spent(run, stage)
-        row |= {"begins": setting.begins_with(part), "set": setting.test, "noise": setting.noise}
+        row |= {"begins": setting.start_of(part), "set": setting.test, "noise": setting.noise}
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
         kept(arguments.results, row, same=("setting", "method"), about=here())
@@ -225,7 +228,10 @@ def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:
     """Measure some images again with the models that are kept; how many figures are not as noted, or not there."""
     rows = {(row["setting"], row["method"]): row for row in json.loads(arguments.results.read_text())}
     noted = [(name, part) for name in settings for part in METHODS if (name, METHODS[part]) in rows]
-    wrong = sum(not any(name == each for each, _ in noted) for name in settings)
+    missing = [name for name in settings if not any(name == each for each, _ in noted)]
+    if missing:
+        print(f"{', '.join(missing)}: no figures are noted", flush=True)
+    wrong = len(missing)
     for name, part in noted:
         row, network = rows[name, METHODS[part]], network_of(arguments.models / name / f"{part}.safetensors")
         again = list(scores(network, EVERY[name], arguments.data, every=CHECKED_EVERY))
@@ -239,7 +245,12 @@ def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help=f"all (of the tables), or of {', '.join(EVERY)}")
+    parser.add_argument(
+        "settings",
+        nargs="*",
+        metavar="SETTING",
+        help=f"all (tables and what they begin with), or of {', '.join(EVERY)}",
+    )
     parser.add_argument("--parts", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs/paper"))
@@ -252,12 +263,13 @@ def main() -> None:
     parser.add_argument("--ensemble", action="store_true", help="also averaged over eight flips and rotations")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    if arguments.check:
-        sys.exit(check(arguments.settings or KEPT, arguments))
-    chosen = [*STARTS, *SETTINGS] if arguments.settings == ["all"] else arguments.settings
+    every = [*(STARTS if "blind" in arguments.parts else ()), *SETTINGS]
+    chosen = every if arguments.settings == ["all"] else arguments.settings
     unknown = [name for name in chosen if name not in EVERY]
-    if unknown or not chosen:
+    if unknown or not (chosen or arguments.check):
         parser.error(f"SETTING {', '.join(unknown)}: expected all, or some of {', '.join(EVERY)}")
+    if arguments.check:
+        sys.exit(check(chosen or KEPT, arguments))
     for name in chosen:
         for part in arguments.parts if name in SETTINGS else ("blind",):
             run = arguments.runs / name / part

@@ -119,8 +119,8 @@ def paper_cost(rows: list[Row]) -> str:
     heads = ("", "begins with", "steps", "minutes", "cores", "parameters", "MFLOP a pixel", "PSNR", "SSIM")
     heads += ("its mean", "with the true noise", "level (true)")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    order = ["gray-start", "colour-start", *PUBLISHED, "gray25-dbsn"]
-    for row in sorted(rows, key=lambda row: (order.index(row["setting"]), row["method"])):
+    others = [name for name in dict.fromkeys(row["setting"] for row in rows) if name not in PUBLISHED]
+    for row in sorted(rows, key=lambda row: ([*others, *PUBLISHED].index(row["setting"]), row["method"])):
         if row["method"].endswith(ORIENTED):
             continue
         extras = ("mean_psnr", "oracle_psnr", "noise_std_255", "true_noise_std_255")

@@ -147,7 +147,14 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
 
 
 def spread_nll(missed: Image, std: Image, error_unit: Tensor, valid: Mask) -> Scalar:
-    """Negative log-likelihood of what results miss of the truth, under their uncertainty (S5); 0 without any."""
+    """Negative log-likelihood of what results miss of the truth, under their uncertainty (S5); 0 without any.
+
+    Args:
+        missed: Result less truth, (b, c, h, w), intensities.
+        std: Its standard deviation, as the student says, the same shape and unit.
+        error_unit: Of each patch, (b, 1, 1, 1), as `Pairs` has it.
+        valid: 1 where it counts, (b, 1, h, w).
+    """
     nll = (missed / std).square() / 2 + (std.square() / error_unit).log() / 2  # the unit makes no difference
     return (nll * valid).sum() / (valid.sum() * nll.shape[1]).clamp_min(1)
 

@@ -26,8 +26,8 @@ from dbsn.types import Image, PixelMap, Variance
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no noise is smaller
 _ESTIMATOR = "noise_estimator.mlp."
 SETTLED = 0.1
-"""Share of the budget before the split of the variance is learned: the first residuals are many times too large, and
-what follows them learns so violently that its ReLUs die."""
+"""Share of the budget before the split of the variance is learned, at a rate that rises over as much again: the first
+residuals are many times too large, and what follows them learns so violently that its ReLUs die."""
 _SPLIT_PACE = 5.0  # learning rate of what splits the variance, in learning rates of the network
 
 

@@ -1,4 +1,7 @@
-"""The eight flips and quarter turns of a square: one way to turn an image, for training, averaging and symmetry."""
+"""The eight flips and quarter turns of a square: one way to turn an image, for training, averaging and symmetry.
+
+Files' own orientation (EXIF) does not belong here. Tested in tests/property/test_symmetry.py.
+"""
 
 from itertools import product
 from typing import NamedTuple
@@ -14,7 +17,7 @@ class Orientation(NamedTuple):
     across: bool
 
     def turned(self, image: Tensor) -> Tensor:
-        """An image (..., h, w), so turned."""
+        """An image (..., h, w) so turned: (..., w, h) where it is transposed."""
         flips = [axis for axis, flipped in ((-2, self.down), (-1, self.across)) if flipped]
         return (image.mT if self.transposed else image).flip(flips)
 

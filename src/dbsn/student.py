@@ -119,7 +119,7 @@ class Student(nn.Module):
             noisy: (b, c, h, w) intensities, any size.
             level: What a guided student is told, as `level` says; by default that of these images.
             margin: Left out of the result; costs less than the rest where the network is a U-Net.
-            with_std: Also say how far each result is from the truth, or the results of these images.
+            with_std: Also say how far each result is from the truth; or those of some images, a slice of the batch.
 
         Returns:
             The same shape without the margin, float32, intensities; and on request the standard deviation from the

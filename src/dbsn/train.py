@@ -300,7 +300,7 @@ def finished(checkpoint: Path, config: Training) -> bool:
 def _begun(share: float, begins: float) -> float:
     """How far the learning rate of what begins to learn at this share of the budget has risen, 0 to 1.
 
-    Adam, having counted the steps without gradient, would go twice as far in the first ones with.
+    Adam, having counted the steps without gradient, would soon go twice as far at each one while gradients agree.
     """
     return min(max(share / begins - 1, 0.0), 1.0) if begins else 1.0
 

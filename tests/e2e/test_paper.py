@@ -47,6 +47,7 @@ def test_no_image_is_on_both_sides(measured: Path) -> None:
     assert [Path(file).stem for file in asked["blind"]["files"]] == ["0", "2"]
     assert [[Path(file).stem for file in asked[part]["clean"]] for part in parts] == [[], ["1", "3"], ["1", "3"]]
     assert {Path(file).stem for part in parts for file in asked[part]["files"]} == {"0", "2"}
+    assert asked["blind"]["start"] == str(measured / "runs" / "gray-start" / "blind" / "model.safetensors")
     assert all("bsd68" not in file for part in asked.values() for file in part["files"] + part["clean"])
 
 
@@ -54,6 +55,9 @@ def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measur
     told = run(measured, "gray25", "--check").stdout
     assert told.count(", as noted") == 3
     assert "NOT" not in told
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(measured, "gray25", "gray50", "--check")
+    assert "gray50: no figures are noted" in failed.value.stdout
     shutil.copytree(measured, measured.parent / "wrong")
     results = measured.parent / "wrong" / "results.json"
     rows = json.loads(results.read_text())
