@@ -25,7 +25,7 @@ from dbsn.types import Image, Mask, Scalar
 
 _HELD_OUT, _HELD_OUT_SIDE = 8, 192
 _SPREAD_WEIGHT = 0.01  # so small that, after some 60 steps, the shared limit of the gradient's norm does not feel it
-_SPREAD_OF = 3  # one clean patch in so many: a small network sees enough of them, and is an eighth of a step faster
+_SPREAD_OF = 3  # one clean patch in so many: a small network sees enough of them, and a step takes a sixth less
 _PROBE = 0.1  # disturbance for Stein's estimate, in standard deviations of the noise
 
 
