@@ -233,7 +233,12 @@ def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:
         print(f"{', '.join(missing)}: no figures are noted", flush=True)
     wrong = len(missing)
     for name, part in noted:
-        row, network = rows[name, METHODS[part]], network_of(arguments.models / name / f"{part}.safetensors")
+        row, model = rows[name, METHODS[part]], arguments.models / name / f"{part}.safetensors"
+        if not model.exists():
+            print(f"{name}, {METHODS[part]}: {model} is not kept", flush=True)
+            wrong += 1
+            continue
+        network = network_of(model)
         again = list(scores(network, EVERY[name], arguments.data, every=CHECKED_EVERY))
         off = max(abs(score.psnr - row["decibels"][score.name]) for score in again)
         mean = np.mean([score.psnr for score in again])

@@ -292,8 +292,8 @@ def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
     noisy = torch.zeros(1, 1, 4, 4)
     batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
     groups = [{"params": list(model.parameters()), "pace": 2.0, "begins": 0.5}]
-    told = (lambda step, rank: batch, lambda average: 0.0, lambda average, story: None)
-    list(train(model, groups, falls_from_half, *told, config, run=tmp_path, device="cpu"))
+    ignored = (lambda step, rank: batch, lambda average: 0.0, lambda average, story: None)
+    list(train(model, groups, falls_from_half, *ignored, config, run=tmp_path, device="cpu"))
     assert places[100] == 0
-    in_a_habit = 0.5 * 20 * 2e-3  # half a cosine down, twenty steps at their pace
-    assert 0.05 * in_a_habit < -places[120] < 0.5 * in_a_habit
+    at_full_rate = 0.5 * 20 * 2e-3  # half a cosine down, twenty steps at their pace
+    assert 0.05 * at_full_rate < -places[120] < 0.5 * at_full_rate
