@@ -93,14 +93,15 @@ def test_denoise_takes_the_student_unless_told_otherwise(
     results = {}
     for method in ("auto", "student", "posterior"):
         out = tmp_path / method
-        done = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", out, "--method", method)
+        flags = ("--method", method, "--tile", "64")
+        done = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", out, *flags)
         assert done.returncode == 0, done.stderr
         results[method] = np.asarray(PillowImage.open(out / "0.png"))
     assert np.array_equal(results["auto"], results["student"])
     assert not np.array_equal(results["posterior"], results["student"])
     stds = {}
     for method in ("student", "posterior"):
-        flags = ("--method", method, "--save-std", "--tile", "64")
+        flags = ("--method", method, "--tile", "64", "--save-std")
         done = dbsn_command("denoise", folders[0], "-m", run / MODEL, "-o", tmp_path / f"{method} std", *flags)
         assert done.returncode == 0, done.stderr
         stds[method] = tifffile.imread(tmp_path / f"{method} std" / "0_std.tif")
