@@ -54,21 +54,20 @@ class Setting:
     noise: str
     gray: bool
     start: str = ""
-    """The setting whose blind-spot network that of this one begins with; empty: with random weights."""
-    student_start: str = ""
-    """The setting whose students those of this one begin with, each part with its like; empty: with random weights."""
+    """The setting whose blind-spot network that of this one begins with, and whose student of any noise its students;
+    empty: with random weights."""
+    parts: tuple[str, ...] = ("blind", "full", "n2c")
+    """What there is to train."""
     form: str = "auto"
     """Of the noise, for `dbsn train --noise`."""
     network: tuple[object, ...] = ("--network", "grid-flat")
     """Flags for the blind-spot network, and for patches that it can be trained with."""
     steps: int
     """Of stage 1."""
+    student_noise: str = ""
+    """What N2C is told, if not the noise."""
     student_steps: int = 0
     """Of the full method, and of N2C."""
-
-    def start_of(self, part: str) -> str:
-        """The setting whose network a part of this one begins with, if any."""
-        return self.start if part == "blind" else self.student_start
 
     @property
     def test(self) -> str:
@@ -79,23 +78,22 @@ class Setting:
 GRAY = {"gray25": "awgn:25", "gray15": "awgn:15", "gray50": "awgn:50", "gray-hg": "hg:40,10"}
 COLOUR = {f"colour{level}": f"awgn:{level}" for level in (25, 15, 50)} | {"colour-hg": "hg:40,10", "colour-mg": "mg:75"}
 STARTS = {
-    "gray-start": Setting(noise="awgn:25", gray=True, form="any", steps=6000),
-    "colour-start": Setting(noise="awgn:25", gray=False, form="any", steps=5000),
-}
-"""One strong blind-spot network of each kind, which those of its table begin with, their noise estimates anew."""
-SETTINGS = {
     name: Setting(
-        noise=noise,
+        noise="awgn:25",
         gray=gray,
-        start=start,
-        student_start="" if name == first else first,
-        steps=1200,
-        student_steps=6000 if name == first else 1000,
+        parts=("blind", "n2c"),
+        form="any",
+        steps=steps,
+        student_noise="any:60",
+        student_steps=3000,
     )
-    for start, first, noises, gray in (
-        ("gray-start", "gray25", GRAY, True),
-        ("colour-start", "colour25", COLOUR, False),
-    )
+    for name, gray, steps in (("gray-start", True, 6000), ("colour-start", False, 5000))
+}
+"""One strong blind-spot network of each kind, which those of its table begin with, their noise estimates anew; and one
+student of any noise, as it would ship, which knows nothing of the noise of any row."""
+SETTINGS = {
+    name: Setting(noise=noise, gray=start == "gray-start", start=start, steps=1200, student_steps=600)
+    for start, noises in (("gray-start", GRAY), ("colour-start", COLOUR))
     for name, noise in noises.items()
 }
 """The rows of the tables."""
@@ -103,18 +101,20 @@ FULL_SIZE = {
     "gray25-dbsn": Setting(
         noise="awgn:25",
         gray=True,
+        parts=("blind",),
         network=("--network", "dbsn", "--batch", 4, "--patch", 64),
-        steps=650,
+        steps=1600,
     )
 }
-"""The paper's own blind-spot network, for as many minutes."""
+"""The paper's own blind-spot network, for as many minutes as `gray-start`."""
 EVERY = STARTS | SETTINGS | FULL_SIZE
 KEPT = (*STARTS, "gray25", "gray-hg", "colour25", "colour-hg")
 """Settings whose models and logs stay in the repository, each part in a file of its own."""
 METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
-STUDENT_FLAGS = ("--student.network", "unet-symmetric", "--student.patch", 128, "--student.batch", 9)
-"""Flags of dbsn train for students: not told the level, for there is one; they see 63 pixels in every direction."""
+STUDENT_FLAGS = ("--student.network", "unet-large", "--student.patch", 128, "--student.batch", 9)
+STUDENT_FLAGS += ("--student.jitter", 0.02)
+"""Flags of dbsn train for students: not told the level, for there is one, which stage 1 knows to a hundredth or two."""
 TAUGHT_EVERY = 5
 """Of the noisy images one in so many goes through the teacher, as all would take as long as a thousand steps of a
 student: set 1 counts a tenth, and noise of one kind is known from 44 images."""
@@ -131,11 +131,11 @@ def train(run: Path, flags: tuple[object, ...], start: tuple[object, ...], threa
 
 def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     """Train a part of a setting to the end of its budget, and return its run."""
-    setting, folder = EVERY[name], arguments.runs / name
+    setting = EVERY[name]
     experiment = Experiment(noise=setting.noise, gray=setting.gray)
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
-    run, begins = folder / part, setting.start_of(part)
-    first = trained(begins, part, arguments) if begins else None
+    run = arguments.runs / name / part
+    first = trained(setting.start, "blind" if part == "blind" else "n2c", arguments) if setting.start else None
     if part == "blind":
         start = (*noisy, "--from", first or "scratch", "--noise", setting.form, *setting.network)
         train(run, ("--steps", arguments.blind_steps or setting.steps), start, arguments.threads)
@@ -144,7 +144,7 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     start = (*noisy[::TAUGHT_EVERY], "--from", "scratch", "--teacher", teacher, "--clean", *clean)
     start += (*STUDENT_FLAGS, *(("--student.start", first) if first else ()))
     if part == "n2c":
-        start += ("--student.baseline", "n2c", "--student.noise", setting.noise)
+        start += ("--student.baseline", "n2c", "--student.noise", setting.student_noise or setting.noise)
     train(run, ("--student.steps", arguments.student_steps or setting.student_steps), start, arguments.threads)
     return run
 
@@ -214,7 +214,7 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
         row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
         row |= summarise(found, "float") | cost(network) | spent(run, stage)
-        row |= {"begins": setting.start_of(part), "set": setting.test, "noise": setting.noise}
+        row |= {"begins": setting.start, "set": setting.test, "noise": setting.noise}
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
         kept(arguments.results, row, same=("setting", "method"), about=here())
@@ -268,7 +268,7 @@ def main() -> None:
     parser.add_argument("--ensemble", action="store_true", help="also averaged over eight flips and rotations")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    every = [*(STARTS if "blind" in arguments.parts else ()), *SETTINGS]
+    every = [*STARTS, *SETTINGS]
     chosen = every if arguments.settings == ["all"] else arguments.settings
     unknown = [name for name in chosen if name not in EVERY]
     if unknown or not (chosen or arguments.check):
@@ -276,7 +276,7 @@ def main() -> None:
     if arguments.check:
         sys.exit(check(chosen or KEPT, arguments))
     for name in chosen:
-        for part in arguments.parts if name in SETTINGS else ("blind",):
+        for part in (each for each in arguments.parts if each in EVERY[name].parts):
             run = arguments.runs / name / part
             measure(name, part, run if arguments.only_measure else train_part(name, part, arguments), arguments)
 

@@ -6,6 +6,7 @@ file; how it is trained by `TrainConfig` and `DistillConfig`, which are kept in 
 """
 
 import dataclasses
+import operator
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -26,6 +27,13 @@ MODEL = "model.safetensors"
 def _require(holds: bool, what: str, got: object, expected: str) -> None:
     if not holds:
         raise ValueError(f"{what}: got {got!r}, expected {expected}")
+
+
+def _is_deeper(mine: "GridConfig | UNetConfig", theirs: "GridConfig | UNetConfig") -> bool:
+    """Whether a U-Net is another one with more residual blocks or coarser stages, or the same."""
+    blocks = dataclasses.replace(mine, widths=theirs.widths, blocks=theirs.blocks)
+    stages = mine.widths[: len(theirs.widths)] == theirs.widths
+    return blocks == theirs and stages and all(map(operator.ge, mine.blocks, theirs.blocks))
 
 
 def _in_eights(widths: tuple[int, ...]) -> bool:
@@ -50,6 +58,10 @@ class GridConfig:
     symmetric: bool = False
     """Whether its mean of a flipped or turned image is its mean flipped or turned (G2)."""
 
+    def can_begin_as(self, other: "NetworkConfig") -> bool:
+        """Whether it is another network, perhaps with more residual blocks or coarser stages."""
+        return isinstance(other, GridConfig) and _is_deeper(self, other)
+
     def __post_init__(self) -> None:
         _require(self.spacing >= 2, "grid spacing", self.spacing, "2 or more")
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "grid widths", self.widths, "positive numbers")
@@ -68,17 +80,22 @@ class DBSNConfig:
     modules: int = 8
     """Multi-dilated-convolution (MDC) modules in each of the two branches."""
 
+    def can_begin_as(self, other: "NetworkConfig") -> bool:
+        """Whether it is another network."""
+        return self == other
+
     def __post_init__(self) -> None:
         _require(self.width >= 1, "D-BSN width", self.width, "1 or more")
         _require(self.modules >= 1, "D-BSN modules", self.modules, "1 or more")
 
 
 NetworkConfig = GridConfig | DBSNConfig
-NetworkName = Literal["grid", "grid-flat", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
+NetworkName = Literal["grid", "grid-flat", "grid-deep", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
 
 NETWORKS: dict[str, NetworkConfig] = {
     "grid": GridConfig(),
     "grid-flat": GridConfig(widths=(128,), blocks=(4,), symmetric=True),
+    "grid-deep": GridConfig(widths=(128,), blocks=(6,), symmetric=True),
     "grid-small": GridConfig(widths=(48, 96), blocks=(2, 3)),
     "grid-tiny": GridConfig(widths=(16, 32), blocks=(1, 1)),
     "dbsn": DBSNConfig(),
@@ -101,6 +118,10 @@ class UNetConfig:
     """Whether it is told the noise level beside the image (S6), for noise of any level."""
     symmetric: bool = False
     """Whether it answers a flipped or turned image with the flipped or turned answer (G2)."""
+
+    def can_begin_as(self, other: "StudentNetwork") -> bool:
+        """Whether it is another network, perhaps with more residual blocks or coarser stages."""
+        return isinstance(other, UNetConfig) and _is_deeper(self, other)
 
     def __post_init__(self) -> None:
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
@@ -162,6 +183,7 @@ STUDENTS: dict[str, StudentNetwork] = {
     "unet": UNetConfig(),
     "unet-guided": UNetConfig(guided=True),
     "unet-symmetric": UNetConfig(symmetric=True),
+    "unet-large": UNetConfig(widths=(64, 128, 256), blocks=(3, 4, 2), symmetric=True),
     "unet-tiny": UNetConfig(widths=(16, 32), blocks=(1, 1)),
     "mwcnn": MWCNNConfig(),
     "dncnn": DnCNNConfig(),
@@ -229,11 +251,11 @@ class ModelConfig(_OfImages):
         possible = 1 <= self.denoising_stride <= self.stride
         _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
-    def is_like(self, other: "ModelConfig") -> bool:
-        """Whether its blind-spot network is that of another, for whichever intensities, stride and form of noise."""
-        names = ("offset", "scale", "stretches", "stride", "denoising_stride", "noise")
+    def can_begin_as(self, other: "ModelConfig") -> bool:
+        """Whether its blind-spot network can begin as that of another, for any intensities, stride and form of noise."""
+        names = ("offset", "scale", "stretches", "stride", "denoising_stride", "noise", "network")
         elsewhere = {name: getattr(self, name) for name in names}
-        return dataclasses.replace(other, **elsewhere) == self
+        return dataclasses.replace(other, **elsewhere) == self and self.network.can_begin_as(other.network)
 
     def with_stride(self, stride: int) -> "ModelConfig":
         """The same, learned at a stride and denoising at half of it."""

@@ -3,6 +3,7 @@
 `UNet` maps features to features; `DenseUNet` is the student that is made of it.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -118,3 +119,17 @@ def zero_residuals(module: nn.Module) -> None:
     for block in module.modules():
         if isinstance(block, ResidualBlock):
             nn.init.zeros_(block.second.weight)
+
+
+def begin_shallower(owner: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load the weights of a module whose U-Nets have fewer residual blocks or coarser stages than those below `owner`.
+
+    What is new changes nothing at first. `owner` is as it was made: its residual blocks are the identity.
+    """
+    missing, unexpected = owner.load_state_dict(weights, strict=False)
+    assert not unexpected, unexpected
+    for name, module in owner.named_modules():
+        if isinstance(module, nn.ConvTranspose2d) and f"{name}.weight" in missing:  # what a new coarser stage adds
+            nn.init.zeros_(module.weight)
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
