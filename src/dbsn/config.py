@@ -252,7 +252,7 @@ class ModelConfig(_OfImages):
         _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
     def can_begin_as(self, other: "ModelConfig") -> bool:
-        """Whether its blind-spot network can begin as that of another, for any intensities, stride and form of noise."""
+        """Whether its blind-spot network can begin as that of another, for any intensities, stride and noise."""
         names = ("offset", "scale", "stretches", "stride", "denoising_stride", "noise", "network")
         elsewhere = {name: getattr(self, name) for name in names}
         return dataclasses.replace(other, **elsewhere) == self and self.network.can_begin_as(other.network)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -198,6 +199,24 @@ def test_a_student_that_is_not_told_the_level_begins_as_one_that_is_told_a_usual
         assert not torch.allclose(untold(noisy)[inner], guided(noisy, 2 * usual)[inner], rtol=1e-2, atol=1e-3)
     with pytest.raises(ValueError, match="cannot start from one that is"):
         guided.take_over(untold)
+
+
+LARGER = {"blocks": UNetConfig(widths=(8, 16), blocks=(2, 3)), "stage": UNetConfig(widths=(8, 16, 8), blocks=(1, 2, 1))}
+
+
+@pytest.mark.parametrize("network", LARGER.values(), ids=LARGER)
+def test_a_deeper_student_begins_as_the_one_whose_weights_it_takes_and_what_is_new_learns(network: UNetConfig) -> None:
+    known = disturbed(TINY[0])
+    deeper = Student(replace(known.config, network=network))
+    deeper.take_over(known)
+    noisy = torch.rand((1, 1, 64, 64), generator=torch.Generator().manual_seed(1))
+    assert_close(deeper(noisy), known(noisy))
+    deeper(noisy).square().sum().backward()
+    theirs = known.network.state_dict()
+    new = [parameter for name, parameter in deeper.network.named_parameters() if name not in theirs]
+    assert any(parameter.grad is not None and parameter.grad.any() for parameter in new)
+    with pytest.raises(ValueError, match="cannot start from one that is"):
+        known.take_over(deeper)
 
 
 @pytest.mark.parametrize("ensemble", [False, True])
