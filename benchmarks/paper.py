@@ -38,6 +38,7 @@ from dbsn.model import BlindSpotModel
 from dbsn.noise import parse_noise
 from dbsn.pipeline import STUDENT
 from dbsn.record import METRICS
+from dbsn.runs import CONFIG
 from dbsn.student import Student
 from dbsn.train import has_fast_bf16
 
@@ -109,7 +110,7 @@ FULL_SIZE = {
 """The paper's own blind-spot network, for as many minutes as `gray-start`."""
 EVERY = STARTS | SETTINGS | FULL_SIZE
 KEPT = (*STARTS, "gray25", "gray-hg", "colour25", "colour-hg")
-"""Settings whose models and logs stay in the repository, each part in a file of its own."""
+"""Settings whose models stay in the repository, each part in a file of its own; of all others the logs do."""
 METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
 STUDENT_FLAGS = ("--student.network", "unet-large", "--student.patch", 128, "--student.batch", 9)
@@ -198,12 +199,16 @@ def cost(network: BlindSpotModel | Student) -> dict[str, float | int]:
     return {"parameters": parameters, "mflop_per_pixel": round(counter.get_total_flops() / side**2 / 1e6, 3)}
 
 
-def spent(run: Path, stage: Path) -> dict[str, Any]:
-    """Steps and minutes of the training in a run's folder of this stage, on how many cores, and with which code."""
+def spent(run: Path, stage: Path, network: BlindSpotModel | Student) -> dict[str, Any]:
+    """What the training in a run's folder of this stage took: steps, minutes, cores; and with which code."""
     with (stage / METRICS).open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     made: dict[str, Any] = json.loads((run / MADE).read_text())
-    return {"steps": int(last["step"]), "minutes": round(float(last["seconds"]) / 60, 1), **made}
+    asked = json.loads((run / CONFIG).read_text())["train" if isinstance(network, BlindSpotModel) else "distill"]
+    spacing = network.network.spacing if isinstance(network, BlindSpotModel) else 1  # one phase of a grid learns
+    pixels = asked["batch"] * (asked["patch"] // spacing) ** 2
+    steps, minutes = int(last["step"]), round(float(last["seconds"]) / 60, 1)
+    return {"steps": steps, "pixels_per_step": pixels, "minutes": minutes, **made}
 
 
 def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> None:
@@ -213,15 +218,15 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
     for ensemble in (False, True) if arguments.ensemble else (False,):
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
         row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
-        row |= summarise(found, "float") | cost(network) | spent(run, stage)
+        row |= summarise(found, "float") | cost(network) | spent(run, stage, network)
         row |= {"begins": setting.start, "set": setting.test, "noise": setting.noise}
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
         kept(arguments.results, row, same=("setting", "method"), about=here())
+    (arguments.models / name).mkdir(parents=True, exist_ok=True)
+    shutil.copy(stage / METRICS, arguments.models / name / f"{part}.csv")
     if name in KEPT:
-        (arguments.models / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(half, arguments.models / name / f"{part}.safetensors")
-        shutil.copy(stage / METRICS, arguments.models / name / f"{part}.csv")
 
 
 def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 Usage: python benchmarks/tables.py (writes them); tests/unit/test_tables.py fails where the two differ.
 """
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -132,9 +133,50 @@ def paper_cost(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+SIZES = {"gray-start": "grid-flat", "gray25-dbsn": "D-BSN, full size"}
+"""Settings whose blind-spot networks learn the same from random weights."""
+_MINUTES, _PFLOP = (5, 10, 20, 30, 40), (0.1, 0.2, 0.4, 0.6)
+
+
+def paper_networks(rows: list[Row]) -> str:
+    """Held-out likelihood of two blind-spot networks at equal minutes, and at equal operations of the training."""
+    found = {row["setting"]: row for row in rows if row["method"] == STAGE_1 and row["setting"] in SIZES}
+    curves = {name: _curve(row) for name, row in found.items()}
+    lines = [f"| | {' | '.join(SIZES.values())} |", "|---" * (1 + len(SIZES)) + "|"]
+    for unit, places in (("minutes", _MINUTES), ("PFLOP", _PFLOP)):
+        for place in places:
+            cells = [_at(curves.get(name, []), unit, place) for name in SIZES]
+            lines.append(f"| after {place} {unit} | {' | '.join(cells)} |")
+    for what, form in (("minutes", ".0f"), ("steps", ""), ("mflop_per_pixel", ".2f"), ("psnr", ".2f"), ("ssim", ".4f")):
+        cells = [f"{found[name][what]:{form}}" if name in found else "" for name in SIZES]
+        lines.append(f"| {what.replace('_', ' ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _curve(row: Row) -> list[Row]:
+    """Minutes, operations and held-out likelihood of a stage 1, from its log."""
+    with (ROOT / "benchmarks" / "paper_models" / row["setting"] / "blind.csv").open(newline="") as file:
+        looks = [line for line in csv.DictReader(file) if line["validation"]]
+    step = 3 * row["mflop_per_pixel"] * row["pixels_per_step"] / 1e9  # backward costs twice as much as forward
+    return [
+        {"minutes": float(look["seconds"]) / 60, "PFLOP": step * int(look["step"]), "nll": float(look["validation"])}
+        for look in looks
+    ]
+
+
+def _at(curve: list[Row], unit: str, place: float) -> str:
+    """The likelihood so far on, between those that were measured; nothing before the first and after the last."""
+    later = next((i for i, look in enumerate(curve) if look[unit] >= place), 0)
+    if not later:
+        return ""
+    one, other = curve[later - 1], curve[later]
+    share = (place - one[unit]) / (other[unit] - one[unit])
+    return f"{one['nll'] + share * (other['nll'] - one['nll']):.4f}"
+
+
 TABLES = {
     "README.md": {"quality": ("quality", quality), "speed": ("speed", speed)},
-    "docs/paper.md": {"paper": ("paper", paper), "cost": ("paper", paper_cost)},
+    "docs/paper.md": {"paper": ("paper", paper), "cost": ("paper", paper_cost), "networks": ("paper", paper_networks)},
 }
 """By document and by the name between `<!-- -->`: which results, and the table they make."""
 

@@ -106,7 +106,7 @@ NETWORKS: dict[str, NetworkConfig] = {
 
 @dataclass(frozen=True, kw_only=True)
 class UNetConfig:
-    """A plain residual U-Net at half resolution; it sees 63 pixels in every direction."""
+    """A plain residual U-Net at half resolution; `unet` sees 63 pixels in every direction, `unet-large` 135."""
 
     kind: Literal["unet"] = "unet"
     """Distinguishes the students in a model file."""

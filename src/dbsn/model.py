@@ -91,7 +91,7 @@ class BlindSpotModel(nn.Module):
         quick = [parameter for module in splits for parameter in module.parameters()]
         chosen = {id(parameter) for parameter in quick}
         others = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
-        return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE, "begins": SETTLED}]
+        return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE, "waits": SETTLED}]
 
     def take_over(self, other: "BlindSpotModel") -> None:
         """Begin with another model's weights, which give the same estimates here, in network units.

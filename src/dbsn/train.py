@@ -122,7 +122,7 @@ def train(
     Args:
         model: What is trained; afterwards it holds the last weights.
         groups: Its parameters, each group with its "pace": learning rate in units of the configured one; and perhaps
-            with the share of the budget where it "begins" to learn: from there its rate rises, over as much again.
+            with the share of the budget for which it "waits": from there its rate rises, over as much again.
         loss_of: (model, batch, share of the budget spent) to `Losses`.
         batches: (step, process index) to that step's batch, a pure function.
         validate: Figure of the averaged weights on held-out data, lower is better.
@@ -154,7 +154,7 @@ def train(
         while not stopping:
             rate = _learning_rate(config, share)
             for group in optimizer.param_groups:
-                group["lr"] = rate * group["pace"] * _begun(share, group.get("begins", 0.0))
+                group["lr"] = rate * group["pace"] * _risen(share, group.get("waits", 0.0))
             batch = batches(state.step, accelerator.process_index).to(accelerator.device)
             with accelerator.autocast():
                 losses = loss_of(trained, batch, share)
@@ -297,12 +297,12 @@ def finished(checkpoint: Path, config: Training) -> bool:
     return _share(config, state.step, state.seconds) >= 1
 
 
-def _begun(share: float, begins: float) -> float:
-    """How far the learning rate of what begins to learn at this share of the budget has risen, 0 to 1.
+def _risen(share: float, waits: float) -> float:
+    """How far the learning rate of what waits for so large a share of the budget has risen, 0 to 1.
 
     Adam, having counted the steps without gradient, would soon go twice as far at each one while gradients agree.
     """
-    return min(max(share / begins - 1, 0.0), 1.0) if begins else 1.0
+    return min(max(share / waits - 1, 0.0), 1.0) if waits else 1.0
 
 
 def _learning_rate(config: Training, share: float) -> float:

@@ -40,10 +40,10 @@ def test_the_mean_learns_from_the_start_and_the_noise_only_once_it_has_settled(m
 
 def test_what_learns_once_it_has_settled_begins_to_learn_gently_then() -> None:
     model = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
-    begins = {id(each): group.get("begins") for group in model.parameter_groups() for each in group["params"]}
+    waits = {id(each): group.get("waits") for group in model.parameter_groups() for each in group["params"]}
     later = (model.noise_estimator.mlp, model.flatness, model.prediction_head)
-    assert {begins[id(each)] for module in later for each in module.parameters()} == {0.1}
-    assert {begins[id(each)] for module in (model.network, model.total_head) for each in module.parameters()} == {None}
+    assert {waits[id(each)] for module in later for each in module.parameters()} == {0.1}
+    assert {waits[id(each)] for module in (model.network, model.total_head) for each in module.parameters()} == {None}
 
 
 def test_a_mean_that_the_fused_image_hardly_needs_is_held_all_the_same() -> None:

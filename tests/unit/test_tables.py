@@ -43,6 +43,24 @@ def test_ours_stands_beside_the_papers_figure_the_better_in_bold(tables) -> None
     assert "| colour, HG 40, 10 | 23.21 | 30.53 |  |  | 32.10 | **32.50** | 31.72 |  |  |" in lines
 
 
+def test_networks_are_compared_at_equal_minutes_and_operations(tables, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    for name, seconds in (("gray-start", 60), ("gray25-dbsn", 120)):
+        log = [f"{step},{seconds * step},{look}" for step, look in ((1, ""), (4, -1.0), (8, -1.4), (16, -1.5))]
+        (tmp_path / "benchmarks" / "paper_models" / name).mkdir(parents=True)
+        path = tmp_path / "benchmarks" / "paper_models" / name / "blind.csv"
+        path.write_text("\n".join(["step,seconds,validation", *log]) + "\n")
+    monkeypatch.setattr(tables, "ROOT", tmp_path)
+    usual = {"method": "stage 1", "steps": 16, "minutes": 16.0, "psnr": 28.0, "ssim": 0.8}
+    rows = [
+        usual | {"setting": name, "mflop_per_pixel": cost, "pixels_per_step": 1e7 / cost}
+        for name, cost in (("gray-start", 2), ("gray25-dbsn", 10))
+    ]
+    lines = tables.paper_networks(rows).splitlines()
+    assert "| after 5 minutes | -1.1000 |  |" in lines
+    assert "| after 10 minutes | -1.4250 | -1.1000 |" in lines
+    assert "| after 0.2 PFLOP | -1.2667 | -1.2667 |" in lines, "a step is 0.03 PFLOP"
+
+
 def test_every_result_says_where_it_was_measured() -> None:
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         for row in json.loads(path.read_text()):
