@@ -121,13 +121,17 @@ TAUGHT_EVERY = 5
 student: set 1 counts a tenth, and noise of one kind is known from 44 images."""
 
 
-def train(run: Path, flags: tuple[object, ...], start: tuple[object, ...], threads: int) -> None:
-    """Begin the run, or go on with it, as long as the flags say."""
-    begun = (run / "config.json").exists()
+def train(
+    run: Path, budget: tuple[object, ...], files: tuple[object, ...], asked: tuple[object, ...], threads: int
+) -> None:
+    """Begin the run, or go on with it, as long as the budget says; not with one that was asked for something else."""
+    begun, told = (run / CONFIG).exists(), [str(flag) for flag in asked]
+    if begun and json.loads((run / MADE).read_text()).get("asked") != told:
+        sys.exit(f"{run}: begun with other settings; move it away, or measure it as it is with --only-measure")
     if not begun:
         run.mkdir(parents=True, exist_ok=True)
-        (run / MADE).write_text(json.dumps({"cores": threads, "trained_by": here()["commit"]}))
-    dbsn("train", "-o", run, *flags, *(("--resume",) if begun else start), threads=threads)
+        (run / MADE).write_text(json.dumps({"cores": threads, "trained_by": here()["commit"], "asked": told}))
+    dbsn("train", "-o", run, *budget, *(("--resume",) if begun else (*files, *asked)), threads=threads)
 
 
 def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
@@ -138,15 +142,16 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     run = arguments.runs / name / part
     first = trained(setting.start, "blind" if part == "blind" else "n2c", arguments) if setting.start else None
     if part == "blind":
-        start = (*noisy, "--from", first or "scratch", "--noise", setting.form, *setting.network)
-        train(run, ("--steps", arguments.blind_steps or setting.steps), start, arguments.threads)
+        budget = ("--steps", arguments.blind_steps or setting.steps)
+        asked = ("--from", first or "scratch", "--noise", setting.form, *setting.network)
+        train(run, budget, tuple(noisy), asked, arguments.threads)
         return run
-    teacher = trained(name, "blind", arguments)
-    start = (*noisy[::TAUGHT_EVERY], "--from", "scratch", "--teacher", teacher, "--clean", *clean)
-    start += (*STUDENT_FLAGS, *(("--student.start", first) if first else ()))
+    files = (*noisy[::TAUGHT_EVERY], "--teacher", trained(name, "blind", arguments), "--clean", *clean)
+    budget = ("--student.steps", arguments.student_steps or setting.student_steps)
+    asked = ("--from", "scratch", *STUDENT_FLAGS, *(("--student.start", first) if first else ()))
     if part == "n2c":
-        start += ("--student.baseline", "n2c", "--student.noise", setting.student_noise or setting.noise)
-    train(run, ("--student.steps", arguments.student_steps or setting.student_steps), start, arguments.threads)
+        asked += ("--student.baseline", "n2c", "--student.noise", setting.student_noise or setting.noise)
+    train(run, budget, files, asked, arguments.threads)
     return run
 
 
@@ -204,6 +209,7 @@ def spent(run: Path, stage: Path, network: BlindSpotModel | Student) -> dict[str
     with (stage / METRICS).open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     made: dict[str, Any] = json.loads((run / MADE).read_text())
+    made.pop("asked", None)
     asked = json.loads((run / CONFIG).read_text())["train" if isinstance(network, BlindSpotModel) else "distill"]
     spacing = network.network.spacing if isinstance(network, BlindSpotModel) else 1  # one phase of a grid learns
     pixels = asked["batch"] * (asked["patch"] // spacing) ** 2

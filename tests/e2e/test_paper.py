@@ -53,6 +53,15 @@ def test_no_image_is_on_both_sides(measured: Path) -> None:
     assert all("bsd68" not in file for part in asked.values() for file in part["files"] + part["clean"])
 
 
+def test_a_run_that_was_begun_in_another_way_is_not_gone_on_with(measured: Path) -> None:
+    shutil.copytree(measured, measured.parent / "other")
+    made = measured.parent / "other" / "runs" / "gray25" / "full" / "made.json"
+    made.write_text(made.read_text().replace("unet-large", "unet-tiny"))
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        run(measured.parent / "other", "gray25", "--parts", "full", "--student-steps", "2")
+    assert f"{made.parent}: begun with other settings; move it away" in failed.value.stderr
+
+
 def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measured: Path) -> None:
     told = run(measured, "gray25", "--check").stdout
     assert told.count(", as noted") == 3
@@ -63,7 +72,7 @@ def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measur
     shutil.copytree(measured, measured.parent / "wrong")
     results = measured.parent / "wrong" / "results.json"
     rows = json.loads(results.read_text())
-    rows[1]["decibels"]["0"] += 0.1
+    next(row for row in rows if row["setting"] == "gray25")["decibels"]["0"] += 0.1
     results.write_text(json.dumps(rows))
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run(measured.parent / "wrong", "gray25", "--check")
