@@ -55,8 +55,7 @@ class Setting:
     noise: str
     gray: bool
     start: str = ""
-    """The setting whose blind-spot network that of this one begins with, and whose student of any noise its students;
-    empty: with random weights."""
+    """The setting whose networks those of this one begin with, each part with its like; empty: with random weights."""
     parts: tuple[str, ...] = ("blind", "full", "n2c")
     """What there is to train."""
     form: str = "auto"
@@ -65,8 +64,8 @@ class Setting:
     """Flags for the blind-spot network, and for patches that it can be trained with."""
     steps: int
     """Of stage 1."""
-    student_noise: str = ""
-    """What N2C is told, if not the noise."""
+    student: tuple[object, ...] = ("--student.network", "unet-large", "--student.jitter", 0.02)
+    """Flags for students."""
     student_steps: int = 0
     """Of the full method, and of N2C."""
 
@@ -82,18 +81,16 @@ STARTS = {
     name: Setting(
         noise="awgn:25",
         gray=gray,
-        parts=("blind", "n2c"),
         form="any",
         steps=steps,
-        student_noise="any:60",
-        student_steps=3000,
+        student=("--student.network", "unet-symmetric"),
+        student_steps=student_steps,
     )
-    for name, gray, steps in (("gray-start", True, 6000), ("colour-start", False, 5000))
+    for name, gray, steps, student_steps in (("gray-start", True, 6000, 3400), ("colour-start", False, 5000, 2400))
 }
-"""One strong blind-spot network of each kind, which those of its table begin with, their noise estimates anew; and one
-student of any noise, as it would ship, which knows nothing of the noise of any row."""
+"""One strong network of each kind, which those of its table begin with; blind-spot ones, their noise estimates anew."""
 SETTINGS = {
-    name: Setting(noise=noise, gray=start == "gray-start", start=start, steps=1200, student_steps=600)
+    name: Setting(noise=noise, gray=start == "gray-start", start=start, steps=1200, student_steps=1000)
     for start, noises in (("gray-start", GRAY), ("colour-start", COLOUR))
     for name, noise in noises.items()
 }
@@ -113,9 +110,8 @@ KEPT = (*STARTS, "gray25", "gray-hg", "colour25", "colour-hg")
 """Settings whose models stay in the repository, each part in a file of its own; of all others the logs do."""
 METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
-STUDENT_FLAGS = ("--student.network", "unet-large", "--student.patch", 128, "--student.batch", 9)
-STUDENT_FLAGS += ("--student.jitter", 0.02)
-"""Flags of dbsn train for students: not told the level, for there is one, which stage 1 knows to a hundredth or two."""
+STUDENT_FLAGS = ("--student.patch", 128, "--student.batch", 9)
+"""Flags of dbsn train for all students: not told the level, for there is one."""
 TAUGHT_EVERY = 5
 """Of the noisy images one in so many goes through the teacher, as all would take as long as a thousand steps of a
 student: set 1 counts a tenth, and noise of one kind is known from 44 images."""
@@ -140,7 +136,7 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     experiment = Experiment(noise=setting.noise, gray=setting.gray)
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
     run = arguments.runs / name / part
-    first = trained(setting.start, "blind" if part == "blind" else "n2c", arguments) if setting.start else None
+    first = trained(setting.start, part, arguments) if setting.start else None
     if part == "blind":
         budget = ("--steps", arguments.blind_steps or setting.steps)
         asked = ("--from", first or "scratch", "--noise", setting.form, *setting.network)
@@ -148,9 +144,9 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
         return run
     files = (*noisy[::TAUGHT_EVERY], "--teacher", trained(name, "blind", arguments), "--clean", *clean)
     budget = ("--student.steps", arguments.student_steps or setting.student_steps)
-    asked = ("--from", "scratch", *STUDENT_FLAGS, *(("--student.start", first) if first else ()))
+    asked = ("--from", "scratch", *setting.student, *STUDENT_FLAGS, *(("--student.start", first) if first else ()))
     if part == "n2c":
-        asked += ("--student.baseline", "n2c", "--student.noise", setting.student_noise or setting.noise)
+        asked += ("--student.baseline", "n2c", "--student.noise", setting.noise)
     train(run, budget, files, asked, arguments.threads)
     return run
 
