@@ -35,8 +35,9 @@ def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
 def test_every_part_is_measured_on_every_image(measured: Path) -> None:
     rows = json.loads((measured / "results.json").read_text())
     begins = [(row["setting"], row["method"], row["begins"]) for row in rows]
-    assert begins[:2] == [("gray-start", "stage 1", ""), ("gray-start", "N2C", "")]
-    assert begins[2:] == [("gray25", method, "gray-start") for method in ("stage 1", "full", "N2C")]
+    methods = ("stage 1", "full", "N2C")
+    starts = {"gray-start": "", "gray25": "gray-start"}
+    assert begins == [(name, method, start) for name, start in starts.items() for method in methods]
     assert all(sorted(row["decibels"]) == ["0", "1"] and row["steps"] == 1 and row["cores"] > 0 for row in rows)
     assert all(row["psnr"] == pytest.approx(np.mean(list(row["decibels"].values())), abs=1e-3) for row in rows)
 
@@ -47,9 +48,8 @@ def test_no_image_is_on_both_sides(measured: Path) -> None:
     assert [Path(file).stem for file in asked["blind"]["files"]] == ["0", "2"]
     assert [[Path(file).stem for file in asked[part]["clean"]] for part in parts] == [[], ["1", "3"], ["1", "3"]]
     assert {Path(file).stem for part in parts for file in asked[part]["files"]} == {"0", "2"}
-    known = measured / "runs" / "gray-start"
-    assert asked["blind"]["start"] == str(known / "blind" / "model.safetensors")
-    assert {asked[part]["student_start"] for part in parts[1:]} == {str(known / "n2c" / "model.safetensors")}
+    begins = [asked["blind"]["start"], *(asked[part]["student_start"] for part in parts[1:])]
+    assert begins == [str(measured / "runs" / "gray-start" / part / "model.safetensors") for part in parts]
     assert all("bsd68" not in file for part in asked.values() for file in part["files"] + part["clean"])
 
 
