@@ -118,7 +118,12 @@ student: set 1 counts a tenth, and noise of one kind is known from 44 images."""
 
 
 def train(
-    run: Path, budget: tuple[object, ...], files: tuple[object, ...], asked: tuple[object, ...], threads: int
+    run: Path,
+    begins: str,
+    budget: tuple[object, ...],
+    files: tuple[object, ...],
+    asked: tuple[object, ...],
+    threads: int,
 ) -> None:
     """Begin the run, or go on with it, as long as the budget says; not with one that was asked for something else."""
     begun, told = (run / CONFIG).exists(), [str(flag) for flag in asked]
@@ -126,7 +131,8 @@ def train(
         sys.exit(f"{run}: begun with other settings; move it away, or measure it as it is with --only-measure")
     if not begun:
         run.mkdir(parents=True, exist_ok=True)
-        (run / MADE).write_text(json.dumps({"cores": threads, "trained_by": here()["commit"], "asked": told}))
+        made = {"cores": threads, "trained_by": here()["commit"], "begins": begins, "asked": told}
+        (run / MADE).write_text(json.dumps(made))
     dbsn("train", "-o", run, *budget, *(("--resume",) if begun else (*files, *asked)), threads=threads)
 
 
@@ -140,14 +146,14 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     if part == "blind":
         budget = ("--steps", arguments.blind_steps or setting.steps)
         asked = ("--from", first or "scratch", "--noise", setting.form, *setting.network)
-        train(run, budget, tuple(noisy), asked, arguments.threads)
+        train(run, setting.start, budget, tuple(noisy), asked, arguments.threads)
         return run
     files = (*noisy[::TAUGHT_EVERY], "--teacher", trained(name, "blind", arguments), "--clean", *clean)
     budget = ("--student.steps", arguments.student_steps or setting.student_steps)
     asked = ("--from", "scratch", *setting.student, *STUDENT_FLAGS, *(("--student.start", first) if first else ()))
     if part == "n2c":
         asked += ("--student.baseline", "n2c", "--student.noise", setting.noise)
-    train(run, budget, files, asked, arguments.threads)
+    train(run, setting.start, budget, files, asked, arguments.threads)
     return run
 
 
@@ -221,7 +227,7 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
         found = list(scores(network, setting, arguments.data, ensemble=ensemble))
         row = {"setting": name, "method": METHODS[part] + (ORIENTED if ensemble else "")}
         row |= summarise(found, "float") | cost(network) | spent(run, stage, network)
-        row |= {"begins": setting.start, "set": setting.test, "noise": setting.noise}
+        row |= {"set": setting.test, "noise": setting.noise}
         print(json.dumps(row), flush=True)
         row["decibels"] = {score.name: round(score.psnr, 3) for score in found}
         kept(arguments.results, row, same=("setting", "method"), about=here())

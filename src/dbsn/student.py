@@ -132,8 +132,7 @@ class Student(nn.Module):
         """
         height, width = noisy.shape[-2:]
         seen = self._seen(noisy)
-        missing = (0, -width % self.multiple, 0, -height % self.multiple)
-        padded = functional.pad(seen, missing, mode="replicate") if any(missing) else seen
+        padded = mirrored(seen, self.multiple)
         told = []
         if self.guided:
             given = self.level(noisy) if level is None else level
@@ -158,6 +157,20 @@ class Student(nn.Module):
             return NO_MARGIN
         seen = Spread.receptive_radius if with_std else 0
         return Margin(*(max(side - seen, 0) // self.multiple * self.multiple for side in margin))
+
+
+def mirrored(image: Image, multiple: int) -> Part:
+    """An image (b, c, h, w) made larger, downwards and to the right, until its sides are multiples of a number.
+
+    What is added mirrors the image, noise and all: its border repeated would be lines, which look like structure. Not
+    for a blind spot, which a pixel's mirror would give away. Of sides too short to be mirrored the border is repeated.
+    """
+    larger: Part = image
+    for side, *ends in ((image.shape[-1], 0, 1, 0, 0), (image.shape[-2], 0, 0, 0, 1)):
+        missing = -side % multiple
+        mode = "reflect" if missing < side else "replicate"
+        larger = functional.pad(larger, [missing * end for end in ends], mode=mode) if missing else larger
+    return larger
 
 
 def cells(image: Image, side: int) -> Cells:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from dbsn.model import BlindSpotModel
 from dbsn.networks.mwcnn import haar, inverse_haar
 from dbsn.networks.spread import Spread
 from dbsn.runs import AUTO, RunConfig, starting
-from dbsn.student import _USUAL_LEVEL, Student
+from dbsn.student import _USUAL_LEVEL, Student, mirrored
 from dbsn.types import Margin
 
 OWN = """
@@ -87,6 +88,15 @@ def test_any_size_goes_in_and_comes_out(network: StudentNetwork, channels: int, 
     image = torch.rand((2, channels, *size), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         assert disturbed(network, channels)(image).shape == image.shape
+
+
+@pytest.mark.parametrize(("size", "mode"), [((13, 18), "reflect"), ((16, 9), "reflect"), ((2, 1), "edge")])
+def test_what_an_image_lacks_of_whole_blocks_is_mirrored_where_it_is_large_enough(
+    size: tuple[int, int], mode: Literal["reflect", "edge"]
+) -> None:
+    image = np.random.default_rng(0).random((1, 2, *size), np.float32)
+    expected = np.pad(image, ((0, 0), (0, 0), *((0, -side % 8) for side in size)), mode=mode)
+    np.testing.assert_array_equal(mirrored(torch.from_numpy(image), 8).numpy(), expected)
 
 
 @pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
