@@ -101,13 +101,13 @@ FULL_SIZE = {
         gray=True,
         parts=("blind",),
         network=("--network", "dbsn", "--batch", 4, "--patch", 64),
-        steps=1600,
+        steps=1250,
     )
 }
 """The paper's own blind-spot network, for as many minutes as `gray-start`."""
 EVERY = STARTS | SETTINGS | FULL_SIZE
 KEPT = (*STARTS, "gray25", "gray-hg", "colour25", "colour-hg")
-"""Settings whose models stay in the repository, each part in a file of its own; of all others the logs do."""
+"""Settings whose models stay in the repository, each part in a file of its own; logs of all that is measured do."""
 METHODS = {"blind": STAGE_1, "full": FULL, "n2c": N2C}
 """What is trained, and what its figures are called."""
 STUDENT_FLAGS = ("--student.patch", 128, "--student.batch", 9)
@@ -120,20 +120,21 @@ student: set 1 counts a tenth, and noise of one kind is known from 44 images."""
 def train(
     run: Path,
     begins: str,
-    budget: tuple[object, ...],
-    files: tuple[object, ...],
     asked: tuple[object, ...],
+    budget: tuple[object, ...],
+    other: tuple[object, ...],
     threads: int,
 ) -> None:
     """Begin the run, or go on with it, as long as the budget says; not with one that was asked for something else."""
-    begun, told = (run / CONFIG).exists(), [str(flag) for flag in asked]
-    if begun and json.loads((run / MADE).read_text()).get("asked") != told:
-        sys.exit(f"{run}: begun with other settings; move it away, or measure it as it is with --only-measure")
+    begun, told = (run / CONFIG).exists(), {"begins": begins, "asked": [str(flag) for flag in asked]}
+    made = json.loads((run / MADE).read_text()) if begun else {}
+    if begun and {name: made.get(name) for name in told} != told:
+        remedy = "move it away, or measure it as it is with --only-measure"
+        sys.exit(f"{run}: was begun in another way, or does not say how; {remedy}")
     if not begun:
         run.mkdir(parents=True, exist_ok=True)
-        made = {"cores": threads, "trained_by": here()["commit"], "begins": begins, "asked": told}
-        (run / MADE).write_text(json.dumps(made))
-    dbsn("train", "-o", run, *budget, *(("--resume",) if begun else (*files, *asked)), threads=threads)
+        (run / MADE).write_text(json.dumps({"cores": threads, "trained_by": here()["commit"]} | told))
+    dbsn("train", "-o", run, *budget, *(("--resume",) if begun else (*other, *asked)), threads=threads)
 
 
 def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
@@ -143,17 +144,19 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
     run = arguments.runs / name / part
     first = trained(setting.start, part, arguments) if setting.start else None
+    asked: tuple[object, ...]
+    other: tuple[object, ...]
     if part == "blind":
         budget = ("--steps", arguments.blind_steps or setting.steps)
-        asked = ("--from", first or "scratch", "--noise", setting.form, *setting.network)
-        train(run, setting.start, budget, tuple(noisy), asked, arguments.threads)
-        return run
-    files = (*noisy[::TAUGHT_EVERY], "--teacher", trained(name, "blind", arguments), "--clean", *clean)
-    budget = ("--student.steps", arguments.student_steps or setting.student_steps)
-    asked = ("--from", "scratch", *setting.student, *STUDENT_FLAGS, *(("--student.start", first) if first else ()))
-    if part == "n2c":
-        asked += ("--student.baseline", "n2c", "--student.noise", setting.noise)
-    train(run, setting.start, budget, files, asked, arguments.threads)
+        asked = ("--noise", setting.form, *setting.network)
+        other = (*noisy, "--from", first or "scratch")
+    else:
+        budget = ("--student.steps", arguments.student_steps or setting.student_steps)
+        asked = (*setting.student, *STUDENT_FLAGS)
+        asked += ("--student.baseline", "n2c", "--student.noise", setting.noise) if part == "n2c" else ()
+        other = (*noisy[::TAUGHT_EVERY], "--teacher", trained(name, "blind", arguments), "--clean", *clean)
+        other += ("--from", "scratch", *(("--student.start", first) if first else ()))
+    train(run, setting.start, asked, budget, other, arguments.threads)
     return run
 
 

@@ -29,13 +29,6 @@ def _require(holds: bool, what: str, got: object, expected: str) -> None:
         raise ValueError(f"{what}: got {got!r}, expected {expected}")
 
 
-def _is_deeper(mine: "GridConfig | UNetConfig", theirs: "GridConfig | UNetConfig") -> bool:
-    """Whether a U-Net is another one with more residual blocks or coarser stages, or the same."""
-    blocks = dataclasses.replace(mine, widths=theirs.widths, blocks=theirs.blocks)
-    stages = mine.widths[: len(theirs.widths)] == theirs.widths
-    return blocks == theirs and stages and all(map(operator.ge, mine.blocks, theirs.blocks))
-
-
 def _in_eights(widths: tuple[int, ...]) -> bool:
     return not any(width % 8 for width in widths)
 
@@ -58,10 +51,6 @@ class GridConfig:
     symmetric: bool = False
     """Whether its mean of a flipped or turned image is its mean flipped or turned (G2)."""
 
-    def can_begin_as(self, other: "NetworkConfig") -> bool:
-        """Whether it is another network, perhaps with more residual blocks or coarser stages."""
-        return isinstance(other, GridConfig) and _is_deeper(self, other)
-
     def __post_init__(self) -> None:
         _require(self.spacing >= 2, "grid spacing", self.spacing, "2 or more")
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "grid widths", self.widths, "positive numbers")
@@ -80,22 +69,17 @@ class DBSNConfig:
     modules: int = 8
     """Multi-dilated-convolution (MDC) modules in each of the two branches."""
 
-    def can_begin_as(self, other: "NetworkConfig") -> bool:
-        """Whether it is another network."""
-        return self == other
-
     def __post_init__(self) -> None:
         _require(self.width >= 1, "D-BSN width", self.width, "1 or more")
         _require(self.modules >= 1, "D-BSN modules", self.modules, "1 or more")
 
 
 NetworkConfig = GridConfig | DBSNConfig
-NetworkName = Literal["grid", "grid-flat", "grid-deep", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
+NetworkName = Literal["grid", "grid-flat", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
 
 NETWORKS: dict[str, NetworkConfig] = {
     "grid": GridConfig(),
     "grid-flat": GridConfig(widths=(128,), blocks=(4,), symmetric=True),
-    "grid-deep": GridConfig(widths=(128,), blocks=(6,), symmetric=True),
     "grid-small": GridConfig(widths=(48, 96), blocks=(2, 3)),
     "grid-tiny": GridConfig(widths=(16, 32), blocks=(1, 1)),
     "dbsn": DBSNConfig(),
@@ -119,9 +103,13 @@ class UNetConfig:
     symmetric: bool = False
     """Whether it answers a flipped or turned image with the flipped or turned answer (G2)."""
 
-    def can_begin_as(self, other: "StudentNetwork") -> bool:
-        """Whether it is another network, perhaps with more residual blocks or coarser stages."""
-        return isinstance(other, UNetConfig) and _is_deeper(self, other)
+    def extends(self, other: "StudentNetwork") -> bool:
+        """Whether it is another network with more residual blocks, or with coarser stages, or just the same."""
+        if not isinstance(other, UNetConfig) or self.widths[: len(other.widths)] != other.widths:
+            return False
+        alike = dataclasses.replace(self, widths=other.widths, blocks=other.blocks) == other
+        told_alike = not self.guided or self.widths == other.widths  # the level of larger cells is another
+        return alike and told_alike and all(map(operator.ge, self.blocks, other.blocks))
 
     def __post_init__(self) -> None:
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
@@ -251,11 +239,11 @@ class ModelConfig(_OfImages):
         possible = 1 <= self.denoising_stride <= self.stride
         _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
-    def can_begin_as(self, other: "ModelConfig") -> bool:
-        """Whether its blind-spot network can begin as that of another, for any intensities, stride and noise."""
-        names = ("offset", "scale", "stretches", "stride", "denoising_stride", "noise", "network")
+    def is_like(self, other: "ModelConfig") -> bool:
+        """Whether its blind-spot network is that of another, for whichever intensities, stride and form of noise."""
+        names = ("offset", "scale", "stretches", "stride", "denoising_stride", "noise")
         elsewhere = {name: getattr(self, name) for name in names}
-        return dataclasses.replace(other, **elsewhere) == self and self.network.can_begin_as(other.network)
+        return dataclasses.replace(other, **elsewhere) == self
 
     def with_stride(self, stride: int) -> "ModelConfig":
         """The same, learned at a stride and denoising at half of it."""

@@ -23,7 +23,7 @@ from dbsn.networks.estimator import measure, measured_variance
 from dbsn.networks.layers import initialise, without
 from dbsn.networks.mwcnn import MWCNN
 from dbsn.networks.spread import Spread
-from dbsn.networks.unet import DenseUNet, begin_shallower, zero_residuals
+from dbsn.networks.unet import DenseUNet, begin_smaller, zero_residuals
 from dbsn.types import NO_MARGIN, Cells, Image, Margin, Part, PartOfSome
 
 _ODD_SIDE = 37
@@ -48,7 +48,7 @@ class Student(nn.Module):
         return [{"params": [each for each in self.parameters() if each.requires_grad], "pace": 1.0}]
 
     def take_over(self, other: "Student") -> None:
-        """Begin with another student's weights, with those of a shallower one, too.
+        """Begin with another student's weights, or with those of one that its network extends (`begin_smaller`).
 
         With those of one told the noise level it begins untold, as though it were always told a usual one.
 
@@ -62,8 +62,8 @@ class Student(nn.Module):
             )
         if mine == theirs:
             self.network.load_state_dict(other.network.state_dict())
-        elif isinstance(mine, UNetConfig) and mine.can_begin_as(theirs):
-            begin_shallower(self.network, other.network.state_dict())
+        elif isinstance(mine, UNetConfig) and mine.extends(theirs):
+            begin_smaller(self.network, other.network.state_dict())
         elif isinstance(mine, UNetConfig) and replace(mine, guided=True) == theirs:
             assert isinstance(self.network, DenseUNet)
             assert isinstance(other.network, DenseUNet)

@@ -59,7 +59,7 @@ def test_a_run_that_was_begun_in_another_way_is_not_gone_on_with(measured: Path)
     made.write_text(made.read_text().replace("unet-large", "unet-tiny"))
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run(measured.parent / "other", "gray25", "--parts", "full", "--student-steps", "2")
-    assert f"{made.parent}: begun with other settings; move it away" in failed.value.stderr
+    assert f"{made.parent}: was begun in another way" in failed.value.stderr
 
 
 def test_figures_that_are_not_those_of_the_models_that_are_kept_are_found(measured: Path) -> None:

@@ -291,7 +291,7 @@ def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
 
     noisy = torch.zeros(1, 1, 4, 4)
     batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
-    groups = [{"params": list(model.parameters()), "pace": 2.0, "begins": 0.5}]
+    groups = [{"params": list(model.parameters()), "pace": 2.0, "waits": 0.5}]
     ignored = (lambda step, rank: batch, lambda average: 0.0, lambda average, story: None)
     list(train(model, groups, falls_from_half, *ignored, config, run=tmp_path, device="cpu"))
     assert places[100] == 0

@@ -21,7 +21,6 @@ from dbsn.config import (
     NETWORKS,
     STUDENTS,
     DistillConfig,
-    GridConfig,
     ModelConfig,
     StudentConfig,
     TrainConfig,
@@ -277,25 +276,6 @@ def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_im
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="cannot start from"):
         BlindSpotModel(ModelConfig(channels=1)).take_over(one)
-
-
-def test_a_deeper_model_begins_as_the_one_whose_weights_it_takes() -> None:
-    torch.manual_seed(0)
-    small = GridConfig(widths=(8,), blocks=(1,), symmetric=True)
-    one, deeper = (BlindSpotModel(ModelConfig(network=replace(small, blocks=(count,)))) for count in (1, 2))
-    for parameter in one.parameters():
-        parameter.data.mul_(1.5)  # stays symmetric
-    image = torch.rand(1, 1, 36, 36)
-    with torch.inference_mode():
-        assert not torch.allclose(deeper(image).mean, one(image).mean)
-        deeper.take_over(one)
-        expected, got = one(image), deeper(image)
-    for name in ("mean", "mean_var", "noise_var", "total_var", "flat_below"):
-        torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="cannot start from"):
-        one.take_over(deeper)
-    with pytest.raises(ValueError, match="cannot start from"):
-        BlindSpotModel(ModelConfig(network=replace(small, spacing=2, blocks=(2,)))).take_over(one)
 
 
 def test_for_noise_of_another_form_the_noise_estimate_begins_anew() -> None:

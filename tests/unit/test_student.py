@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dbsn.checkpoint import Saved, load_model, save_model
 from dbsn.config import (
+    STUDENTS,
     DnCNNConfig,
     ModelConfig,
     ModuleConfig,
@@ -211,22 +212,40 @@ def test_a_student_that_is_not_told_the_level_begins_as_one_that_is_told_a_usual
         guided.take_over(untold)
 
 
-LARGER = {"blocks": UNetConfig(widths=(8, 16), blocks=(2, 3)), "stage": UNetConfig(widths=(8, 16, 8), blocks=(1, 2, 1))}
-
-
-@pytest.mark.parametrize("network", LARGER.values(), ids=LARGER)
-def test_a_deeper_student_begins_as_the_one_whose_weights_it_takes_and_what_is_new_learns(network: UNetConfig) -> None:
-    known = disturbed(TINY[0])
-    deeper = Student(replace(known.config, network=network))
-    deeper.take_over(known)
+@pytest.mark.parametrize(
+    ("network", "new"),
+    [
+        (UNetConfig(widths=(8, 16), blocks=(1, 3)), "backbone.encoder.1.2.second.weight"),
+        (UNetConfig(widths=(8, 16), blocks=(2, 1)), "backbone.decoder.0.1.second.weight"),
+        (UNetConfig(widths=(8, 16, 8), blocks=(1, 1, 1)), "backbone.up.1.weight"),
+        (UNetConfig(widths=(8, 16, 8), blocks=(1, 1, 1)), "backbone.decoder.1.0.second.weight"),
+    ],
+)
+def test_a_larger_student_begins_as_the_one_whose_weights_it_takes_and_what_is_new_learns(
+    network: UNetConfig, new: str
+) -> None:
+    known, larger = disturbed(TINY[0]), disturbed(network)
     noisy = torch.rand((1, 1, 64, 64), generator=torch.Generator().manual_seed(1))
-    assert_close(deeper(noisy), known(noisy))
-    deeper(noisy).square().sum().backward()
-    theirs = known.network.state_dict()
-    new = [parameter for name, parameter in deeper.network.named_parameters() if name not in theirs]
-    assert any(parameter.grad is not None and parameter.grad.any() for parameter in new)
+    assert not torch.allclose(larger(noisy), known(noisy), atol=1e-2)
+    larger.take_over(known)
+    assert_close(larger(noisy), known(noisy))
+    larger(noisy).square().sum().backward()
+    gradient = larger.network.get_parameter(new).grad
+    assert gradient is not None
+    assert gradient.any()
     with pytest.raises(ValueError, match="cannot start from one that is"):
-        known.take_over(deeper)
+        known.take_over(larger)
+
+
+def test_which_students_can_begin_with_whose_weights() -> None:
+    large, small = STUDENTS["unet-large"], STUDENTS["unet-symmetric"]
+    assert isinstance(large, UNetConfig)
+    assert isinstance(small, UNetConfig)
+    assert large.extends(small)
+    assert not small.extends(large)
+    assert not large.extends(UNetConfig()), "which is not symmetric"
+    assert not large.extends(replace(small, widths=(64, 64))), "of other widths"
+    assert not replace(large, guided=True).extends(replace(small, guided=True)), "it would be told the level otherwise"
 
 
 @pytest.mark.parametrize("ensemble", [False, True])

@@ -28,9 +28,9 @@ class StudentFlags(DistillConfig):
 
     network: str = "auto"
     """unet, unet-guided (is told the noise level), unet-symmetric (answers turned images with turned answers: learns
-    faster from nothing), unet-large (the same, for trainings of an hour), mwcnn (the paper's), dncnn; auto: as what it
-    starts from; or package.module:factory or path/to/file.py:factory, a function from the number of channels to a
-    network of your own that maps (b, c, h, w) to (b, c, h, w)."""
+    faster from nothing), unet-large (the same and a coarser stage: for trainings of an hour), mwcnn (the paper's),
+    dncnn; auto: as what it starts from; or package.module:factory or path/to/file.py:factory, a function from the
+    number of channels to a network of your own that maps (b, c, h, w) to (b, c, h, w)."""
     start: Path | None = None
     """Model file whose student's weights to start from; by default those of --from, where --student.network is auto."""
 
@@ -48,8 +48,8 @@ class Train:
     output: Output
     """Folder of the run: model.safetensors, checkpoint, configuration, metrics, preview."""
     network: NetworkName = "grid"
-    """Blind-spot network. grid-flat learns twice as fast from nothing and is slower to apply; grid-deep is half as
-    large again; nothing that comes with dbsn is of their kind to start from, but grid-deep can start from grid-flat."""
+    """Blind-spot network. grid-flat learns twice as fast from nothing and is slower to apply; nothing that comes with
+    dbsn is of its kind to start from."""
     noise: NoiseFamily | Auto = "any"
     """Form of the noise: awgn (one level an image), hg (a level for each intensity, Poisson-Gaussian included), mg (a
     channel covariance an image), any (a channel covariance for each intensity), or auto: what `dbsn inspect` finds."""

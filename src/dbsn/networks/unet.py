@@ -121,15 +121,15 @@ def zero_residuals(module: nn.Module) -> None:
             nn.init.zeros_(block.second.weight)
 
 
-def begin_shallower(owner: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load the weights of a module whose U-Nets have fewer residual blocks or coarser stages than those below `owner`.
+def begin_smaller(owner: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Load the weights of a module whose U-Net, `backbone`, has fewer residual blocks or coarser stages than `owner`'s.
 
-    What is new changes nothing at first. `owner` is as it was made: its residual blocks are the identity.
+    What is new changes nothing at first, where sides are multiples of what the larger one works in.
     """
     missing, unexpected = owner.load_state_dict(weights, strict=False)
     assert not unexpected, unexpected
-    for name, module in owner.named_modules():
-        if isinstance(module, nn.ConvTranspose2d) and f"{name}.weight" in missing:  # what a new coarser stage adds
-            nn.init.zeros_(module.weight)
-            assert module.bias is not None
-            nn.init.zeros_(module.bias)
+    assert all(name.startswith("backbone.") for name in missing), missing
+    for name in missing:
+        block, _, _ = name.rpartition(".")
+        if block.startswith("backbone.up.") or block.endswith(".second"):
+            nn.init.zeros_(owner.get_parameter(name))
