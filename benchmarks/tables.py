@@ -187,10 +187,10 @@ def with_tables(document: str, text: str) -> str:
         path = RESULTS / f"{results}.json"
         if not path.exists():
             continue
-        begin, end = f"<!-- {name} -->\n", f"\n<!-- /{name} -->"
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)
-        text = before + begin + table(json.loads(path.read_text())) + end + after
+        text = f"{before}{begin}{table(json.loads(path.read_text()))}\n{end}{after}"
     return text
 
 

@@ -22,6 +22,11 @@ def test_documents_have_the_figures_that_were_measured(tables, document: str) ->
     text = (ROOT / document).read_text()
     assert all(f"<!-- {name} -->" in text for name in tables.TABLES[document])
     assert tables.with_tables(document, text) == text, "python benchmarks/tables.py makes them again"
+    for name in tables.TABLES[document]:
+        before, _, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"<!-- /{name} -->")
+        empty = f"{before}<!-- {name} -->\n{end}{after}"
+        assert tables.with_tables(document, empty) == text, "also where there was none"
 
 
 def test_a_difference_is_shown_only_where_the_same_images_were_measured(tables) -> None:  # type: ignore[no-untyped-def]
