@@ -289,6 +289,9 @@ def main() -> None:
     unknown = [name for name in chosen if name not in EVERY]
     if unknown or not (chosen or arguments.check):
         parser.error(f"SETTING {', '.join(unknown)}: expected all, or some of {', '.join(EVERY)}")
+    idle = [name for name in arguments.settings if name in EVERY and not {*arguments.parts} & {*EVERY[name].parts}]
+    if idle:
+        parser.error(f"--parts {' '.join(arguments.parts)}: {', '.join(idle)} has none of these")
     if arguments.check:
         sys.exit(check(chosen or KEPT, arguments))
     for name in chosen:

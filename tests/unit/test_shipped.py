@@ -17,15 +17,7 @@ from scipy.ndimage import gaussian_filter
 from dbsn import Denoiser, shipped
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.choice import Choice
-from dbsn.config import (
-    NETWORKS,
-    STUDENTS,
-    DistillConfig,
-    ModelConfig,
-    StudentConfig,
-    TrainConfig,
-    UNetConfig,
-)
+from dbsn.config import NETWORKS, STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
 from dbsn.evaluate import evaluate, synthetic_noise
 from dbsn.images import read_image
 from dbsn.inspection import inspect_noise
