@@ -55,7 +55,9 @@ class Setting:
     noise: str
     gray: bool
     start: str = ""
-    """The setting whose networks those of this one begin with, each part with its like; empty: with random weights."""
+    """The setting whose blind-spot network that of this one begins with; empty: with random weights."""
+    student_start: str = ""
+    """The same for students, each part with its like."""
     parts: tuple[str, ...] = ("blind", "full", "n2c")
     """What there is to train."""
     form: str = "auto"
@@ -90,11 +92,19 @@ STARTS = {
 }
 """One strong network of each kind, which those of its table begin with; blind-spot ones, their noise estimates anew."""
 SETTINGS = {
-    name: Setting(noise=noise, gray=start == "gray-start", start=start, steps=1200, student_steps=1000)
-    for start, noises in (("gray-start", GRAY), ("colour-start", COLOUR))
+    name: Setting(
+        noise=noise,
+        gray=start == "gray-start",
+        start=start,
+        student_start=first if name != first else start,
+        network=("--network", "grid-deep" if name == "gray25" else "grid-flat"),
+        steps=1200,
+        student_steps=1000 if name != first else 1500,
+    )
+    for start, first, noises in (("gray-start", "gray25", GRAY), ("colour-start", "colour25", COLOUR))
     for name, noise in noises.items()
 }
-"""The rows of the tables."""
+"""The rows of the tables. Students of white 25 are what the others of their table begin with."""
 FULL_SIZE = {
     "gray25-dbsn": Setting(
         noise="awgn:25",
@@ -143,7 +153,8 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     experiment = Experiment(noise=setting.noise, gray=setting.gray)
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
     run = arguments.runs / name / part
-    first = trained(setting.start, part, arguments) if setting.start else None
+    begins = setting.start if part == "blind" else setting.student_start
+    first = trained(begins, part, arguments) if begins else None
     asked: tuple[object, ...]
     other: tuple[object, ...]
     if part == "blind":
@@ -156,7 +167,7 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
         asked += ("--student.baseline", "n2c", "--student.noise", setting.noise) if part == "n2c" else ()
         other = (*noisy[::TAUGHT_EVERY], "--teacher", trained(name, "blind", arguments), "--clean", *clean)
         other += ("--from", "scratch", *(("--student.start", first) if first else ()))
-    train(run, setting.start, asked, budget, other, arguments.threads)
+    train(run, begins, asked, budget, other, arguments.threads)
     return run
 
 
