@@ -66,7 +66,7 @@ class Setting:
     """Flags for the blind-spot network, and for patches that it can be trained with."""
     steps: int
     """Of stage 1."""
-    student: tuple[object, ...] = ("--student.network", "unet-large", "--student.jitter", 0.02)
+    student: tuple[object, ...] = ("--student.network", "unet-large", "--student.jitter", 0)
     """Flags for students."""
     student_steps: int = 0
     """Of the full method, and of N2C."""
