@@ -25,6 +25,7 @@ from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.noises import Noises, Several, one_noise, parse_noises
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
 from dbsn.picture import to_pixels
+from dbsn.sharing import shared
 from dbsn.student import cells
 from dbsn.types import Cells, Image, Mask, Variance
 
@@ -75,7 +76,7 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
     Yields:
         Share of the images done.
     """
-    known = taught(model, images, cache) if cache.exists() else None
+    known = _recalled(model, images, cache) if cache.exists() else None
     done = [
         (_in_network_units(result, model), noise)
         for result, noise in (zip(known.results, known.noise.images, strict=True) if known else ())
@@ -108,7 +109,13 @@ def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
 
 
 def taught(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
-    """What `teach` has left about these images, or the first of them."""
+    """What `teach` has left about these images, or the first of them; those with the same noise share it (S7)."""
+    known = _recalled(model, images, cache)
+    return replace(known, noise=shared(known.noise))
+
+
+def _recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
+    """The same with each image's own noise."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
     names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config

@@ -189,6 +189,23 @@ def test_what_the_teacher_said_is_kept_and_not_asked_again(tmp_path: Path) -> No
     assert len(known.noise.images) == 2
 
 
+def test_images_of_one_noise_share_it_while_the_teachers_file_keeps_each_ones_own(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    images = [random.normal(0.5, 0.05, (70, 65, 1)).astype(np.float32) for _ in range(6)]
+    list(teach(MODEL, images, tmp_path / "whole"))
+    begun = teach(MODEL, images, tmp_path / "t")
+    assert [next(begun) for _ in range(5)] == pytest.approx([count / 6 for count in range(1, 6)])
+    begun.close()
+    list(teach(MODEL, images, tmp_path / "t"))
+    (once, _), (twice, _) = (load_tensors(tmp_path / name) for name in ("whole", "t"))
+    assert all(torch.equal(once[name], twice[name]) for name in once)
+    noise = {name.removeprefix("noise/"): part for name, part in once.items() if name.startswith("noise/")}
+    own = NoiseModel.from_tensors(MODEL, noise, Recording()).levels()
+    assert max(own) > 1.01 * min(own)
+    levels = taught(MODEL, images, tmp_path / "t").noise.levels()
+    assert max(levels) == pytest.approx(min(levels), rel=5e-3)
+
+
 def test_a_teacher_that_is_interrupted_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = [np.random.default_rng(i).random((70, 65, 1), np.float32) for i in range(3)]
     list(teach(MODEL, images, tmp_path / "whole"))
