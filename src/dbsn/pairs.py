@@ -109,7 +109,7 @@ def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
 
 
 def taught(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
-    """What `teach` has left about these images, or the first of them; those with the same noise share it (S7)."""
+    """What `teach` has left about these images, or the first of them; those with the same noise share it (S8)."""
     known = _recalled(model, images, cache)
     return replace(known, noise=shared(known.noise))
 

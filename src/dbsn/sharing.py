@@ -1,4 +1,4 @@
-"""Images of a folder that seem to have the same noise have it: their calibrations become one (docs/math.md, S7).
+"""Images of a folder that seem to have the same noise have it: their calibrations become one (docs/math.md, S8).
 
 One image tells its noise to a few percent, more at intensities that it hardly has, and takes texture for noise. What a
 student is taught must not stray as these errors do: a denoiser of one level loses 0.05 dB if that strays by 3 percent.
@@ -37,7 +37,7 @@ class _Common:
 
 
 def shared(noise: NoiseModel) -> NoiseModel:
-    """The same folder's noise, with one calibration for all images whose level is that of most (S7).
+    """The same folder's noise, with one calibration for all images whose level is that of most (S8).
 
     It is returned as it is if it has fewer than five calibrated images, or if their levels differ by more than five
     percent (a robust standard deviation, at least one percent). An image whose level is further than five such
