@@ -97,7 +97,6 @@ SETTINGS = {
         gray=start == "gray-start",
         start=start,
         student_start=first if name != first else start,
-        network=("--network", "grid-deep" if name == "gray25" else "grid-flat"),
         steps=1200,
         student_steps=1000 if name != first else 1500,
     )

@@ -51,10 +51,6 @@ class GridConfig:
     symmetric: bool = False
     """Whether its mean of a flipped or turned image is its mean flipped or turned (G2)."""
 
-    def extends(self, other: "NetworkConfig") -> bool:
-        """Whether it is another network with more residual blocks, or with coarser stages, or just the same."""
-        return isinstance(other, GridConfig) and _has_all_of(self, other)
-
     def __post_init__(self) -> None:
         _require(self.spacing >= 2, "grid spacing", self.spacing, "2 or more")
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "grid widths", self.widths, "positive numbers")
@@ -78,20 +74,12 @@ class DBSNConfig:
         _require(self.modules >= 1, "D-BSN modules", self.modules, "1 or more")
 
 
-def _has_all_of(larger: "GridConfig | UNetConfig", other: "GridConfig | UNetConfig") -> bool:
-    """Whether a network is another with more residual blocks, or with coarser stages, or just the same."""
-    alike = dataclasses.replace(larger, widths=other.widths, blocks=other.blocks) == other
-    wide = larger.widths[: len(other.widths)] == other.widths
-    return alike and wide and all(map(operator.ge, larger.blocks, other.blocks))
-
-
 NetworkConfig = GridConfig | DBSNConfig
-NetworkName = Literal["grid", "grid-flat", "grid-deep", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
+NetworkName = Literal["grid", "grid-flat", "grid-small", "grid-tiny", "dbsn", "dbsn-small", "dbsn-tiny"]
 
 NETWORKS: dict[str, NetworkConfig] = {
     "grid": GridConfig(),
     "grid-flat": GridConfig(widths=(128,), blocks=(4,), symmetric=True),
-    "grid-deep": GridConfig(widths=(128,), blocks=(6,), symmetric=True),
     "grid-small": GridConfig(widths=(48, 96), blocks=(2, 3)),
     "grid-tiny": GridConfig(widths=(16, 32), blocks=(1, 1)),
     "dbsn": DBSNConfig(),
@@ -117,9 +105,11 @@ class UNetConfig:
 
     def extends(self, other: "StudentNetwork") -> bool:
         """Whether it is another network with more residual blocks, or with coarser stages, or just the same."""
-        if not isinstance(other, UNetConfig) or not _has_all_of(self, other):
+        if not isinstance(other, UNetConfig) or self.widths[: len(other.widths)] != other.widths:
             return False
-        return not self.guided or self.widths == other.widths  # the level of larger cells is another
+        alike = dataclasses.replace(self, widths=other.widths, blocks=other.blocks) == other
+        told_alike = not self.guided or self.widths == other.widths  # the level of larger cells is another
+        return alike and told_alike and all(map(operator.ge, self.blocks, other.blocks))
 
     def __post_init__(self) -> None:
         _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
@@ -249,13 +239,9 @@ class ModelConfig(_OfImages):
         possible = 1 <= self.denoising_stride <= self.stride
         _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
-    def extends(self, other: "ModelConfig") -> bool:
-        """Whether its blind-spot network is that of another, or extends it, for whichever intensities, stride and form
-        of noise.
-        """
-        names = ["offset", "scale", "stretches", "stride", "denoising_stride", "noise"]
-        if isinstance(self.network, GridConfig) and self.network.extends(other.network):
-            names.append("network")
+    def is_like(self, other: "ModelConfig") -> bool:
+        """Whether its blind-spot network is that of another, for whichever intensities, stride and form of noise."""
+        names = ("offset", "scale", "stretches", "stride", "denoising_stride", "noise")
         elsewhere = {name: getattr(self, name) for name in names}
         return dataclasses.replace(other, **elsewhere) == self
 

@@ -20,7 +20,7 @@ from dbsn.networks.dbsn import DBSN
 from dbsn.networks.estimator import MEASURES, NoiseEstimator, measure, measured_variance
 from dbsn.networks.grid import Grid
 from dbsn.networks.layers import PixelMLP, initialise, lower_triangular, outer_square
-from dbsn.networks.unet import begin_smaller, zero_residuals
+from dbsn.networks.unet import zero_residuals
 from dbsn.types import Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no noise is smaller
@@ -96,14 +96,13 @@ class BlindSpotModel(nn.Module):
     def take_over(self, other: "BlindSpotModel") -> None:
         """Begin with another model's weights, which give the same estimates here, in network units.
 
-        Its network may be smaller (`begin_smaller`).
         What sets an image apart stays in the units of the images that are to be learned from (`NoiseEstimator.expect`).
         For noise of another form the noise estimate begins at what is measured, as that of a new model.
 
         Raises:
             ValueError: It is another network, or for other channels.
         """
-        if not self.config.extends(other.config):
+        if not self.config.is_like(other.config):
             raise ValueError(f"cannot start from a model of {other.config}; --from scratch needs none")
         estimator, weights = self.noise_estimator, other.state_dict()
         wanted = {name: buffer.clone() for name, buffer in estimator.named_buffers()}
@@ -112,7 +111,7 @@ class BlindSpotModel(nn.Module):
             stacks.append(estimator.mlp)
         else:
             weights |= {name: part for name, part in self.state_dict().items() if name.startswith(_ESTIMATOR)}
-        begin_smaller(self, weights)
+        self.load_state_dict(weights)
         for stack in stacks:
             estimator.show_in(wanted["usual"], wanted["spread"], stack)
         for name, buffer in self.noise_estimator.named_buffers():

@@ -151,7 +151,7 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
     name = None if where == SCRATCH else name_for(asked.model.channels) if where == SHIPPED else where
     saved = load_model(model_file(Path(name))) if name else Saved()
     begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
-    if saved.model and not asked.teacher and asked.model.extends(saved.model.config):
+    if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
         begun = replace(begun, start=name)
     elif saved.model and not asked.teacher and where != SHIPPED:
         raise ValueError(f"--from {where}: another network, or for other channels; --from scratch needs none")

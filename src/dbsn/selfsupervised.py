@@ -32,7 +32,7 @@ from dbsn.likelihood import (
 from dbsn.model import SETTLED, BlindSpotModel, Estimate
 from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
 from dbsn.picture import to_pixels
-from dbsn.train import Losses, LossOf, Progress, train
+from dbsn.train import Losses, LossOf, Progress, known_weights, train
 from dbsn.types import Image, Scalar
 
 _SPLIT = ("flat", "noise", "prediction")
@@ -96,6 +96,7 @@ def learn(
         lambda average, story: save_model(run / MODEL, Saved(model=average, about={**about, **story})),
         config,
         run=run,
+        begun_with=known_weights(model, begin_from),
         resume=resume,
         device=device,
     )

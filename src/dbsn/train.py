@@ -6,12 +6,13 @@ a budget in steps); interrupted, it stops after the step and leaves a usable mod
 with the last checkpoint intact.
 """
 
+import copy
 import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,7 @@ def train(
     config: Training,
     *,
     run: Path,
+    begun_with: Mapping[str, Tensor] | None = None,
     resume: bool = False,
     device: str = "auto",
 ) -> Iterator[Progress]:
@@ -129,6 +131,8 @@ def train(
         save: Keeps averaged weights that are the best so far; also told the step and their figure.
         config: Budget, optimiser, precision, seed.
         run: Existing folder for the checkpoint.
+        begun_with: Weights by name that an earlier training had left, which the model began with: at the end of the
+            budget the averaged weights are also validated halfway between them and these.
         resume: Go on from the run's checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
 
@@ -168,12 +172,14 @@ def train(
             if int(share * config.validations) > state.validations or stopping:
                 state.validations = int(share * config.validations)
                 averaged.eval()
+                candidates = [averaged, *([_halfway(averaged, begun_with)] if begun_with and share >= 1 else [])]
                 with accelerator.autocast():
-                    validation = validate(averaged)
+                    figures = [validate(candidate) for candidate in candidates]
+                validation = min(figures)
                 better = validation < state.best
                 state.best = min(state.best, validation)
                 if better and accelerator.is_main_process:
-                    save(averaged, {"step": state.step, "validation": validation})
+                    save(candidates[figures.index(validation)], {"step": state.step, "validation": validation})
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 state.seconds = saved_at = clock.seconds
                 if accelerator.is_main_process:
@@ -190,6 +196,25 @@ def train(
                 best=state.best,
                 saved=better,
             )
+
+
+def known_weights(model: nn.Module, begin_from: nn.Module | None) -> dict[str, Tensor]:
+    """What of `model.network` comes from `begin_from`, which the model has just taken over: its weights by name."""
+    known = {name for name, _ in begin_from.named_parameters()} if begin_from else ()
+    mine = {name: weight for name, weight in model.named_parameters() if name in known}
+    return {name: weight.detach().clone() for name, weight in mine.items() if name.startswith("network.")}
+
+
+def _halfway(averaged: _Model, begun_with: Mapping[str, Tensor]) -> _Model:
+    """The mean of a model and of what it began with, which may be better than both (Wortsman et al. 2022; L8).
+
+    Both trainings have ended with a low learning rate, in different corners of the same valley.
+    """
+    middle = copy.deepcopy(averaged)
+    for name, weight in begun_with.items():
+        parameter = middle.get_parameter(name).data
+        parameter.lerp_(weight.to(parameter), 0.5)
+    return middle
 
 
 def _update(

@@ -26,7 +26,7 @@ from dbsn.config import NETWORKS, ModelConfig, TrainConfig
 from dbsn.model import BlindSpotModel
 from dbsn.patches import Batch
 from dbsn.selfsupervised import learn, self_supervised_loss
-from dbsn.train import CHECKPOINT, Losses, TrainingDivergedError, train
+from dbsn.train import CHECKPOINT, Losses, TrainingDivergedError, known_weights, train
 
 pytestmark = pytest.mark.slow
 
@@ -297,3 +297,43 @@ def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
     assert places[100] == 0
     at_full_rate = 0.5 * 20 * 2e-3  # half a cosine down, twenty steps at their pace
     assert 0.05 * at_full_rate < -places[120] < 0.5 * at_full_rate
+
+
+@pytest.mark.parametrize(("wanted", "kept"), [(0.5, 0.5), (1.0, 1.0), (0.0, 0.5)])
+def test_at_the_end_the_middle_between_begin_and_end_is_kept_if_it_is_better(
+    wanted: float, kept: float, tmp_path: Path
+) -> None:
+    config = TrainConfig(steps=100, batch=2, patch=24, validations=1, learning_rate=1e-3)
+    begin, noisy = torch.zeros(1, 1), torch.zeros(1, 1, 4, 4)
+    batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
+
+    def end_of(validate: Callable[[nn.Linear], float], begun_with: dict[str, torch.Tensor] | None) -> float:
+        model, ends = nn.Linear(1, 1, bias=False), list[float]()
+        model.weight.data.copy_(begin)
+
+        def rises(network: nn.Module, batch: Batch, share: float) -> Losses:
+            return Losses(terms={"slope": -model.weight.sum()}, shown={})
+
+        def keep(average: nn.Linear, story: dict[str, Any]) -> None:
+            ends.append(average.weight.item())
+
+        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "pace": 1.0}]
+        batches = lambda step, rank: batch  # noqa: E731
+        list(train(model, groups, rises, batches, validate, keep, config, run=tmp_path, begun_with=begun_with))
+        return ends[-1]
+
+    end = end_of(lambda average: 0.0, None)
+    assert end > 0.02
+    found = end_of(lambda average: abs(average.weight.item() - wanted * end), {"weight": begin})
+    assert found == pytest.approx(kept * end, rel=0.01)
+
+
+def test_what_a_model_takes_over_of_another_is_known_by_name() -> None:
+    one, other = (BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"])) for _ in range(2))
+    other.take_over(one)
+    known = known_weights(other, one)
+    assert known.keys() == {f"network.{name}" for name, _ in one.network.named_parameters()}
+    assert all(torch.equal(weight, one.get_parameter(name)) for name, weight in known.items())
+    other.network.head.weight.data += 1
+    assert torch.equal(known["network.head.weight"], one.network.head.weight)
+    assert not known_weights(other, None)

@@ -17,16 +17,7 @@ from scipy.ndimage import gaussian_filter
 from dbsn import Denoiser, shipped
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.choice import Choice
-from dbsn.config import (
-    NETWORKS,
-    STUDENTS,
-    DistillConfig,
-    GridConfig,
-    ModelConfig,
-    StudentConfig,
-    TrainConfig,
-    UNetConfig,
-)
+from dbsn.config import NETWORKS, STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
 from dbsn.evaluate import evaluate, synthetic_noise
 from dbsn.images import read_image
 from dbsn.inspection import inspect_noise
@@ -277,25 +268,6 @@ def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_im
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="cannot start from"):
         BlindSpotModel(ModelConfig(channels=1)).take_over(one)
-
-
-@pytest.mark.parametrize("network", [GridConfig(widths=(16,), blocks=(3,)), GridConfig(widths=(16, 8), blocks=(1, 1))])
-def test_a_larger_network_begins_with_the_estimates_of_a_smaller_one_and_learns(network: GridConfig) -> None:
-    torch.manual_seed(0)
-    config = ModelConfig(channels=1, network=GridConfig(widths=(16,), blocks=(1,)))
-    small, large = BlindSpotModel(config), BlindSpotModel(replace(config, network=network))
-    for parameter in [*small.parameters(), *large.parameters()]:
-        parameter.data.add_(0.05 * torch.randn_like(parameter))
-    image = torch.rand(1, 1, 36, 36)
-    assert not torch.allclose(large(image).mean, small(image).mean, atol=1e-2)
-    large.take_over(small)
-    for name in ("mean", "mean_var", "noise_var", "total_var"):
-        torch.testing.assert_close(getattr(large(image), name), getattr(small(image), name), rtol=1e-4, atol=1e-5)
-    large(image).mean.square().sum().backward()
-    new = set(dict(large.named_parameters())) - set(dict(small.named_parameters()))
-    assert any(large.get_parameter(name).grad.any() for name in new)
-    with pytest.raises(ValueError, match="cannot start from"):
-        small.take_over(large)
 
 
 def test_for_noise_of_another_form_the_noise_estimate_begins_anew() -> None:

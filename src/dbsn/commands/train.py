@@ -48,8 +48,8 @@ class Train:
     output: Output
     """Folder of the run: model.safetensors, checkpoint, configuration, metrics, preview."""
     network: NetworkName = "grid"
-    """Blind-spot network. grid-flat learns twice as fast from nothing and is slower to apply; grid-deep is half as
-    large again and can start from a grid-flat. Nothing that comes with dbsn is of their kind to start from."""
+    """Blind-spot network. grid-flat learns twice as fast from nothing and is slower to apply; nothing that comes with
+    dbsn is of its kind to start from."""
     noise: NoiseFamily | Auto = "any"
     """Form of the noise: awgn (one level an image), hg (a level for each intensity, Poisson-Gaussian included), mg (a
     channel covariance an image), any (a channel covariance for each intensity), or auto: what `dbsn inspect` finds."""

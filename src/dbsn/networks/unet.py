@@ -122,14 +122,14 @@ def zero_residuals(module: nn.Module) -> None:
 
 
 def begin_smaller(owner: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load the weights of a module whose U-Net, `backbone`, may have fewer residual blocks or coarser stages.
+    """Load the weights of a module whose U-Net, `backbone`, has fewer residual blocks or coarser stages than `owner`'s.
 
     What is new changes nothing at first, where sides are multiples of what the larger one works in.
     """
     missing, unexpected = owner.load_state_dict(weights, strict=False)
     assert not unexpected, unexpected
+    assert all(name.startswith("backbone.") for name in missing), missing
     for name in missing:
-        _, _, new = name.rpartition("backbone.")
-        assert new != name, f"{name} is missing"
-        if new.startswith("up.") or ".second." in new:
+        block, _, _ = name.rpartition(".")
+        if block.startswith("backbone.up.") or block.endswith(".second"):
             nn.init.zeros_(owner.get_parameter(name))
