@@ -31,6 +31,7 @@ from dbsn.optimizer import Muon
 
 CHECKPOINT = "checkpoint.safetensors"
 _CHECKPOINT_SECONDS = 60.0
+_BEGUN_WITH = "begun with"  # in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,7 @@ def train(
         config: Budget, optimiser, precision, seed.
         run: Existing folder for the checkpoint.
         begun_with: Weights by name that an earlier training had left, which the model began with: at the end of the
-            budget the averaged weights are also validated halfway between them and these.
+            budget the averaged weights are also validated halfway between them and these. A checkpoint has its own.
         resume: Go on from the run's checkpoint.
         device: "auto", "cpu", "cuda" or "mps".
 
@@ -148,7 +149,10 @@ def train(
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
     averaged: _Model = average.module  # type: ignore[assignment]
     optimizer = Muon(groups, lr=config.learning_rate)
-    state = _restore(run / CHECKPOINT, model, average, optimizer) if resume else _State()
+    begun_with = begun_with or {}
+    state = _State()
+    if resume:
+        state, begun_with = _restore(run / CHECKPOINT, model, average, optimizer)
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
     saved_at, pixels, share = clock.seconds, 0, _share(config, state.step, state.seconds)
@@ -172,7 +176,9 @@ def train(
             if int(share * config.validations) > state.validations or stopping:
                 state.validations = int(share * config.validations)
                 averaged.eval()
-                candidates = [averaged, *([_halfway(averaged, begun_with)] if begun_with and share >= 1 else [])]
+                candidates = [averaged]
+                if begun_with and share >= 1:
+                    candidates.append(_halfway(averaged, begun_with))
                 with accelerator.autocast():
                     figures = [validate(candidate) for candidate in candidates]
                 validation = min(figures)
@@ -183,7 +189,7 @@ def train(
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 state.seconds = saved_at = clock.seconds
                 if accelerator.is_main_process:
-                    _save_checkpoint(run / CHECKPOINT, model, average, optimizer, state)
+                    _save_checkpoint(run / CHECKPOINT, model, average, optimizer, begun_with, state)
             yield Progress(
                 step=state.step,
                 share=share,
@@ -358,16 +364,25 @@ def _check_finite(values: dict[str, float], step: int) -> None:
 
 
 def _save_checkpoint(
-    path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer, state: _State
+    path: Path,
+    model: nn.Module,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    begun_with: Mapping[str, Tensor],
+    state: _State,
 ) -> None:
     parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer_tensors(optimizer)}
+    parts[_BEGUN_WITH] = dict(begun_with)
     tensors = {f"{part}/{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
     save_tensors(path, tensors, {"state": vars(state)})
 
 
-def _restore(path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> _State:
+def _restore(
+    path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
+) -> tuple[_State, dict[str, Tensor]]:
+    """Load a checkpoint; returns how far the training is, and what it began with."""
     tensors, header = load_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, _BEGUN_WITH: {}}
     for key, tensor in tensors.items():
         part, name = key.split("/", 1)
         parts[part][name] = tensor
@@ -377,7 +392,7 @@ def _restore(path: Path, model: nn.Module, average: AveragedModel, optimizer: to
     except RuntimeError:
         raise ValueError(f"{path}: of another version of dbsn, whose networks differ; start a new run") from None
     restore_optimizer(optimizer, parts["optimizer"])
-    return _State(**header["state"])
+    return _State(**header["state"]), parts[_BEGUN_WITH]
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from dbsn.config import NETWORKS, ModelConfig, TrainConfig
 from dbsn.model import BlindSpotModel
 from dbsn.patches import Batch
 from dbsn.selfsupervised import learn, self_supervised_loss
-from dbsn.train import CHECKPOINT, Losses, TrainingDivergedError, known_weights, train
+from dbsn.train import CHECKPOINT, Losses, Progress, TrainingDivergedError, known_weights, train
 
 pytestmark = pytest.mark.slow
 
@@ -299,33 +300,53 @@ def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
     assert 0.05 * at_full_rate < -places[120] < 0.5 * at_full_rate
 
 
-@pytest.mark.parametrize(("wanted", "kept"), [(0.5, 0.5), (1.0, 1.0), (0.0, 0.5)])
-def test_at_the_end_the_middle_between_begin_and_end_is_kept_if_it_is_better(
-    wanted: float, kept: float, tmp_path: Path
-) -> None:
-    config = TrainConfig(steps=100, batch=2, patch=24, validations=1, learning_rate=1e-3)
-    begin, noisy = torch.zeros(1, 1), torch.zeros(1, 1, 4, 4)
+def rising(
+    run: Path, validate: Callable[[nn.Linear], float], begun_with: float | None = None, *, resume: bool = False
+) -> tuple[Iterator[Progress], list[float]]:
+    """A training of one weight that begins at 0 and is told to rise, and the weights that it has kept."""
+    model, kept = nn.Linear(1, 1, bias=False), list[float]()
+    model.weight.data.fill_(0)
+    noisy = torch.zeros(1, 1, 4, 4)
     batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
+    progress = train(
+        model,
+        [{"params": list(model.parameters()), "pace": 1.0}],
+        lambda network, batch, share: Losses(terms={"slope": -model.weight.sum()}, shown={}),
+        lambda step, rank: batch,
+        validate,
+        lambda average, story: kept.append(average.weight.item()),
+        TrainConfig(steps=100, batch=2, patch=24, validations=4, learning_rate=1e-3),
+        run=run,
+        begun_with=None if begun_with is None else {"weight": torch.tensor([[begun_with]])},
+        resume=resume,
+        device="cpu",
+    )
+    return progress, kept
 
-    def end_of(validate: Callable[[nn.Linear], float], begun_with: dict[str, torch.Tensor] | None) -> float:
-        model, ends = nn.Linear(1, 1, bias=False), list[float]()
-        model.weight.data.copy_(begin)
 
-        def rises(network: nn.Module, batch: Batch, share: float) -> Losses:
-            return Losses(terms={"slope": -model.weight.sum()}, shown={})
+@pytest.mark.parametrize("wanted", [-1.0, 1.0])
+def test_at_the_end_the_middle_between_begin_and_end_is_kept_if_it_is_better(wanted: float, tmp_path: Path) -> None:
+    progress, plain = rising(tmp_path, lambda average: -average.weight.item())
+    list(progress)
+    assert plain == sorted(plain)
+    assert len(plain) == 4
+    progress, kept = rising(tmp_path, lambda average: abs(average.weight.item() - wanted), begun_with=-1.0)
+    list(progress)
+    assert kept[-1] == pytest.approx((plain[-1] - 1) / 2 if wanted < 0 else plain[-1], rel=1e-4)
 
-        def keep(average: nn.Linear, story: dict[str, Any]) -> None:
-            ends.append(average.weight.item())
 
-        groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "pace": 1.0}]
-        batches = lambda step, rank: batch  # noqa: E731
-        list(train(model, groups, rises, batches, validate, keep, config, run=tmp_path, begun_with=begun_with))
-        return ends[-1]
+def test_a_run_that_goes_on_still_knows_what_it_began_with(tmp_path: Path) -> None:
+    seen = list[float]()
 
-    end = end_of(lambda average: 0.0, None)
-    assert end > 0.02
-    found = end_of(lambda average: abs(average.weight.item() - wanted * end), {"weight": begin})
-    assert found == pytest.approx(kept * end, rel=0.01)
+    def validate(average: nn.Linear) -> float:
+        seen.append(average.weight.item())
+        return 0.0
+
+    list(islice(rising(tmp_path, validate, begun_with=-1.0)[0], 60))
+    assert len(seen) == 2
+    list(rising(tmp_path, validate, resume=True)[0])
+    assert len(seen) == 5
+    assert seen[-1] == pytest.approx((seen[-2] - 1) / 2, rel=1e-4)
 
 
 def test_what_a_model_takes_over_of_another_is_known_by_name() -> None:
