@@ -1,7 +1,7 @@
 """How well a folder's noise is known, and what a wrong level costs a student of one.
 
 Usage: python benchmarks/levels.py learned RUN NOISE
-       python benchmarks/levels.py strayed SETTING [--parts full n2c] [--every N] [--data DIR] [--models DIR]
+       python benchmarks/levels.py strayed SETTING ... [--parts full n2c] [--every N] [--data DIR] [--models DIR]
 learned: standard deviation (of 255) of the noise of a run's images at eleven intensities, first channel: true, and as
          learned by each image itself and from all of them (docs/math.md, S8): mean and standard deviation over images.
 strayed: PSNR of the students of paper.py when the level is not the one that they have learned: images stretched
@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from paper import EVERY, MODELS, network_of, pairs
 
-from dbsn.checkpoint import load_model, load_tensors
+from dbsn.checkpoint import load_model
+from dbsn.config import MODEL
 from dbsn.infer import apply_student
 from dbsn.likelihood import channel_variance
 from dbsn.noise import parse_noise
-from dbsn.noisemodel import NoiseModel
-from dbsn.pairs import RESULTS
+from dbsn.pairs import RESULTS, recalled
 from dbsn.sharing import shared
 from dbsn.student import Student
 
@@ -31,15 +31,14 @@ STRETCHES = (0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08)
 
 def learned(run: Path, noise: str) -> dict[str, list[float]]:
     """The noise of a run's images at eleven intensities."""
-    saved = load_model(run / "model.safetensors")
-    tensors, _ = load_tensors(run / RESULTS)
-    parts = {name.removeprefix("noise/"): part for name, part in tensors.items() if name.startswith("noise/")}
-    assert saved.noise is not None
-    own = NoiseModel.from_tensors(saved.teacher, parts, saved.noise.recording)
-    grid = torch.linspace(0, 1, 11).expand(1, saved.teacher.config.channels, 1, 11)
+    model = load_model(run / MODEL).teacher
+    if not (run / RESULTS).exists():
+        sys.exit(f"{run}: no noise has been gathered; stage 2 does that")
+    own = recalled(model, [], run / RESULTS).noise
+    grid = torch.linspace(0, 1, 11).expand(1, model.config.channels, 1, 11)
     found = {"intensity": grid[0, 0, 0], "true": channel_variance(parse_noise(noise).variance(grid))[0, 0, 0].sqrt()}
-    for name, model in (("own", own), ("shared", shared(own))):
-        std = torch.cat([model.variance(grid, [number]) for number in range(len(own.images))])
+    for name, noises in (("own", own), ("shared", shared(own))):
+        std = torch.cat([noises.variance(grid, [number]) for number in range(len(own.images))])
         levels = channel_variance(std).sqrt()[:, 0, 0]
         found |= {f"{name}, mean": levels.mean(0), f"{name}, std": levels.std(0)}
     return {
@@ -68,7 +67,7 @@ def main() -> None:
     of_run.add_argument("run", type=Path)
     of_run.add_argument("noise")
     of_setting = commands.add_parser("strayed")
-    of_setting.add_argument("setting", choices=EVERY)
+    of_setting.add_argument("settings", nargs="+", choices=EVERY, metavar="SETTING")
     of_setting.add_argument("--parts", nargs="*", default=["full", "n2c"])
     of_setting.add_argument("--every", type=int, default=9)
     of_setting.add_argument("--data", type=Path, default=Path("../shared/data"))
@@ -79,12 +78,13 @@ def main() -> None:
             print(json.dumps({name: row}))
         return
     print(json.dumps({"stretches": STRETCHES}))
-    for part in arguments.parts:
-        student = network_of(arguments.models / arguments.setting / f"{part}.safetensors")
-        if not isinstance(student, Student):
-            sys.exit(f"--parts {part}: no student")
-        figures = strayed(student, arguments.setting, arguments.data, arguments.every)
-        print(json.dumps({"setting": arguments.setting, "part": part, "decibels": figures}), flush=True)
+    for setting in arguments.settings:
+        for part in arguments.parts:
+            student = network_of(arguments.models / setting / f"{part}.safetensors")
+            if not isinstance(student, Student):
+                sys.exit(f"--parts {part}: no student")
+            figures = strayed(student, setting, arguments.data, arguments.every)
+            print(json.dumps({"setting": setting, "part": part, "decibels": figures}), flush=True)
 
 
 if __name__ == "__main__":

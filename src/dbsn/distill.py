@@ -20,7 +20,7 @@ from dbsn.noises import parse_noises
 from dbsn.pairs import PairedPatches, Pairs, Taught, shrunk_to, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
 from dbsn.student import Student
-from dbsn.train import Losses, LossOf, Progress, known_weights, train
+from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Image, Mask, Scalar
 
 _HELD_OUT, _HELD_OUT_SIDE = 8, 192
@@ -103,7 +103,6 @@ def distil(
         keep,
         config,
         run=run,
-        begun_with=None if config.uncertainty_alone else known_weights(student, begin_from),
         resume=resume,
         device=device,
     )

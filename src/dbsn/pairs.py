@@ -76,7 +76,7 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
     Yields:
         Share of the images done.
     """
-    known = _recalled(model, images, cache) if cache.exists() else None
+    known = recalled(model, images, cache) if cache.exists() else None
     done = [
         (_in_network_units(result, model), noise)
         for result, noise in (zip(known.results, known.noise.images, strict=True) if known else ())
@@ -110,12 +110,12 @@ def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
 
 def taught(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
     """What `teach` has left about these images, or the first of them; those with the same noise share it (S8)."""
-    known = _recalled(model, images, cache)
+    known = recalled(model, images, cache)
     return replace(known, noise=shared(known.noise))
 
 
-def _recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
-    """The same with each image's own noise."""
+def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
+    """The same with each image's own noise, as the teacher measured it."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
     names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config

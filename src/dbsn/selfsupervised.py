@@ -32,7 +32,7 @@ from dbsn.likelihood import (
 from dbsn.model import SETTLED, BlindSpotModel, Estimate
 from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
 from dbsn.picture import to_pixels
-from dbsn.train import Losses, LossOf, Progress, known_weights, train
+from dbsn.train import Losses, LossOf, Progress, train
 from dbsn.types import Image, Scalar
 
 _SPLIT = ("flat", "noise", "prediction")
@@ -57,7 +57,8 @@ def learn(
 ) -> Iterator[Progress]:
     """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
 
-    The best one is left in `run` as `model.safetensors`. It begins with the weights of `begin_from`, if there is one.
+    The best one is left in `run` as `model.safetensors`. It begins with the weights of `begin_from`, if there is one,
+    and may end halfway between these and its own (L8).
     With the images' `truth`, which has their order and shapes, it learns from that, too (L6).
 
     Raises:
@@ -74,8 +75,11 @@ def learn(
     parts, truths = ([part for image in kind for _, part in lattices(image, stride)] for kind in (images, truth))
     known = ImageSet.of(parts, model.measure, truths)
     model.noise_estimator.expect(known.measurements)
+    begun_with = {}
     if begin_from:
         model.take_over(begin_from)
+        network = {name: weight for name, weight in model.named_parameters() if name.startswith("network.")}
+        begun_with = {name: weight.detach().clone() for name, weight in network.items()}
     learned, held = known.hold_out(siblings=stride**2)
     patches = Patches(
         learned,
@@ -96,7 +100,7 @@ def learn(
         lambda average, story: save_model(run / MODEL, Saved(model=average, about={**about, **story})),
         config,
         run=run,
-        begun_with=known_weights(model, begin_from),
+        begun_with=begun_with,
         resume=resume,
         device=device,
     )

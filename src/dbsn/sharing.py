@@ -1,8 +1,8 @@
 """Images of a folder that seem to have the same noise have it: their calibrations become one (docs/math.md, S8).
 
-One image tells its noise to a few percent, more at intensities that it hardly has, and takes texture for noise. What a
-student is taught must not stray as these errors do: a denoiser of one level loses 0.05 dB if that strays by 3 percent.
-Reading images does not belong here. Tested in tests/unit/test_sharing.py.
+One image tells its noise to a few percent, worse at intensities that it hardly has, and takes texture for noise. What a
+student is taught must not stray as these errors do: one that knows a single level is better at it. Reading images does
+not belong here. Tested in tests/unit/test_sharing.py.
 """
 
 from collections.abc import Sequence
@@ -10,87 +10,121 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dbsn.calibrate import Calibration
 from dbsn.likelihood import channel_variance
-from dbsn.noisemodel import NoiseModel
+from dbsn.noisemodel import ImageNoise, NoiseModel
 
-_FEWEST = 5  # images
+_FEWEST = 8  # images
 _LEAST, _ALIKE = 0.01, 0.05  # relative; no level is known better, and one that is shared is known as well as that
-_STRAY = 5.0  # such standard deviations beyond which an image has a noise of its own
-_KNOTS_A_BIN, _ROUNDS = 20, 5
+_STRAY, _FURTHEST = 5.0, 0.1  # deviations, and logarithm: a third of a stop is 0.115
+_ELSEWHERE, _MOST = 0.4, 0.75  # logarithm, at most of all intensities: an image guesses at those that it does not have
+_KNOTS_A_BIN, _ROUNDS, _INTENSITIES = 20, 5, 33
 _MAD = 1.4826  # of a normal distribution, its standard deviation
 
 
 @dataclass(frozen=True)
-class _Common:
-    """What the calibrations of several images agree on in one channel."""
+class _Told:
+    """What one image tells of its noise; levels are logarithms of standard deviations."""
 
-    intensities: np.ndarray
-    """(n,), ascending."""
-    log_levels: np.ndarray
-    """Logarithm of the noise's standard deviation there, (n,)."""
+    noise: ImageNoise
+    knots: list[np.ndarray]
+    """Of each channel, where its calibration knows them: intensity, level and skewness, (3, n)."""
+    own: np.ndarray
+    """Level at the intensities of the grid, whether it has them or not, (c, g)."""
+    uncorrected: np.ndarray
+    """The same as CNN_est says by itself."""
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What several images agree on in one channel, at the intensities of the grid."""
+
+    levels: np.ndarray
+    """(g,)"""
     skewness: np.ndarray
-    """(n,)"""
+    """(g,)"""
     offsets: np.ndarray
-    """How much larger the noise of each image is, logarithm of a factor, median 0."""
+    """How much larger the level of each image is; median 0."""
 
 
 def shared(noise: NoiseModel) -> NoiseModel:
     """The same folder's noise, with one calibration for all images whose level is that of most (S8).
 
-    It is returned as it is if it has fewer than five calibrated images, or if their levels differ by more than five
-    percent (a robust standard deviation, at least one percent). An image whose level is further than five such
-    deviations from the others' keeps its own.
+    It is returned as it is if it has fewer than eight calibrated images, or if their levels differ by more than five
+    percent (a robust standard deviation, at least one percent). An image keeps its own noise if its level is further
+    than five such deviations, or than a tenth, from the others', or if what it would be at other intensities is quite
+    another: dark images of much noise and bright ones of little make one curve.
     """
-    known = [number for number, image in enumerate(noise.images) if image.calibration]
-    if len(known) < _FEWEST:
-        return noise
-    channels = [_common(noise, known, channel) for channel in range(noise.model.config.channels)]
-    offsets = np.abs([common.offsets for common in channels])
-    deviations = (_MAD * np.median(offsets, 1, keepdims=True)).clip(_LEAST)
-    if deviations.max() > _ALIKE:
-        return noise
+    config, one_level = noise.model.config, noise.model.noise_estimator.per_image
+    grid = np.linspace(config.offset - config.scale, config.offset + config.scale, _INTENSITIES, dtype=np.float32)
+    known = {number: _told(noise, number, grid) for number, image in enumerate(noise.images) if image.calibration}
+    for _ in range(2):  # the second time without those that differ
+        if len(known) < _FEWEST:
+            return noise
+        channels = [_common(list(known.values()), grid, channel, one_level) for channel in range(config.channels)]
+        offsets = np.abs([common.offsets for common in channels])
+        deviations = (_MAD * np.median(offsets, 1, keepdims=True)).clip(_LEAST)
+        if deviations.max() > _ALIKE:
+            return noise
+        levels = np.stack([common.levels for common in channels])
+        elsewhere = np.array([np.quantile(abs(told.own - levels), _MOST, axis=1).max() for told in known.values()])
+        alike = np.all(offsets <= (_STRAY * deviations).clip(max=_FURTHEST), 0) & (elsewhere <= _ELSEWHERE)
+        known = {number: told for (number, told), shares in zip(known.items(), alike, strict=True) if shares}
     images = list(noise.images)
-    alike = np.all(offsets <= _STRAY * deviations, 0)
-    for number, shares in zip(known, alike.tolist(), strict=True):
-        if shares:
-            images[number] = replace(images[number], calibration=_calibration(noise, number, channels))
+    for number, told in known.items():
+        images[number] = _calibrated(told, grid, channels)
     return NoiseModel(noise.model, images, noise.recording)
 
 
-def _common(noise: NoiseModel, known: Sequence[int], channel: int) -> _Common:
-    """Median polish of all images' levels: a curve over intensity, and one factor an image."""
-    parts = [_knots(noise, number, channel) for number in known]
-    image = np.repeat(np.arange(len(parts)), [part.shape[1] for part in parts])
-    intensity, log_level, skewness = np.concatenate(parts, 1)
-    one_level = len(intensity) == len(parts)
-    bins = np.array_split(np.argsort(intensity), 1 if one_level else max(1, len(intensity) // _KNOTS_A_BIN))
-    middles, offsets = np.array([np.median(intensity[part]) for part in bins]), np.zeros(len(parts))
-    for _ in range(_ROUNDS):
-        curve = np.array([np.median((log_level - offsets[image])[part]) for part in bins])
-        rest = log_level - np.interp(intensity, middles, curve)
-        offsets = np.array([np.median(rest[image == number]) for number in range(len(parts))])
-        offsets -= np.median(offsets)
-    return _Common(middles, curve, np.array([np.median(skewness[part]) for part in bins]), offsets)
-
-
-def _knots(noise: NoiseModel, number: int, channel: int) -> np.ndarray:
-    """Intensity, logarithm of the level, and skewness where one image's calibration knows them: (3, n)."""
-    calibration = noise.images[number].calibration
+def _told(noise: NoiseModel, number: int, grid: np.ndarray) -> _Told:
+    image = noise.images[number]
+    calibration = image.calibration
     assert calibration is not None
-    level = channel_variance(noise.variance(calibration.intensities[None, :, None], [number])).sqrt()[0, channel, 0]
-    knots = torch.stack([calibration.intensities[channel], level.log(), calibration.skewness[channel]]).cpu().numpy()
-    return knots[:, np.append(True, np.diff(knots[0]) > 0)]  # the end of a short one is repeated
+    curves = torch.stack(
+        [calibration.intensities, _levels(noise, number, calibration.intensities), calibration.skewness]
+    )
+    new = [np.append(True, np.diff(row) > 0) for row in calibration.intensities.cpu().numpy()]  # short ones repeat ends
+    knots = [curve[:, first] for curve, first in zip(curves.cpu().numpy().swapaxes(0, 1), new, strict=True)]
+    everywhere = torch.from_numpy(grid).to(calibration.intensities).expand(len(knots), -1)
+    alone = NoiseModel(noise.model, [replace(image, calibration=None)], noise.recording)
+    own, uncorrected = _levels(noise, number, everywhere), _levels(alone, 0, everywhere)
+    return _Told(image, knots, own.cpu().numpy(), uncorrected.cpu().numpy())
 
 
-def _calibration(noise: NoiseModel, number: int, channels: Sequence[_Common]) -> Calibration:
-    """One image's calibration that makes its noise the common one."""
-    own = noise.images[number].calibration
+def _levels(noise: NoiseModel, number: int, intensities: Tensor) -> Tensor:
+    """Logarithms of an image's noise levels at intensities of each channel, (c, n)."""
+    return channel_variance(noise.variance(intensities[None, :, None], [number])).log()[0, :, 0] / 2
+
+
+def _common(images: Sequence[_Told], grid: np.ndarray, channel: int, one_level: bool) -> _Common:
+    """Median polish of all images' levels beside CNN_est's mean: a curve over intensity, and an offset an image."""
+    knots = [told.knots[channel] for told in images]
+    image = np.repeat(np.arange(len(knots)), [part.shape[1] for part in knots])
+    intensity, level, skewness = np.concatenate(knots, 1)
+    expected = np.mean([told.uncorrected[channel] for told in images], 0)
+    beside = level - np.interp(intensity, grid, expected)
+    bins = np.array_split(np.argsort(intensity), 1 if one_level else max(1, len(intensity) // _KNOTS_A_BIN))
+    middles, offsets = [np.median(intensity[part]) for part in bins], np.zeros(len(knots))
+    for _ in range(_ROUNDS):
+        curve = [np.median((beside - offsets[image])[part]) for part in bins]
+        rest = beside - np.interp(intensity, middles, curve)
+        offsets = np.array([np.median(rest[image == number]) for number in range(len(knots))])
+        offsets -= np.median(offsets)
+    skewed = [np.median(skewness[part]) for part in bins]
+    return _Common(expected + np.interp(grid, middles, curve), np.interp(grid, middles, skewed), offsets)
+
+
+def _calibrated(told: _Told, grid: np.ndarray, channels: Sequence[_Common]) -> ImageNoise:
+    """An image's noise with the calibration that makes it the common one."""
+    own = told.noise.calibration
     assert own is not None
-    curves = ([common.intensities, np.exp(2 * common.log_levels), common.skewness] for common in channels)
-    intensities, wanted, skewness = torch.tensor(np.stack([np.stack(curve) for curve in curves], 1)).to(own.intensities)
-    uncorrected = replace(noise.images[number], calibration=None)
-    told = NoiseModel(noise.model, [uncorrected], noise.recording).variance(intensities[None, :, None], [0])
-    factors = wanted / channel_variance(told)[0, :, 0].to(wanted)
-    return replace(own, intensities=intensities, noise_factors=factors, skewness=skewness)
+    curves = (
+        np.stack([grid] * len(channels)),
+        np.exp(2 * (np.stack([common.levels for common in channels]) - told.uncorrected)),
+        np.stack([common.skewness for common in channels]),
+    )
+    intensities, factors, skewness = (torch.from_numpy(curve).to(own.intensities) for curve in curves)
+    common = Calibration(intensities, factors, skewness, own.shares, own.prediction_factors)
+    return replace(told.noise, calibration=common)

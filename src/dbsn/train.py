@@ -129,7 +129,7 @@ def train(
         loss_of: (model, batch, share of the budget spent) to `Losses`.
         batches: (step, process index) to that step's batch, a pure function.
         validate: Figure of the averaged weights on held-out data, lower is better.
-        save: Keeps averaged weights that are the best so far; also told the step and their figure.
+        save: Keeps weights that are the best so far; also told the step, their figure, and whether they are halfway.
         config: Budget, optimiser, precision, seed.
         run: Existing folder for the checkpoint.
         begun_with: Weights by name that an earlier training had left, which the model began with: at the end of the
@@ -176,16 +176,12 @@ def train(
             if int(share * config.validations) > state.validations or stopping:
                 state.validations = int(share * config.validations)
                 averaged.eval()
-                candidates = [averaged]
-                if begun_with and share >= 1:
-                    candidates.append(_halfway(averaged, begun_with))
                 with accelerator.autocast():
-                    figures = [validate(candidate) for candidate in candidates]
-                validation = min(figures)
+                    validation, chosen, story = _best_of(averaged, begun_with if share >= 1 else {}, validate)
                 better = validation < state.best
                 state.best = min(state.best, validation)
                 if better and accelerator.is_main_process:
-                    save(candidates[figures.index(validation)], {"step": state.step, "validation": validation})
+                    save(chosen, {"step": state.step, "validation": validation} | story)
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 state.seconds = saved_at = clock.seconds
                 if accelerator.is_main_process:
@@ -204,23 +200,22 @@ def train(
             )
 
 
-def known_weights(model: nn.Module, begin_from: nn.Module | None) -> dict[str, Tensor]:
-    """What of `model.network` comes from `begin_from`, which the model has just taken over: its weights by name."""
-    known = {name for name, _ in begin_from.named_parameters()} if begin_from else ()
-    mine = {name: weight for name, weight in model.named_parameters() if name in known}
-    return {name: weight.detach().clone() for name, weight in mine.items() if name.startswith("network.")}
+def _best_of(
+    averaged: _Model, begun_with: Mapping[str, Tensor], validate: Callable[[_Model], float]
+) -> tuple[float, _Model, dict[str, Any]]:
+    """The figure of the averaged weights, or of those halfway between them and `begun_with` if it is lower (L8).
 
-
-def _halfway(averaged: _Model, begun_with: Mapping[str, Tensor]) -> _Model:
-    """The mean of a model and of what it began with, which may be better than both (Wortsman et al. 2022; L8).
-
-    Both trainings have ended with a low learning rate, in different corners of the same valley.
+    Also the model with these weights, and what to say of it.
     """
+    figure = validate(averaged)
+    if not begun_with:
+        return figure, averaged, {}
     middle = copy.deepcopy(averaged)
     for name, weight in begun_with.items():
         parameter = middle.get_parameter(name).data
         parameter.lerp_(weight.to(parameter), 0.5)
-    return middle
+    halfway = validate(middle)
+    return (halfway, middle, {"halfway": True}) if halfway < figure else (figure, averaged, {})
 
 
 def _update(

@@ -27,7 +27,7 @@ from dbsn.config import NETWORKS, ModelConfig, TrainConfig
 from dbsn.model import BlindSpotModel
 from dbsn.patches import Batch
 from dbsn.selfsupervised import learn, self_supervised_loss
-from dbsn.train import CHECKPOINT, Losses, Progress, TrainingDivergedError, known_weights, train
+from dbsn.train import CHECKPOINT, Losses, Progress, TrainingDivergedError, train
 
 pytestmark = pytest.mark.slow
 
@@ -302,9 +302,9 @@ def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
 
 def rising(
     run: Path, validate: Callable[[nn.Linear], float], begun_with: float | None = None, *, resume: bool = False
-) -> tuple[Iterator[Progress], list[float]]:
-    """A training of one weight that begins at 0 and is told to rise, and the weights that it has kept."""
-    model, kept = nn.Linear(1, 1, bias=False), list[float]()
+) -> tuple[Iterator[Progress], list[tuple[float, dict[str, Any]]]]:
+    """A training of one weight that begins at 0 and is told to rise, and the weights that it has kept, with stories."""
+    model, kept = nn.Linear(1, 1, bias=False), list[tuple[float, dict[str, Any]]]()
     model.weight.data.fill_(0)
     noisy = torch.zeros(1, 1, 4, 4)
     batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
@@ -314,7 +314,7 @@ def rising(
         lambda network, batch, share: Losses(terms={"slope": -model.weight.sum()}, shown={}),
         lambda step, rank: batch,
         validate,
-        lambda average, story: kept.append(average.weight.item()),
+        lambda average, story: kept.append((average.weight.item(), story)),
         TrainConfig(steps=100, batch=2, patch=24, validations=4, learning_rate=1e-3),
         run=run,
         begun_with=None if begun_with is None else {"weight": torch.tensor([[begun_with]])},
@@ -328,11 +328,12 @@ def rising(
 def test_at_the_end_the_middle_between_begin_and_end_is_kept_if_it_is_better(wanted: float, tmp_path: Path) -> None:
     progress, plain = rising(tmp_path, lambda average: -average.weight.item())
     list(progress)
-    assert plain == sorted(plain)
     assert len(plain) == 4
     progress, kept = rising(tmp_path, lambda average: abs(average.weight.item() - wanted), begun_with=-1.0)
     list(progress)
-    assert kept[-1] == pytest.approx((plain[-1] - 1) / 2 if wanted < 0 else plain[-1], rel=1e-4)
+    end = plain[-1][0]
+    assert kept[-1][0] == pytest.approx((end - 1) / 2 if wanted < 0 else end, rel=1e-4)
+    assert kept[-1][1].get("halfway", False) is (wanted < 0)
 
 
 def test_a_run_that_goes_on_still_knows_what_it_began_with(tmp_path: Path) -> None:
@@ -349,12 +350,25 @@ def test_a_run_that_goes_on_still_knows_what_it_began_with(tmp_path: Path) -> No
     assert seen[-1] == pytest.approx((seen[-2] - 1) / 2, rel=1e-4)
 
 
-def test_what_a_model_takes_over_of_another_is_known_by_name() -> None:
-    one, other = (BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"])) for _ in range(2))
-    other.take_over(one)
-    known = known_weights(other, one)
-    assert known.keys() == {f"network.{name}" for name, _ in one.network.named_parameters()}
-    assert all(torch.equal(weight, one.get_parameter(name)) for name, weight in known.items())
-    other.network.head.weight.data += 1
-    assert torch.equal(known["network.head.weight"], one.network.head.weight)
-    assert not known_weights(other, None)
+def test_a_run_that_is_interrupted_does_not_try_the_middle(tmp_path: Path) -> None:
+    seen = list[float]()
+
+    def validate(average: nn.Linear) -> float:
+        seen.append(average.weight.item())
+        return 0.0
+
+    for progress in rising(tmp_path, validate, begun_with=-1.0)[0]:
+        if progress.step == 59:
+            signal.raise_signal(signal.SIGINT)
+    assert progress.step == 60
+    assert len(seen) == 3
+
+
+def test_a_blind_spot_models_checkpoint_knows_the_network_that_it_began_with(tmp_path: Path) -> None:
+    config = TrainConfig(steps=4, batch=2, patch=24, validations=1, learning_rate=1e-9)
+    begun = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
+    list(learn(images(), begun.config, config, run=tmp_path, about={}, begin_from=begun, device="cpu"))
+    tensors, _ = load_tensors(tmp_path / CHECKPOINT)
+    known = {name.removeprefix("begun with/"): part for name, part in tensors.items() if name.startswith("begun with/")}
+    assert known.keys() == {f"network.{name}" for name, _ in begun.network.named_parameters()}
+    assert all(torch.equal(weight, begun.get_parameter(name)) for name, weight in known.items())
