@@ -29,8 +29,8 @@ class _Told:
     """What one image tells of its noise; levels are logarithms of standard deviations."""
 
     noise: ImageNoise
-    knots: list[np.ndarray]
-    """Of each channel, where its calibration knows them: intensity, level and skewness, (3, n)."""
+    knots: np.ndarray
+    """Where its calibration knows them: intensity, level and skewness, (c, 3, n)."""
     own: np.ndarray
     """Level at the intensities of the grid, whether it has them or not, (c, g)."""
     uncorrected: np.ndarray
@@ -82,11 +82,8 @@ def _told(noise: NoiseModel, number: int, grid: np.ndarray) -> _Told:
     image = noise.images[number]
     calibration = image.calibration
     assert calibration is not None
-    curves = torch.stack(
-        [calibration.intensities, _levels(noise, number, calibration.intensities), calibration.skewness]
-    )
-    new = [np.append(True, np.diff(row) > 0) for row in calibration.intensities.cpu().numpy()]  # short ones repeat ends
-    knots = [curve[:, first] for curve, first in zip(curves.cpu().numpy().swapaxes(0, 1), new, strict=True)]
+    levels = _levels(noise, number, calibration.intensities)
+    knots = torch.stack([calibration.intensities, levels, calibration.skewness], 1).cpu().numpy()
     everywhere = torch.from_numpy(grid).to(calibration.intensities).expand(len(knots), -1)
     alone = NoiseModel(noise.model, [replace(image, calibration=None)], noise.recording)
     own, uncorrected = _levels(noise, number, everywhere), _levels(alone, 0, everywhere)
