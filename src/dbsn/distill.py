@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dbsn.checkpoint import MODEL, Saved, save_model
 from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
 from dbsn.likelihood import coloured
+from dbsn.networks.layers import full_precision
 from dbsn.noises import parse_noises
 from dbsn.pairs import PairedPatches, Pairs, Taught, shrunk_to, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
@@ -236,8 +237,9 @@ def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:
         noisy: (b, c, h, w) intensities.
         noise: A fresh draw of the noise that is in `noisy`; the answer is disturbed by a tenth of it.
     """
-    denoised = student(noisy)
-    moved = (student(noisy + _PROBE * noise) - denoised) / _PROBE
+    with full_precision(noisy):  # what bf16 rounds off would count ten times
+        denoised = student(noisy)
+        moved = (student(noisy + _PROBE * noise) - denoised) / _PROBE
     power = noise.square().mean()
     return (denoised - noisy).square().mean() / power - 1 + 2 * (noise * moved).mean() / power
 

@@ -137,6 +137,17 @@ def test_steins_estimate_is_the_true_error(factor: float) -> None:
     assert estimate == pytest.approx(true, abs=0.02, rel=0.02)
 
 
+def test_steins_estimate_is_not_made_of_what_bf16_rounds_off() -> None:
+    torch.manual_seed(0)
+    student = Student(StudentConfig(network=STUDENTS["unet-tiny"]))
+    noisy, noise = torch.rand(1, 1, 64, 64), 0.1 * torch.randn(1, 1, 64, 64)
+    with torch.inference_mode():
+        exact, plain = stein_risk(student, noisy, noise), student(noisy)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not torch.equal(student(noisy).float(), plain)
+            assert torch.equal(stein_risk(student, noisy, noise), exact)
+
+
 def test_noise_and_jpeg_blocks_of_clean_images_are_found() -> None:
     ramp = np.linspace(0, 1, 256) * np.linspace(0.3, 1, 200)[:, None]
     random = np.random.default_rng(0)
