@@ -282,10 +282,8 @@ class NoiseModel:
         """One line for a person."""
         levels = self.levels()
         least, most = (unit.number(end(levels)) for end in (min, max))
-        told = (
-            f"{least} to {most}{unit.of} over {len(levels)}" if least != most else f"{most}{unit.of} in {len(levels)}"
-        )
-        return f"noise {told} images; {self.recording.told(unit)}"
+        which = f"{least} to {most}{unit.of} over" if least != most else f"{most}{unit.of} in all"
+        return f"noise {which} {len(levels)} images; {self.recording.told(unit)}"
 
     def tensors(self) -> dict[str, Tensor]:
         """As named tensors, for a file; the model is not in it."""

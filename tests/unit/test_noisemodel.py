@@ -166,6 +166,9 @@ def test_a_noise_model_says_what_it_is() -> None:
     noise = noise_model(1, recording=Recording(step=0.1), factors=(1.0, 4.0))
     assert noise.levels() == pytest.approx([0.05, 0.2], rel=0.2)
     assert noise.told(OF_255).endswith("of 255 over 2 images; nothing cut off, rounded to steps of 25.5 of 255")
+    alike = NoiseModel(noise.model, [noise.images[0]] * 2, Recording()).told(OF_255)
+    assert alike.endswith(" of 255 in all 2 images; nothing cut off, not rounded")
+    assert " to " not in alike
 
 
 @pytest.mark.parametrize("channels", [1, 3])
