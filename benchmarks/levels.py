@@ -21,6 +21,7 @@ from dbsn.checkpoint import load_model
 from dbsn.config import MODEL
 from dbsn.infer import apply_student
 from dbsn.likelihood import channel_variance
+from dbsn.metrics import psnr
 from dbsn.noise import parse_noise
 from dbsn.pairs import RESULTS, recalled
 from dbsn.sharing import shared
@@ -38,8 +39,8 @@ def learned(run: Path, noise: str) -> dict[str, list[float]]:
     grid = torch.linspace(0, 1, 11).expand(1, model.config.channels, 1, 11)
     found = {"intensity": grid[0, 0, 0], "true": channel_variance(parse_noise(noise).variance(grid))[0, 0, 0].sqrt()}
     for name, noises in (("own", own), ("shared", shared(own))):
-        std = torch.cat([noises.variance(grid, [number]) for number in range(len(own.images))])
-        levels = channel_variance(std).sqrt()[:, 0, 0]
+        variances = torch.cat([noises.variance(grid, [number]) for number in range(len(own.images))])
+        levels = channel_variance(variances).sqrt()[:, 0, 0]
         found |= {f"{name}, mean": levels.mean(0), f"{name}, std": levels.std(0)}
     return {
         name: [round(float(x) * (1 if name == "intensity" else 255), 2) for x in row] for name, row in found.items()
@@ -50,13 +51,10 @@ def strayed(student: Student, setting: str, data: Path, every: int) -> list[floa
     """PSNR, mean over images, at each of `STRETCHES`."""
     rows = []
     for pair in pairs(EVERY[setting], data, every):
-        results = [
-            apply_student(student, ((pair.noisy - 0.5) * stretch + 0.5).astype(np.float32)) for stretch in STRETCHES
-        ]
-        errors = [
-            (result - 0.5) / stretch + 0.5 - pair.clean for result, stretch in zip(results, STRETCHES, strict=True)
-        ]
-        rows.append([-10 * np.log10(np.square(error).mean()) for error in errors])
+        seen = [((pair.noisy - 0.5) * stretch + 0.5).astype(np.float32) for stretch in STRETCHES]
+        results = [apply_student(student, image) for image in seen]
+        shrunk = [(result - 0.5) / stretch + 0.5 for result, stretch in zip(results, STRETCHES, strict=True)]
+        rows.append([psnr(result, pair.clean) for result in shrunk])
     return [round(float(figure), 3) for figure in np.mean(rows, 0)]
 
 
