@@ -7,7 +7,7 @@ tests/e2e/test_stages.py. Files, networks that denoise and losses do not belong 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -207,6 +207,22 @@ class NoiseModel:
             for image, variance, noise in parts
         ]
         return torch.cat(corrected)
+
+    @torch.no_grad()
+    def at(self, number: int, intensities: Tensor) -> Tensor:
+        """Noise variance of one image in each channel at intensities (c, n) of it; the same shape."""
+        return channel_variance(self.variance(intensities[None, :, None], [number]))[0, :, 0]
+
+    def uncorrected(self, number: int) -> "NoiseModel":
+        """Of one image alone, what CNN_est says without its calibration."""
+        return NoiseModel(self.model, [replace(self.images[number], calibration=None)], self.recording)
+
+    def corrected(self, number: int, intensities: Tensor, variance: Tensor, skewness: Tensor) -> ImageNoise:
+        """An image's noise, calibrated to have these variances and skewnesses at these intensities, (c, n) each."""
+        factors = variance / self.uncorrected(number).at(0, intensities)
+        unit = torch.ones_like(factors[0, :1])
+        calibration = Calibration(intensities, factors, skewness, 0 * unit, unit)  # no longer of predictions
+        return replace(self.images[number], calibration=calibration)
 
     def white(self, like: Image, generator: torch.Generator, which: Sequence[int]) -> Image:
         """Noise of variance 1 in the shape of `like`, (b, c, h, w), that neighbours share as in the images `which`."""

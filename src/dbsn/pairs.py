@@ -25,8 +25,9 @@ from dbsn.noisemodel import NoiseModel, Recording
 from dbsn.noises import Noises, Several, one_noise, parse_noises
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
 from dbsn.picture import to_pixels
+from dbsn.refinement import refined
 from dbsn.sharing import shared
-from dbsn.student import cells
+from dbsn.student import Student, cells
 from dbsn.types import Cells, Image, Mask, Variance
 
 RESULTS = "teacher.safetensors"
@@ -85,9 +86,7 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
 
     def write() -> None:
         noise = NoiseModel(model, [noise for _, noise in done], recording)
-        tensors = {f"result/{number}": result for number, (result, _) in enumerate(done)}
-        tensors |= {f"noise/{name}": part for name, part in noise.tensors().items()}
-        save_tensors(cache, tensors, {"recording": asdict(recording)})
+        _write(cache, [result for result, _ in done], noise)
 
     try:
         for image in images[len(done) :]:
@@ -101,6 +100,20 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
     finally:
         if len(done) > written:
             write()
+
+
+def refine(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, student: Student, *, bf16: bool) -> None:
+    """Correct the noise of what `teach` has left of these images by what a student takes out of them (S9)."""
+    known = recalled(model, images, cache)
+    noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16)
+    _write(cache, [_in_network_units(result, model) for result in known.results], noise)
+
+
+def _write(cache: Path, results: Sequence[Tensor], noise: NoiseModel) -> None:
+    """Keep results, in network units, and their images' noise."""
+    tensors = {f"result/{number}": result for number, result in enumerate(results)}
+    tensors |= {f"noise/{name}": part for name, part in noise.tensors().items()}
+    save_tensors(cache, tensors, {"recording": asdict(noise.recording)})
 
 
 def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:

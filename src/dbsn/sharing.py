@@ -6,15 +6,13 @@ not belong here. Tested in tests/unit/test_sharing.py.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dbsn.calibrate import Calibration
-from dbsn.likelihood import channel_variance
-from dbsn.noisemodel import ImageNoise, NoiseModel
+from dbsn.noisemodel import NoiseModel
 
 _FEWEST = 8  # images
 _LEAST, _ALIKE = 0.01, 0.05  # relative; no level is known better, and one that is shared is known as well as that
@@ -28,7 +26,6 @@ _MAD = 1.4826  # of a normal distribution, its standard deviation
 class _Told:
     """What one image tells of its noise; levels are logarithms of standard deviations."""
 
-    noise: ImageNoise
     knots: np.ndarray
     """Where its calibration knows them: intensity, level and skewness, (c, 3, n)."""
     own: np.ndarray
@@ -73,26 +70,27 @@ def shared(noise: NoiseModel) -> NoiseModel:
         alike = np.all(offsets <= (_STRAY * deviations).clip(max=_FURTHEST), 0) & (elsewhere <= _ELSEWHERE)
         known = {number: told for (number, told), shares in zip(known.items(), alike, strict=True) if shares}
     images = list(noise.images)
-    for number, told in known.items():
-        images[number] = _calibrated(told, grid, channels)
+    variance = np.exp(2 * levels)
+    skewness = np.stack([common.skewness for common in channels])
+    curves = [torch.from_numpy(curve).float() for curve in (np.stack([grid] * len(levels)), variance, skewness)]
+    for number in known:
+        images[number] = noise.corrected(number, *curves)
     return NoiseModel(noise.model, images, noise.recording)
 
 
 def _told(noise: NoiseModel, number: int, grid: np.ndarray) -> _Told:
-    image = noise.images[number]
-    calibration = image.calibration
+    calibration = noise.images[number].calibration
     assert calibration is not None
-    levels = _levels(noise, number, calibration.intensities)
-    knots = torch.stack([calibration.intensities, levels, calibration.skewness], 1).cpu().numpy()
-    everywhere = torch.from_numpy(grid).to(calibration.intensities).expand(len(knots), -1)
-    alone = NoiseModel(noise.model, [replace(image, calibration=None)], noise.recording)
-    own, uncorrected = _levels(noise, number, everywhere), _levels(alone, 0, everywhere)
-    return _Told(image, knots, own.cpu().numpy(), uncorrected.cpu().numpy())
+    at = calibration.intensities
+    knots = torch.stack([at, _level(noise.at(number, at)), calibration.skewness], 1).cpu().numpy()
+    everywhere = torch.from_numpy(grid).to(at).expand(len(knots), -1)
+    own, uncorrected = noise.at(number, everywhere), noise.uncorrected(number).at(0, everywhere)
+    return _Told(knots, _level(own).cpu().numpy(), _level(uncorrected).cpu().numpy())
 
 
-def _levels(noise: NoiseModel, number: int, intensities: Tensor) -> Tensor:
-    """Logarithms of an image's noise levels at intensities of each channel, (c, n)."""
-    return channel_variance(noise.variance(intensities[None, :, None], [number])).log()[0, :, 0] / 2
+def _level(variance: Tensor) -> Tensor:
+    """Logarithm of the standard deviation."""
+    return variance.log() / 2
 
 
 def _common(images: Sequence[_Told], grid: np.ndarray, channel: int, one_level: bool) -> _Common:
@@ -111,17 +109,3 @@ def _common(images: Sequence[_Told], grid: np.ndarray, channel: int, one_level: 
         offsets -= np.median(offsets)
     skewed = [np.median(skewness[part]) for part in bins]
     return _Common(expected + np.interp(grid, middles, curve), np.interp(grid, middles, skewed), offsets)
-
-
-def _calibrated(told: _Told, grid: np.ndarray, channels: Sequence[_Common]) -> ImageNoise:
-    """An image's noise with the calibration that makes it the common one."""
-    own = told.noise.calibration
-    assert own is not None
-    curves = (
-        np.stack([grid] * len(channels)),
-        np.exp(2 * (np.stack([common.levels for common in channels]) - told.uncorrected)),
-        np.stack([common.skewness for common in channels]),
-    )
-    intensities, factors, skewness = (torch.from_numpy(curve).to(own.intensities) for curve in curves)
-    common = Calibration(intensities, factors, skewness, own.shares, own.prediction_factors)
-    return replace(told.noise, calibration=common)
