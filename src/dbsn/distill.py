@@ -13,17 +13,34 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dbsn.checkpoint import MODEL, Saved, save_model
+from dbsn.checkpoint import MODEL, Saved, load_model, save_model
 from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
 from dbsn.likelihood import coloured
 from dbsn.networks.layers import full_precision
+from dbsn.noisemodel import NoiseModel
 from dbsn.noises import parse_noises
-from dbsn.pairs import PairedPatches, Pairs, Taught, shrunk_to, synthetic_pairs
+from dbsn.pairs import PairedPatches, Pairs, Taught, correct, corrected, shrunk_to, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
+from dbsn.sharing import shared
 from dbsn.student import Student
-from dbsn.train import Losses, LossOf, Progress, train
+from dbsn.train import (
+    CHECKPOINT,
+    Losses,
+    LossOf,
+    Progress,
+    convolves_in_bf16,
+    finished,
+    is_main_process,
+    pick_device,
+    steps_done,
+    train,
+    wait_for_all,
+)
 from dbsn.types import Image, Mask, Scalar
 
+NOISE = "noise.safetensors"
+"""The noise as the student corrected it, in the folder of its checkpoint."""
+_CORRECTED_AT = 0.3  # share of the budget
 _HELD_OUT, _HELD_OUT_SIDE = 8, 192
 _SPREAD_WEIGHT = 0.01  # so small that, after some 60 steps, the shared limit of the gradient's norm does not feel it
 _SPREAD_OF = 3  # one clean patch in so many: a small network sees enough of them, and a step takes a sixth less
@@ -45,7 +62,8 @@ def distil(
 ) -> Iterator[Progress]:
     """Train a student on both sets; `train` says what is yielded.
 
-    Teacher, noise model and best student are left in `to` (by default `run`) as `model.safetensors`.
+    On the way the student corrects the learned noise, and goes on with what is then known (S9). Teacher, noise model
+    and best student are left in `to` (by default `run`) as `model.safetensors`.
 
     Args:
         known: What `teach` left.
@@ -78,35 +96,43 @@ def distil(
     if config.uncertainty_alone:
         student.freeze_results()
     learned, held = hold_out(clean)
-    pairs = PairedPatches(
-        known,
-        [image for _, image in learned],
-        config,
-        multiple=student.multiple,
-        fill=teacher.config.offset,
-        guided=student.guided,
-    )
-    told_multiple = student.multiple if student.guided else None
-    held_out, target = HeldOut(known, [image for _, image in held], config, told_multiple), (to or run) / MODEL
+    told_multiple, target = student.multiple if student.guided else None, (to or run) / MODEL
 
-    def keep(average: Student, story: dict[str, Any]) -> None:
-        recalibrate(average, held_out.synthetic)
-        noise = None if config.baseline else known.noise  # which then has hardly been gathered
-        saved = Saved(model=teacher, student=average, noise=noise, about={**about, **story})
-        save_model(target, saved)
+    def training(noise: NoiseModel, **how: Any) -> Iterator[Progress]:
+        alike = replace(known, noise=shared(noise))
+        images, fill = [image for _, image in learned], teacher.config.offset
+        pairs = PairedPatches(alike, images, config, multiple=student.multiple, fill=fill, guided=student.guided)
+        held_out = HeldOut(alike, [image for _, image in held], config, told_multiple)
 
-    return train(
-        student,
-        student.parameter_groups(),
-        distillation_loss(config),
-        pairs,
-        held_out,
-        keep,
-        config,
-        run=run,
-        resume=resume,
-        device=device,
-    )
+        def keep(average: Student, story: dict[str, Any]) -> None:
+            recalibrate(average, held_out.synthetic)
+            gathered = None if config.baseline else alike.noise  # a baseline's has hardly been
+            save_model(target, Saved(model=teacher, student=average, noise=gathered, about={**about, **story}))
+
+        groups, loss = student.parameter_groups(), distillation_loss(config)
+        return train(student, groups, loss, pairs, held_out, keep, config, run=run, device=device, **how)
+
+    if config.baseline or config.noise or config.uncertainty_alone:  # nothing is learned under the learned noise
+        return training(known.noise, resume=resume)
+    first = None if (run / NOISE).exists() else training(known.noise, resume=resume, until=_CORRECTED_AT)
+
+    def in_two_parts() -> Iterator[Progress]:
+        if first:
+            yield from first
+            wait_for_all()
+            if not finished(run / CHECKPOINT, config, _CORRECTED_AT):
+                return
+            if is_main_process():
+                where = pick_device(device)
+                so_far = load_model(target).student
+                assert so_far is not None
+                bf16 = convolves_in_bf16(config.precision, where)
+                correct(known, so_far.eval().to(where), run / NOISE, steps_done(run / CHECKPOINT), bf16=bf16)
+            wait_for_all()
+        noise, begun_at = corrected(known, run / NOISE)
+        yield from training(noise, resume=True, renewed=begun_at)
+
+    return in_two_parts()
 
 
 def new_student(config: StudentConfig, seed: int, begin_from: Student | None = None) -> Student:

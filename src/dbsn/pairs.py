@@ -26,7 +26,6 @@ from dbsn.noises import Noises, Several, one_noise, parse_noises
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
 from dbsn.picture import to_pixels
 from dbsn.refinement import refined
-from dbsn.sharing import shared
 from dbsn.student import Student, cells
 from dbsn.types import Cells, Image, Mask, Variance
 
@@ -86,7 +85,9 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
 
     def write() -> None:
         noise = NoiseModel(model, [noise for _, noise in done], recording)
-        _write(cache, [result for result, _ in done], noise)
+        tensors = {f"result/{number}": result for number, (result, _) in enumerate(done)}
+        tensors |= {f"noise/{name}": part for name, part in noise.tensors().items()}
+        save_tensors(cache, tensors, {"recording": asdict(recording)})
 
     try:
         for image in images[len(done) :]:
@@ -102,33 +103,13 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
             write()
 
 
-def refine(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, student: Student, *, bf16: bool) -> None:
-    """Correct the noise of what `teach` has left of these images by what a student takes out of them (S9)."""
-    known = recalled(model, images, cache)
-    noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16)
-    _write(cache, [_in_network_units(result, model) for result in known.results], noise)
-
-
-def _write(cache: Path, results: Sequence[Tensor], noise: NoiseModel) -> None:
-    """Keep results, in network units, and their images' noise."""
-    tensors = {f"result/{number}": result for number, result in enumerate(results)}
-    tensors |= {f"noise/{name}": part for name, part in noise.tensors().items()}
-    save_tensors(cache, tensors, {"recording": asdict(noise.recording)})
-
-
 def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
     """Half the memory of intensities, which may be counts in the thousands."""
     return torch.from_numpy((result - model.config.offset) / model.config.scale).half()
 
 
-def taught(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
-    """What `teach` has left about these images, or the first of them; those with the same noise share it (S8)."""
-    known = recalled(model, images, cache)
-    return replace(known, noise=shared(known.noise))
-
-
 def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
-    """The same with each image's own noise, as the teacher measured it."""
+    """What `teach` has left about these images, or the first of them."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
     names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config
@@ -137,6 +118,18 @@ def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -
         results=[(tensors[name].float() * config.scale + config.offset).numpy() for name in names],
         noise=NoiseModel.from_tensors(model, noise, Recording(**header["recording"])),
     )
+
+
+def correct(known: Taught, student: Student, path: Path, step: int, *, bf16: bool) -> None:
+    """Leave in a file the noise as a student corrects it after so many steps (S9)."""
+    noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16)
+    save_tensors(path, noise.tensors(), {"step": step})
+
+
+def corrected(known: Taught, path: Path) -> tuple[NoiseModel, int]:
+    """The noise that `correct` has left, and after how many steps."""
+    tensors, header = load_tensors(path)
+    return NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording), int(header["step"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,11 @@ from dbsn.evaluate import to_gray
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import clean_range, placement
 from dbsn.noises import Several, one_noise, parse_noises
-from dbsn.pairs import RESULTS, refine, some_of, taught, teach
+from dbsn.pairs import RESULTS, recalled, some_of, teach
 from dbsn.patches import intensity_range
 from dbsn.picture import OF_255, Unit, by_unit, from_pixels, to_pixels
 from dbsn.selfsupervised import learn
+from dbsn.sharing import shared
 from dbsn.student import Student
 from dbsn.train import (
     CHECKPOINT,
@@ -162,22 +163,14 @@ def _distilled(
     teacher.eval().to(where)
     bf16 = convolves_in_bf16(precision, where)
     asked = chosen[:1] if is_baseline else chosen
-    resume = (folder / STUDENT / CHECKPOINT).exists()
-    looks_again = None if resume or is_baseline or not second.begin_from else second.begin_from.eval().to(where)
-
-    def teaching() -> Iterator[float]:
-        yield from teach(teacher, asked, folder / RESULTS, bf16=bf16)
-        if looks_again:
-            refine(teacher, asked, folder / RESULTS, looks_again, bf16=bf16)
-
-    taught_by = teaching() if is_main_process() else iter(())
+    teaching = teach(teacher, asked, folder / RESULTS, bf16=bf16) if is_main_process() else iter(())
     if is_baseline:
-        deque(taught_by, maxlen=0)
+        deque(teaching, maxlen=0)
     else:
-        yield Stage("teacher", taught_by, note)
+        yield Stage("teacher", teaching, note)
     wait_for_all()
     (folder / STUDENT).mkdir(exist_ok=True)
-    known = taught(teacher.to("cpu"), chosen, folder / RESULTS)
+    known = recalled(teacher.to("cpu"), chosen, folder / RESULTS)
     distilling = distil(
         known,
         clean,
@@ -187,11 +180,11 @@ def _distilled(
         to=folder,
         about=story,
         begin_from=second.begin_from,
-        resume=resume,
+        resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
     unit = Unit.of_samples(*noisy)
-    note = "" if is_baseline else f"learned from the noisy images: {known.noise.told(unit)}"
+    note = "" if is_baseline else f"learned from the noisy images: {shared(known.noise).told(unit)}"
     figure = SYNTHETIC_ERROR if is_baseline else ERROR
     yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
 

@@ -118,6 +118,8 @@ def train(
     run: Path,
     begun_with: Mapping[str, Tensor] | None = None,
     resume: bool = False,
+    until: float = 1.0,
+    renewed: int = 0,
     device: str = "auto",
 ) -> Iterator[Progress]:
     """Train `model` in place; leave `checkpoint.safetensors` (last) in `run`, and hand `save` the best average.
@@ -135,6 +137,8 @@ def train(
         begun_with: Weights by name that an earlier training had left, which the model began with: at the end of the
             budget the averaged weights are also validated halfway between them and these. A checkpoint has its own.
         resume: Go on from the run's checkpoint.
+        until: Share of the budget at which to stop, as though interrupted.
+        renewed: Step from which on `validate` measures something else: what was the best by then no longer is.
         device: "auto", "cpu", "cuda" or "mps".
 
     Yields:
@@ -153,10 +157,11 @@ def train(
     state = _State()
     if resume:
         state, begun_with = _restore(run / CHECKPOINT, model, average, optimizer)
+        state.best = math.inf if state.step <= renewed else state.best
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
     saved_at, pixels, share = clock.seconds, 0, _share(config, state.step, state.seconds)
-    stopping = share >= 1
+    stopping = share >= until
 
     with _interruption() as interrupted:
         while not stopping:
@@ -171,7 +176,8 @@ def train(
             state.step += 1
             pixels += batch.pixels * accelerator.num_processes
 
-            share, stopping = _progress_of_all(accelerator, _share(config, state.step, clock.seconds), interrupted())
+            spent = _share(config, state.step, clock.seconds)
+            share, stopping = _progress_of_all(accelerator, spent, spent >= until or interrupted())
             validation, better = None, False
             if int(share * config.validations) > state.validations or stopping:
                 state.validations = int(share * config.validations)
@@ -300,12 +306,12 @@ def has_fast_bf16(device: str) -> bool:
     return False
 
 
-def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) -> tuple[float, bool]:
+def _progress_of_all(accelerator: Accelerator, share: float, stopping: bool) -> tuple[float, bool]:
     """Share of the budget spent, at most 1, and whether to stop: the first process's, for all."""
     if accelerator.num_processes > 1:
-        mine = torch.tensor([share, float(interrupted)], dtype=torch.float32, device=accelerator.device)
-        share, interrupted = broadcast(mine).tolist()
-    return min(share, 1.0), share >= 1 or bool(interrupted)
+        mine = torch.tensor([share, float(stopping)], dtype=torch.float32, device=accelerator.device)
+        share, stopping = broadcast(mine).tolist()
+    return min(share, 1.0), bool(stopping)
 
 
 def _share(config: Training, step: int, seconds: float) -> float:
@@ -315,12 +321,21 @@ def _share(config: Training, step: int, seconds: float) -> float:
     return seconds / (60 * config.minutes)
 
 
-def finished(checkpoint: Path, config: Training) -> bool:
-    """Whether the training that left this checkpoint has spent its budget; not, if there is none."""
+def finished(checkpoint: Path, config: Training, share: float = 1.0) -> bool:
+    """Whether the training that left this checkpoint has spent its budget, or a share of it; not, if there is none."""
     if not checkpoint.exists():
         return False
-    state = _State(**load_tensors(checkpoint)[1]["state"])
-    return _share(config, state.step, state.seconds) >= 1
+    state = _state(checkpoint)
+    return _share(config, state.step, state.seconds) >= share
+
+
+def steps_done(checkpoint: Path) -> int:
+    """Steps of the training that left this checkpoint."""
+    return _state(checkpoint).step
+
+
+def _state(checkpoint: Path) -> _State:
+    return _State(**load_tensors(checkpoint)[1]["state"])
 
 
 def _risen(share: float, waits: float) -> float:

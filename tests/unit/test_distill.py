@@ -1,8 +1,11 @@
 """Stage 2: the two paired sets, what is minimised, and what picks the best student."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +16,20 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 import dbsn.pairs
-from dbsn.checkpoint import load_tensors
+from dbsn.checkpoint import load_model, load_tensors
 from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.distill import HeldOut, distillation_loss, recalibrate, spread_nll, stein_risk
+from dbsn.distill import NOISE, HeldOut, distil, distillation_loss, recalibrate, spread_nll, stein_risk
 from dbsn.infer import predict
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import measured_variance
 from dbsn.networks.spread import Spread
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
-from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, some_of, taught, teach, told_level
+from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, recalled, some_of, teach, told_level
 from dbsn.pipeline import clean_like
 from dbsn.screen import describe_clean
+from dbsn.sharing import shared
 from dbsn.student import Student, cells
+from dbsn.train import Progress
 
 MODEL = BlindSpotModel(ModelConfig()).eval()
 CONFIG = DistillConfig(batch=8, patch=32)
@@ -196,7 +201,7 @@ def test_what_the_teacher_said_is_kept_and_not_asked_again(tmp_path: Path) -> No
     images = [np.random.default_rng(i).random((70, 65, 1), np.float32) for i in range(2)]
     assert list(teach(MODEL, images, tmp_path / "t")) == [0.5, 1.0]
     assert list(teach(MODEL, images, tmp_path / "t")) == []
-    known = taught(MODEL, images, tmp_path / "t")
+    known = recalled(MODEL, images, tmp_path / "t")
     assert [result.shape for result in known.results] == [image.shape for image in images]
     assert np.abs(known.results[1] - predict(MODEL, images[1]).denoised).max() < 1e-3
     assert len(known.noise.images) == 2
@@ -215,7 +220,7 @@ def test_images_of_one_noise_share_it_while_the_teachers_file_keeps_each_ones_ow
     noise = {name.removeprefix("noise/"): part for name, part in once.items() if name.startswith("noise/")}
     own = NoiseModel.from_tensors(MODEL, noise, Recording()).levels()
     assert max(own) > 1.01 * min(own)
-    levels = taught(MODEL, images, tmp_path / "t").noise.levels()
+    levels = shared(recalled(MODEL, images, tmp_path / "t").noise).levels()
     assert max(levels) == pytest.approx(min(levels), rel=5e-3)
 
 
@@ -241,8 +246,55 @@ def test_a_teacher_that_is_interrupted_goes_on_where_it_was(tmp_path: Path, monk
     assert list(teach(MODEL, images, tmp_path / "i")) == pytest.approx([2 / 3, 1.0])
     monkeypatch.setattr(dbsn.pairs, "_SAVED_EVERY", 0.0)
     next(killed := teach(MODEL, images, tmp_path / "k"))
-    assert len(taught(MODEL, images, tmp_path / "k").results) == 1, "written while the teacher is still at work"
+    assert len(recalled(MODEL, images, tmp_path / "k").results) == 1, "written while the teacher is still at work"
     killed.close()
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
+    interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DistillConfig(steps=20, batch=2, patch=32, validations=10, noisy_share=0.0, jitter=0.0)
+    network, corrections = STUDENTS["unet-tiny"], list[Student]()
+
+    def corrected(noise: NoiseModel, student: Student, *_: object, **__: object) -> NoiseModel:
+        corrections.append(student)
+        flat = torch.full((1, 1), 0.5)
+        images = [noise.corrected(number, flat, 0.3**2 + 0 * flat, 0 * flat) for number in range(3)]
+        return NoiseModel(noise.model, images, noise.recording)
+
+    def figure(self: HeldOut, _: Student) -> float:
+        levels.append(float(self.synthetic[0].noise_var.sqrt()))
+        return float(len(levels))  # the first is the best, and after the correction the first again
+
+    levels: list[float] = []
+    monkeypatch.setattr(dbsn.pairs, "refined", corrected)
+    monkeypatch.setattr(HeldOut, "__call__", figure)
+
+    def trained(*, resume: bool = False) -> Iterator[Progress]:
+        clean = [CLEAN[0], CLEAN[0]]
+        return distil(known(), clean, network, config, run=tmp_path, about={}, resume=resume, device="cpu")
+
+    progress = list(islice(trained(), 11)) if interrupted else list(trained())
+    if interrupted:
+        progress += list(trained(resume=True))
+    assert len(corrections) == 1
+    assert next(update.step for update in progress if update.saved) == 2
+    assert [update.step for update in progress if update.saved][1:] == [8]
+    assert len(levels) == 10
+    assert np.allclose(levels[:3], 0.05, rtol=0.15)
+    assert np.allclose(levels[3:], 0.3, rtol=0.1)
+    saved = load_model(tmp_path / "model.safetensors")
+    assert saved.noise is not None
+    assert saved.noise.levels() == pytest.approx([0.3] * 3, rel=0.1)
+    assert saved.about["step"] == 8
+
+
+@pytest.mark.parametrize("change", [{"noise": "awgn:25"}, {"noise": "awgn:25", "baseline": "n2c"}])
+def test_noise_that_nothing_is_learned_under_is_not_corrected(change: dict[str, Any], tmp_path: Path) -> None:
+    config = DistillConfig(steps=2, batch=2, patch=32, **change)
+    list(distil(known(), CLEAN, STUDENTS["unet-tiny"], config, run=tmp_path, about={}, device="cpu"))
+    assert not (tmp_path / NOISE).exists()
 
 
 def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:
@@ -345,7 +397,7 @@ def test_counts_of_any_size_survive_the_teachers_file(tmp_path: Path) -> None:
     images = [np.random.default_rng(0).normal(1e6, 1e4, (70, 65, 1)).astype(np.float32)]
     model = BlindSpotModel(ModelConfig(offset=1e6, scale=2e4)).eval()
     list(teach(model, images, tmp_path / "t"))
-    result = taught(model, images, tmp_path / "t").results[0]
+    result = recalled(model, images, tmp_path / "t").results[0]
     assert np.abs(result - 1e6).max() < 1e5
 
 
