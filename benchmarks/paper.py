@@ -46,6 +46,7 @@ ROOT = Path(__file__).parent
 RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper_models"
 CHECKED_EVERY, TOLERANCE = 6, 0.02  # images, dB
 MADE = "made.json"
+LARGE = ("--student.network", "unet-large", "--student.jitter", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +67,7 @@ class Setting:
     """Flags for the blind-spot network, and for patches that it can be trained with."""
     steps: int
     """Of stage 1."""
-    student: tuple[object, ...] = ("--student.network", "unet-large", "--student.jitter", 0)
+    student: tuple[object, ...] = LARGE
     """Flags for students."""
     student_steps: int = 0
     """Of the full method, and of N2C."""
@@ -98,6 +99,7 @@ SETTINGS = {
         start=start,
         student_start=first if name != first else start,
         steps=1200,
+        student=(*LARGE, *(("--student.learning-rate", 3e-4) if name != first else ())),
         student_steps=1000 if name != first else 1500,
     )
     for start, first, noises in (("gray-start", "gray25", GRAY), ("colour-start", "colour25", COLOUR))
