@@ -1,6 +1,7 @@
 """How well a folder's noise is known, and what a wrong level costs a student of one.
 
 Usage: python benchmarks/levels.py learned RUN NOISE
+       python benchmarks/levels.py real RUN CLEAN [--affine]
        python benchmarks/levels.py strayed SETTING ... [--parts full n2c] [--every N] [--data DIR] [--models DIR]
 learned: standard deviation (of 255) of the noise of a run's images at eleven intensities, first channel: true, and as
          learned by each image itself and from all of them (docs/math.md, S8): mean and standard deviation over images.
@@ -19,31 +20,72 @@ from paper import EVERY, MODELS, network_of, pairs
 
 from dbsn.checkpoint import load_model
 from dbsn.config import MODEL
+from dbsn.distill import NOISE
+from dbsn.images import read_image
 from dbsn.infer import apply_student
 from dbsn.likelihood import channel_variance
 from dbsn.metrics import psnr
 from dbsn.noise import parse_noise
-from dbsn.pairs import RESULTS, recalled
+from dbsn.noisemodel import NoiseModel
+from dbsn.pairs import RESULTS, corrected, recalled
+from dbsn.picture import to_pixels
+from dbsn.pipeline import STUDENT
+from dbsn.runs import saved_config
 from dbsn.sharing import shared
 from dbsn.student import Student
 
 STRETCHES = (0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08)
 
 
-def learned(run: Path, noise: str) -> dict[str, list[float]]:
-    """The noise of a run's images at eleven intensities."""
+def gathered(run: Path) -> dict[str, NoiseModel]:
+    """What a run has learned of its images' noise."""
     model = load_model(run / MODEL).teacher
     if not (run / RESULTS).exists():
         sys.exit(f"{run}: no noise has been gathered; stage 2 does that")
-    own = recalled(model, [], run / RESULTS).noise
-    grid = torch.linspace(0, 1, 11).expand(1, model.config.channels, 1, 11)
+    known = recalled(model, [], run / RESULTS)
+    noises, corrections = {"own": known.noise}, run / STUDENT / NOISE
+    return noises | ({"corrected": corrected(known, corrections)[0]} if corrections.exists() else {})
+
+
+def learned(run: Path, noise: str) -> dict[str, list[float]]:
+    """The noise of a run's images at eleven intensities."""
+    noises = gathered(run)
+    channels = noises["own"].model.config.channels
+    grid = torch.linspace(0, 1, 11).expand(1, channels, 1, 11)
     found = {"intensity": grid[0, 0, 0], "true": channel_variance(parse_noise(noise).variance(grid))[0, 0, 0].sqrt()}
-    for name, noises in (("own", own), ("shared", shared(own))):
-        variances = torch.cat([noises.variance(grid, [number]) for number in range(len(own.images))])
-        levels = channel_variance(variances).sqrt()[:, 0, 0]
+    for name, each in (noises | {f"{name}, shared": shared(each) for name, each in noises.items()}).items():
+        levels = torch.stack([each.at(number, grid[0, :, 0])[0].sqrt() for number in range(len(each.images))])
         found |= {f"{name}, mean": levels.mean(0), f"{name}, std": levels.std(0)}
     return {
         name: [round(float(x) * (1 if name == "intensity" else 255), 2) for x in row] for name, row in found.items()
+    }
+
+
+def real(run: Path, clean: Path, *, affine: bool) -> dict[str, dict[str, float]]:
+    """How far each image's noise is from what noisy less clean says, where that has 1,000 pixels or more."""
+    off: dict[str, list[float]] = {}
+    noises = gathered(run)
+    for number, file in enumerate(saved_config(run).files[: len(noises["own"].images)]):
+        noisy, truth = (to_pixels(read_image(path).pixels) for path in (Path(file), clean / Path(file).name))
+        if affine:
+            truth = np.polyval(np.polyfit(truth.ravel(), noisy.ravel(), 1), truth)
+        for channel in range(noisy.shape[2]):
+            signal, noise = truth[..., channel].ravel(), (noisy - truth)[..., channel].ravel()
+            groups = np.searchsorted(np.quantile(signal, np.arange(1, 8) / 8), signal)
+            for chosen in (groups == group for group in range(8)):
+                if chosen.sum() < 1000:
+                    continue
+                at = torch.full((noisy.shape[2], 1), float(signal[chosen].mean()))
+                for name, each in noises.items():
+                    std = float(each.at(number, at)[channel].sqrt())
+                    off.setdefault(name, []).append(float(np.log(std / noise[chosen].std())))
+    return {
+        name: {
+            "mean": round(float(np.mean(each)), 3),
+            "rms": round(float(np.sqrt(np.mean(np.square(each)))), 3),
+            "median size": round(float(np.median(np.abs(each))), 3),
+        }
+        for name, each in off.items()
     }
 
 
@@ -64,6 +106,10 @@ def main() -> None:
     of_run = commands.add_parser("learned")
     of_run.add_argument("run", type=Path)
     of_run.add_argument("noise")
+    of_real = commands.add_parser("real")
+    of_real.add_argument("run", type=Path)
+    of_real.add_argument("clean", type=Path)
+    of_real.add_argument("--affine", action="store_true")
     of_setting = commands.add_parser("strayed")
     of_setting.add_argument("settings", nargs="+", choices=EVERY, metavar="SETTING")
     of_setting.add_argument("--parts", nargs="*", default=["full", "n2c"])
@@ -74,6 +120,10 @@ def main() -> None:
     if arguments.command == "learned":
         for name, row in learned(arguments.run, arguments.noise).items():
             print(json.dumps({name: row}))
+        return
+    if arguments.command == "real":
+        for name, figures in real(arguments.run, arguments.clean, affine=arguments.affine).items():
+            print(json.dumps({name: figures}))
         return
     print(json.dumps({"stretches": STRETCHES}))
     for setting in arguments.settings:

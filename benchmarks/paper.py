@@ -99,13 +99,14 @@ SETTINGS = {
         start=start,
         student_start=first if name != first else start,
         steps=1200,
-        student=(*LARGE, *(("--student.learning-rate", 3e-4) if name != first else ())),
-        student_steps=1000 if name != first else 1500,
+        student=(*LARGE, *(("--student.learning-rate", 3e-4) if noise == "awgn:50" else ())),
+        student_steps=2500 if noise == "awgn:50" else 1000 if name != first else 1500,
     )
     for start, first, noises in (("gray-start", "gray25", GRAY), ("colour-start", "colour25", COLOUR))
     for name, noise in noises.items()
 }
-"""The rows of the tables. Students of white 25 are what the others of their table begin with."""
+"""The rows of the tables. Students of white 25 are what the others of their table begin with; white 50 is nearest to it,
+and so is learned slowly and long."""
 FULL_SIZE = {
     "gray25-dbsn": Setting(
         noise="awgn:25",
