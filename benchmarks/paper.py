@@ -105,8 +105,10 @@ SETTINGS = {
     for start, first, noises in (("gray-start", "gray25", GRAY), ("colour-start", "colour25", COLOUR))
     for name, noise in noises.items()
 }
-"""The rows of the tables. Students of white 25 are what the others of their table begin with. A third of the rate serves
-those of white 50 better, and those of HG worse (docs/lab-notes.md)."""
+"""The rows of the tables. Students of white 25 are what the others of their table begin with.
+
+A third of the rate serves those of white 50 better, and those of HG worse (docs/lab-notes.md).
+"""
 FULL_SIZE = {
     "gray25-dbsn": Setting(
         noise="awgn:25",
