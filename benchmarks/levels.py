@@ -20,14 +20,14 @@ from paper import EVERY, MODELS, network_of, pairs
 
 from dbsn.checkpoint import load_model
 from dbsn.config import MODEL
-from dbsn.distill import NOISE
+from dbsn.distill import REFINED
 from dbsn.images import read_image
 from dbsn.infer import apply_student
 from dbsn.likelihood import channel_variance
 from dbsn.metrics import psnr
 from dbsn.noise import parse_noise
 from dbsn.noisemodel import NoiseModel
-from dbsn.pairs import RESULTS, corrected, recalled
+from dbsn.pairs import RESULTS, recall_refined, recalled
 from dbsn.picture import to_pixels
 from dbsn.pipeline import STUDENT
 from dbsn.runs import saved_config
@@ -43,8 +43,8 @@ def gathered(run: Path) -> dict[str, NoiseModel]:
     if not (run / RESULTS).exists():
         sys.exit(f"{run}: no noise has been gathered; stage 2 does that")
     known = recalled(model, [], run / RESULTS)
-    noises, corrections = {"own": known.noise}, run / STUDENT / NOISE
-    return noises | ({"corrected": corrected(known, corrections)[0]} if corrections.exists() else {})
+    noises, corrections = {"own": known.noise}, run / STUDENT / REFINED
+    return noises | ({"corrected": recall_refined(known, corrections)[0]} if corrections.exists() else {})
 
 
 def learned(run: Path, noise: str) -> dict[str, list[float]]:

@@ -19,8 +19,9 @@ from dbsn.likelihood import coloured
 from dbsn.networks.layers import full_precision
 from dbsn.noisemodel import NoiseModel
 from dbsn.noises import parse_noises
-from dbsn.pairs import PairedPatches, Pairs, Taught, correct, corrected, shrunk_to, synthetic_pairs
+from dbsn.pairs import PairedPatches, Pairs, Taught, keep_refined, recall_refined, shrunk_to, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
+from dbsn.refinement import can_tell
 from dbsn.sharing import shared
 from dbsn.student import Student
 from dbsn.train import (
@@ -38,9 +39,9 @@ from dbsn.train import (
 )
 from dbsn.types import Image, Mask, Scalar
 
-NOISE = "noise.safetensors"
+REFINED = "noise.safetensors"
 """The noise as the student corrected it, in the folder of its checkpoint."""
-_CORRECTED_AT = 0.3  # share of the budget
+_REFINED_AT = 0.3  # share of the budget
 _HELD_OUT, _HELD_OUT_SIDE = 8, 192
 _SPREAD_WEIGHT = 0.01  # so small that, after some 60 steps, the shared limit of the gradient's norm does not feel it
 _SPREAD_OF = 3  # one clean patch in so many: a small network sees enough of them, and a step takes a sixth less
@@ -92,14 +93,15 @@ def distil(
     if config.uncertainty_alone:  # of results that stay what they are
         assert begin_from is not None
         shape = replace(begin_from.config, uncertainty=True)
-    student = new_student(shape, config.seed, begin_from)
-    if config.uncertainty_alone:
-        student.freeze_results()
     learned, held = hold_out(clean)
-    told_multiple, target = student.multiple if student.guided else None, (to or run) / MODEL
+    target = (to or run) / MODEL
 
     def training(noise: NoiseModel, **how: Any) -> Iterator[Progress]:
-        alike = replace(known, noise=shared(noise))
+        """A new student each time: what trains one in half precision wraps it for good."""
+        student = new_student(shape, config.seed, begin_from)
+        if config.uncertainty_alone:
+            student.freeze_results()
+        alike, told_multiple = replace(known, noise=shared(noise)), student.multiple if student.guided else None
         images, fill = [image for _, image in learned], teacher.config.offset
         pairs = PairedPatches(alike, images, config, multiple=student.multiple, fill=fill, guided=student.guided)
         held_out = HeldOut(alike, [image for _, image in held], config, told_multiple)
@@ -112,27 +114,42 @@ def distil(
         groups, loss = student.parameter_groups(), distillation_loss(config)
         return train(student, groups, loss, pairs, held_out, keep, config, run=run, device=device, **how)
 
-    if config.baseline or config.noise or config.uncertainty_alone:  # nothing is learned under the learned noise
+    if is_main_process() and not resume:
+        (run / REFINED).unlink(missing_ok=True)
+    wait_for_all()
+    settled = config.baseline or config.noise or config.uncertainty_alone  # what the results are
+    if settled or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
         return training(known.noise, resume=resume)
-    first = None if (run / NOISE).exists() else training(known.noise, resume=resume, until=_CORRECTED_AT)
+    first = None if (run / REFINED).exists() else training(known.noise, resume=resume, until=_REFINED_AT)
 
     def in_two_parts() -> Iterator[Progress]:
         if first:
-            yield from first
+            interrupted = False
+            for progress in first:
+                interrupted = progress.interrupted
+                yield progress
             wait_for_all()
-            if not finished(run / CHECKPOINT, config, _CORRECTED_AT):
+            if interrupted or not finished(run / CHECKPOINT, config, _REFINED_AT):
                 return
             if is_main_process():
-                where = pick_device(device)
-                so_far = load_model(target).student
-                assert so_far is not None
-                bf16 = convolves_in_bf16(config.precision, where)
-                correct(known, so_far.eval().to(where), run / NOISE, steps_done(run / CHECKPOINT), bf16=bf16)
+                _refine(known, config, run, target, device)
             wait_for_all()
-        noise, begun_at = corrected(known, run / NOISE)
+        noise, begun_at = recall_refined(known, run / REFINED)
         yield from training(noise, resume=True, renewed=begun_at)
 
     return in_two_parts()
+
+
+def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device: str) -> None:
+    """Let the best student so far, which is in the file `model`, correct the noise (S9)."""
+    where, student = pick_device(device), load_model(model).student if model.exists() else None
+    keep_refined(
+        known,
+        student.eval().to(where) if student else None,
+        run / REFINED,
+        steps_done(run / CHECKPOINT),
+        bf16=convolves_in_bf16(config.precision, where),
+    )
 
 
 def new_student(config: StudentConfig, seed: int, begin_from: Student | None = None) -> Student:

@@ -217,7 +217,7 @@ class NoiseModel:
         """Of one image alone, what CNN_est says without its calibration."""
         return NoiseModel(self.model, [replace(self.images[number], calibration=None)], self.recording)
 
-    def corrected(self, number: int, intensities: Tensor, variance: Tensor, skewness: Tensor) -> ImageNoise:
+    def calibrated_to(self, number: int, intensities: Tensor, variance: Tensor, skewness: Tensor) -> ImageNoise:
         """An image's noise, calibrated to have these variances and skewnesses at these intensities, (c, n) each."""
         factors = variance / self.uncorrected(number).at(0, intensities)
         unit = torch.ones_like(factors[0, :1])

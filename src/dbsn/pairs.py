@@ -120,14 +120,14 @@ def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -
     )
 
 
-def correct(known: Taught, student: Student, path: Path, step: int, *, bf16: bool) -> None:
-    """Leave in a file the noise as a student corrects it after so many steps (S9)."""
-    noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16)
+def keep_refined(known: Taught, student: Student | None, path: Path, step: int, *, bf16: bool) -> None:
+    """Leave in a file the noise as a student corrects it after so many steps (S9); if there is none, as it is."""
+    noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16) if student else known.noise
     save_tensors(path, noise.tensors(), {"step": step})
 
 
-def corrected(known: Taught, path: Path) -> tuple[NoiseModel, int]:
-    """The noise that `correct` has left, and after how many steps."""
+def recall_refined(known: Taught, path: Path) -> tuple[NoiseModel, int]:
+    """The noise that `keep_refined` has left, and after how many steps."""
     tensors, header = load_tensors(path)
     return NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording), int(header["step"])
 

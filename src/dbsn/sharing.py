@@ -74,7 +74,7 @@ def shared(noise: NoiseModel) -> NoiseModel:
     skewness = np.stack([common.skewness for common in channels])
     curves = [torch.from_numpy(curve).float() for curve in (np.stack([grid] * len(levels)), variance, skewness)]
     for number in known:
-        images[number] = noise.corrected(number, *curves)
+        images[number] = noise.calibrated_to(number, *curves)
     return NoiseModel(noise.model, images, noise.recording)
 
 

@@ -94,6 +94,8 @@ class Progress:
     """Best held-out figure so far; infinite before the first."""
     saved: bool
     """Whether the best model was replaced."""
+    interrupted: bool = False
+    """Whether this was the last step because somebody asked for it."""
 
 
 @dataclass(kw_only=True)
@@ -176,8 +178,8 @@ def train(
             state.step += 1
             pixels += batch.pixels * accelerator.num_processes
 
-            spent = _share(config, state.step, clock.seconds)
-            share, stopping = _progress_of_all(accelerator, spent, spent >= until or interrupted())
+            share, stopped = _progress_of_all(accelerator, _share(config, state.step, clock.seconds), interrupted())
+            stopping = stopped or share >= until
             validation, better = None, False
             if int(share * config.validations) > state.validations or stopping:
                 state.validations = int(share * config.validations)
@@ -203,6 +205,7 @@ def train(
                 validation=validation,
                 best=state.best,
                 saved=better,
+                interrupted=stopped,
             )
 
 
@@ -306,12 +309,12 @@ def has_fast_bf16(device: str) -> bool:
     return False
 
 
-def _progress_of_all(accelerator: Accelerator, share: float, stopping: bool) -> tuple[float, bool]:
-    """Share of the budget spent, at most 1, and whether to stop: the first process's, for all."""
+def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) -> tuple[float, bool]:
+    """Share of the budget spent, at most 1, and whether somebody interrupts: the first process's, for all."""
     if accelerator.num_processes > 1:
-        mine = torch.tensor([share, float(stopping)], dtype=torch.float32, device=accelerator.device)
-        share, stopping = broadcast(mine).tolist()
-    return min(share, 1.0), bool(stopping)
+        mine = torch.tensor([share, float(interrupted)], dtype=torch.float64, device=accelerator.device)
+        share, interrupted = broadcast(mine).tolist()
+    return min(share, 1.0), bool(interrupted)
 
 
 def _share(config: Training, step: int, seconds: float) -> float:

@@ -18,7 +18,7 @@ from torch.testing import assert_close
 import dbsn.pairs
 from dbsn.checkpoint import load_model, load_tensors
 from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.distill import NOISE, HeldOut, distil, distillation_loss, recalibrate, spread_nll, stein_risk
+from dbsn.distill import REFINED, HeldOut, distil, distillation_loss, recalibrate, spread_nll, stein_risk
 from dbsn.infer import predict
 from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import measured_variance
@@ -257,11 +257,14 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     config = DistillConfig(steps=20, batch=2, patch=32, validations=10, noisy_share=0.0, jitter=0.0)
     network, corrections = STUDENTS["unet-tiny"], list[Student]()
 
+    def calibrated(noise: NoiseModel, std: float) -> NoiseModel:
+        flat = torch.full((1, 1), 0.5)
+        images = [noise.calibrated_to(number, flat, std**2 + 0 * flat, 0 * flat) for number in range(3)]
+        return NoiseModel(noise.model, images, noise.recording)
+
     def corrected(noise: NoiseModel, student: Student, *_: object, **__: object) -> NoiseModel:
         corrections.append(student)
-        flat = torch.full((1, 1), 0.5)
-        images = [noise.corrected(number, flat, 0.3**2 + 0 * flat, 0 * flat) for number in range(3)]
-        return NoiseModel(noise.model, images, noise.recording)
+        return calibrated(noise, 0.3)
 
     def figure(self: HeldOut, _: Student) -> float:
         levels.append(float(self.synthetic[0].noise_var.sqrt()))
@@ -272,8 +275,9 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     monkeypatch.setattr(HeldOut, "__call__", figure)
 
     def trained(*, resume: bool = False) -> Iterator[Progress]:
-        clean = [CLEAN[0], CLEAN[0]]
-        return distil(known(), clean, network, config, run=tmp_path, about={}, resume=resume, device="cpu")
+        told, clean = known(), [CLEAN[0], CLEAN[0]]
+        told = replace(told, noise=calibrated(told.noise, 0.05))
+        return distil(told, clean, network, config, run=tmp_path, about={}, resume=resume, device="cpu")
 
     progress = list(islice(trained(), 11)) if interrupted else list(trained())
     if interrupted:
@@ -294,7 +298,7 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
 def test_noise_that_nothing_is_learned_under_is_not_corrected(change: dict[str, Any], tmp_path: Path) -> None:
     config = DistillConfig(steps=2, batch=2, patch=32, **change)
     list(distil(known(), CLEAN, STUDENTS["unet-tiny"], config, run=tmp_path, about={}, device="cpu"))
-    assert not (tmp_path / NOISE).exists()
+    assert not (tmp_path / REFINED).exists()
 
 
 def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:

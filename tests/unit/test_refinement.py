@@ -63,7 +63,7 @@ def believed(clean: list[np.ndarray], wrong: float, recording: Recording, form: 
     at = torch.linspace(DARK, BRIGHT, 12 if form == "any" else 1).expand(channels, -1).contiguous()
     error = 1 + wrong * torch.linspace(1, -1, 12)[: at.shape[1]]
     variance = (true_std(at, form) * error).square()
-    images = [alone.corrected(number, at, variance, 0 * at) for number in range(len(clean))]
+    images = [alone.calibrated_to(number, at, variance, 0 * at) for number in range(len(clean))]
     return NoiseModel(model, images, recording)
 
 
