@@ -4,7 +4,11 @@ Usage: python benchmarks/levels.py learned RUN NOISE
        python benchmarks/levels.py real RUN CLEAN [--affine]
        python benchmarks/levels.py strayed SETTING ... [--parts full n2c] [--every N] [--data DIR] [--models DIR]
 learned: standard deviation (of 255) of the noise of a run's images at eleven intensities, first channel: true, and as
-         learned by each image itself and from all of them (docs/math.md, S8): mean and standard deviation over images.
+         learned by each image itself, then corrected by the student (docs/math.md, S9), and each of the two from all
+         images (S8): mean and standard deviation over images.
+real: how far a run's images are from their noisy less clean pixels (files of the same names) in the logarithm of the
+      noise's standard deviation, in eight groups of like pixels of each image and channel: mean, root mean square and
+      median size, of each image's own noise and corrected. --affine: clean images of another gain and offset.
 strayed: PSNR of the students of paper.py when the level is not the one that they have learned: images stretched
          about the middle by 0.96 to 1.08, denoised, and shrunk back.
 """
@@ -65,8 +69,13 @@ def real(run: Path, clean: Path, *, affine: bool) -> dict[str, dict[str, float]]
     """How far each image's noise is from what noisy less clean says, where that has 1,000 pixels or more."""
     off: dict[str, list[float]] = {}
     noises = gathered(run)
-    for number, file in enumerate(saved_config(run).files[: len(noises["own"].images)]):
+    files, count = saved_config(run).files, len(noises["own"].images)
+    if count != len(files):
+        sys.exit(f"{run}: {count} images of {len(files)} files; expected one of each")
+    for number, file in enumerate(files):
         noisy, truth = (to_pixels(read_image(path).pixels) for path in (Path(file), clean / Path(file).name))
+        if noisy.shape != truth.shape:
+            sys.exit(f"{file}: {noisy.shape}, clean {truth.shape}; expected the same shape")
         if affine:
             truth = np.polyval(np.polyfit(truth.ravel(), noisy.ravel(), 1), truth)
         for channel in range(noisy.shape[2]):

@@ -117,8 +117,8 @@ def distil(
     if is_main_process() and not resume:
         (run / REFINED).unlink(missing_ok=True)
     wait_for_all()
-    settled = config.baseline or config.noise or config.uncertainty_alone  # what the results are
-    if settled or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
+    without = config.baseline or config.noise or config.uncertainty_alone
+    if without or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
         return training(known.noise, resume=resume)
     first = None if (run / REFINED).exists() else training(known.noise, resume=resume, until=_REFINED_AT)
 

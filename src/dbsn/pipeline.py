@@ -16,12 +16,12 @@ import torch
 
 from dbsn.checkpoint import MODEL, load_model, write_atomically
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig
-from dbsn.distill import distil, new_student
+from dbsn.distill import REFINED, distil, new_student
 from dbsn.evaluate import to_gray
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import clean_range, placement
 from dbsn.noises import Several, one_noise, parse_noises
-from dbsn.pairs import RESULTS, recalled, some_of, teach
+from dbsn.pairs import RESULTS, recall_refined, recalled, some_of, teach
 from dbsn.patches import intensity_range
 from dbsn.picture import OF_255, Unit, by_unit, from_pixels, to_pixels
 from dbsn.selfsupervised import learn
@@ -183,8 +183,9 @@ def _distilled(
         resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
-    unit = Unit.of_samples(*noisy)
-    note = "" if is_baseline else f"learned from the noisy images: {shared(known.noise).told(unit)}"
+    unit, refined = Unit.of_samples(*noisy), folder / STUDENT / REFINED
+    noise = recall_refined(known, refined)[0] if refined.exists() else known.noise
+    note = "" if is_baseline else f"learned from the noisy images: {shared(noise).told(unit)}"
     figure = SYNTHETIC_ERROR if is_baseline else ERROR
     yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
 

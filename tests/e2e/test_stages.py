@@ -23,6 +23,7 @@ from scipy.ndimage import gaussian_filter
 from dbsn import Denoiser
 from dbsn.checkpoint import MODEL, load_model, load_tensors, save_tensors
 from dbsn.config import DistillConfig
+from dbsn.distill import REFINED
 from dbsn.pairs import RESULTS
 from dbsn.pipeline import STUDENT
 from dbsn.train import CHECKPOINT
@@ -244,8 +245,9 @@ def test_what_is_wrong_with_stage_two_is_said_before_stage_one(
         assert "name clean images with --clean" in refused.stderr
 
 
+@pytest.mark.parametrize("after", [CHECKPOINT, REFINED])
 def test_killed_in_stage_two_and_resumed_it_ends_with_identical_weights(
-    run: Path, folders: tuple[Path, Path], tmp_path: Path
+    after: str, run: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     def start(folder: Path, *flags: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "dbsn", "train", *flags, "-o", str(folder)]
@@ -253,11 +255,11 @@ def test_killed_in_stage_two_and_resumed_it_ends_with_identical_weights(
 
     noisy, clean = folders
     asked = [str(noisy), "--clean", str(clean), "--teacher", str(run / MODEL), *TINY, *TINY_STUDENT]
-    asked += ["--student.steps", "120", "--student.validations", "6"]
+    asked += ["--student.steps", "120", "--student.validations", "6", "--student.precision", "bf16"]
     assert start(tmp_path / "whole", *asked).wait(300) == 0
     killed = start(tmp_path / "killed", *asked)
     began = time.monotonic()
-    while not (tmp_path / "killed" / STUDENT / CHECKPOINT).exists() and time.monotonic() - began < 100:
+    while not (tmp_path / "killed" / STUDENT / after).exists() and time.monotonic() - began < 100:
         time.sleep(0.01)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()

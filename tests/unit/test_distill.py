@@ -1,7 +1,8 @@
 """Stage 2: the two paired sets, what is minimised, and what picks the best student."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,6 +17,7 @@ from torch.nn import functional
 from torch.testing import assert_close
 
 import dbsn.pairs
+import dbsn.train
 from dbsn.checkpoint import load_model, load_tensors
 from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNetConfig
 from dbsn.distill import REFINED, HeldOut, distil, distillation_loss, recalibrate, spread_nll, stein_risk
@@ -42,6 +44,18 @@ def known(count: int = 3) -> Taught:
     results = [np.full(image.shape, i / 10 + 0.01, np.float32) for i, image in enumerate(noisy)]
     images = [ImageNoise(MODEL.measure(torch.from_numpy(image).permute(2, 0, 1)[None])) for image in noisy]
     return Taught(noisy=noisy, results=results, noise=NoiseModel(MODEL, images, Recording()))
+
+
+def calibrated(noise: NoiseModel, std: float) -> NoiseModel:
+    """The same images' noise, said to have a standard deviation by their own pixels."""
+    flat = torch.full((1, 1), 0.5)
+    images = [noise.calibrated_to(number, flat, std**2 + 0 * flat, 0 * flat) for number in range(len(noise.images))]
+    return NoiseModel(noise.model, images, noise.recording)
+
+
+def known_exactly() -> Taught:
+    """The same with calibrations, as larger images have."""
+    return replace(known(), noise=calibrated(known().noise, 0.05))
 
 
 CLEAN = [np.full((50, 60, 1), 200, np.uint8), np.full((40, 40, 1), 100, np.uint8)]
@@ -257,11 +271,6 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     config = DistillConfig(steps=20, batch=2, patch=32, validations=10, noisy_share=0.0, jitter=0.0)
     network, corrections = STUDENTS["unet-tiny"], list[Student]()
 
-    def calibrated(noise: NoiseModel, std: float) -> NoiseModel:
-        flat = torch.full((1, 1), 0.5)
-        images = [noise.calibrated_to(number, flat, std**2 + 0 * flat, 0 * flat) for number in range(3)]
-        return NoiseModel(noise.model, images, noise.recording)
-
     def corrected(noise: NoiseModel, student: Student, *_: object, **__: object) -> NoiseModel:
         corrections.append(student)
         return calibrated(noise, 0.3)
@@ -275,9 +284,8 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     monkeypatch.setattr(HeldOut, "__call__", figure)
 
     def trained(*, resume: bool = False) -> Iterator[Progress]:
-        told, clean = known(), [CLEAN[0], CLEAN[0]]
-        told = replace(told, noise=calibrated(told.noise, 0.05))
-        return distil(told, clean, network, config, run=tmp_path, about={}, resume=resume, device="cpu")
+        clean = [CLEAN[0], CLEAN[0]]
+        return distil(known_exactly(), clean, network, config, run=tmp_path, about={}, resume=resume, device="cpu")
 
     progress = list(islice(trained(), 11)) if interrupted else list(trained())
     if interrupted:
@@ -294,10 +302,41 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     assert saved.about["step"] == 8
 
 
-@pytest.mark.parametrize("change", [{"noise": "awgn:25"}, {"noise": "awgn:25", "baseline": "n2c"}])
-def test_noise_that_nothing_is_learned_under_is_not_corrected(change: dict[str, Any], tmp_path: Path) -> None:
+def test_who_is_interrupted_where_the_noise_would_be_corrected_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At that very step, that is; it is corrected when the run is resumed."""
+
+    @contextmanager
+    def at_step_six() -> Iterator[Callable[[], bool]]:
+        yield lambda: not (tmp_path / REFINED).exists() and len(done) >= 5
+
+    config = DistillConfig(steps=20, batch=2, patch=32)
+    done: list[Progress] = []
+
+    def go(*, resume: bool) -> None:
+        how = {"run": tmp_path, "about": {}, "resume": resume, "device": "cpu"}
+        for progress in distil(known_exactly(), CLEAN, STUDENTS["unet-tiny"], config, **how):
+            done.append(progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dbsn.train, "_interruption", at_step_six)
+        go(resume=False)
+    assert [progress.interrupted for progress in done] == [False] * 5 + [True]
+    assert not (tmp_path / REFINED).exists()
+    go(resume=True)
+    assert [progress.step for progress in done] == list(range(1, 21))
+    assert (tmp_path / REFINED).exists()
+
+
+@pytest.mark.parametrize(
+    ("told", "change"), [(known_exactly(), {"noise": "awgn:25"}), (known(), {})], ids=["another noise", "tiny images"]
+)
+def test_noise_that_is_not_learned_under_or_cannot_be_corrected_is_not(
+    told: Taught, change: dict[str, Any], tmp_path: Path
+) -> None:
     config = DistillConfig(steps=2, batch=2, patch=32, **change)
-    list(distil(known(), CLEAN, STUDENTS["unet-tiny"], config, run=tmp_path, about={}, device="cpu"))
+    list(distil(told, CLEAN, STUDENTS["unet-tiny"], config, run=tmp_path, about={}, device="cpu"))
     assert not (tmp_path / REFINED).exists()
 
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from dbsn.config import ModelConfig, ModuleConfig, NoiseFamily, StudentConfig
+from dbsn.config import STUDENTS, ModelConfig, ModuleConfig, NoiseFamily, StudentConfig
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
 from dbsn.patches import as_tensor
@@ -40,11 +41,11 @@ def denoiser(channels: int) -> Student:
     return Student(StudentConfig(network=ModuleConfig(factory=f"{__file__}:blur"), channels=channels)).eval()
 
 
-def scene(channels: int, seed: int = 0) -> np.ndarray:
+def scene(channels: int, seed: int = 0, detail: float = 0.02) -> np.ndarray:
     """Intensities DARK to BRIGHT with a fine texture, (h, w, c)."""
     random = np.random.default_rng(seed)
     ramp = np.linspace(DARK, BRIGHT, SIDE)
-    texture = 0.02 * np.sin(np.arange(SIDE) * 1.7)[:, None] * np.sin(np.arange(SIDE) * 1.3)
+    texture = detail * np.sin(np.arange(SIDE) * 1.7)[:, None] * np.sin(np.arange(SIDE) * 1.3)
     planes = [np.roll(ramp[:, None] + texture, random.integers(SIDE), axis=1) for _ in range(channels)]
     return np.stack(planes, -1).astype(np.float32)
 
@@ -93,13 +94,31 @@ def test_what_is_taken_out_of_an_image_corrects_its_noise(channels: int, form: N
     assert after.mean() < 0.015
 
 
-def test_the_teachers_results_need_not_be_the_truth() -> None:
-    """They have lost detail, and kept noise."""
-    clean = [scene(1)]
+@pytest.mark.parametrize(("kept", "smooth", "bias"), [(0.2, 0, -0.03), (0.0, 1, 0.045), (0.2, 1, 0.025)])
+def test_the_teachers_results_need_not_be_the_truth(kept: float, smooth: float, bias: float) -> None:
+    """Noise that they have kept is missing in it, detail that they have lost is added to it."""
+    clean = [scene(1, detail=0.05)]
     image = noisy(clean[0])
-    results = [clean[0] + 0.2 * (image - clean[0])]
+    results = [gaussian_filter(clean[0], (smooth, smooth, 0)) + kept * (image - clean[0])]
     told = believed(clean, 0.2, Recording())
-    assert np.abs(errors(refined(told, denoiser(1), [image], results, bf16=False))).max() < 0.05
+    found = errors(refined(told, denoiser(1), [image], results, bf16=False))
+    assert float(found.mean()) == pytest.approx(bias, abs=0.015)
+    assert np.abs(found).max() < 0.12
+
+
+def test_a_student_that_takes_nothing_out_changes_nothing() -> None:
+    clean = [scene(1)]
+    told = believed(clean, 0.0, Recording())
+    untrained = Student(StudentConfig(network=STUDENTS["unet-tiny"])).eval()
+    again = refined(told, untrained, [noisy(clean[0])], clean, bf16=False)
+    assert np.allclose(errors(again), errors(told), atol=0.01)
+
+
+def test_a_strip_has_fewer_pixels_in_its_middle_than_told_its_calibration() -> None:
+    strip = np.tile(scene(1)[:3], (1, 20, 1))
+    told = believed([strip], 0.2, Recording())
+    again = refined(told, denoiser(1), [noisy(strip)], [strip], bf16=False)
+    assert again.images[0].calibration is not told.images[0].calibration
 
 
 def test_rounded_images_in_their_own_kind() -> None:
