@@ -47,6 +47,7 @@ RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper_models"
 CHECKED_EVERY, TOLERANCE = 6, 0.02  # images, dB
 MADE = "made.json"
 LARGE = ("--student.network", "unet-large", "--student.jitter", 0)
+"""Flags for students of the tables."""
 
 
 @dataclass(frozen=True, kw_only=True)

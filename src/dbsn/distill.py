@@ -4,7 +4,7 @@
 student. Reading files does not belong here. Tested in tests/unit/test_distill.py and tests/e2e/test_stages.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dbsn.checkpoint import MODEL, Saved, load_model, save_model
-from dbsn.config import DistillConfig, StudentConfig, StudentNetwork
+from dbsn.config import DistillConfig, ModelConfig, StudentConfig, StudentNetwork
 from dbsn.likelihood import coloured
 from dbsn.networks.layers import full_precision
 from dbsn.noisemodel import NoiseModel
@@ -83,16 +83,7 @@ def distil(
         ValueError: There is no clean image, its channels differ, or `begin_from` is another kind of network.
     """
     teacher = known.noise.model
-    shape = StudentConfig(
-        network=network,
-        channels=teacher.config.channels,
-        offset=teacher.config.offset,
-        scale=teacher.config.scale,
-        uncertainty=config.baseline != "n2n",  # which never sees the truth
-    )
-    if config.uncertainty_alone:  # of results that stay what they are
-        assert begin_from is not None
-        shape = replace(begin_from.config, uncertainty=True)
+    shape = _student_config(teacher.config, network, config, begin_from)
     learned, held = hold_out(clean)
     target = (to or run) / MODEL
 
@@ -117,27 +108,39 @@ def distil(
     if is_main_process() and not resume:
         (run / REFINED).unlink(missing_ok=True)
     wait_for_all()
-    without = config.baseline or config.noise or config.uncertainty_alone
-    if without or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
+    is_used = not (config.baseline or config.noise or config.uncertainty_alone)
+    if not is_used or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
         return training(known.noise, resume=resume)
     first = None if (run / REFINED).exists() else training(known.noise, resume=resume, until=_REFINED_AT)
+    return _in_two_parts(first, training, known, config, run, target, device)
 
-    def in_two_parts() -> Iterator[Progress]:
-        if first:
-            interrupted = False
-            for progress in first:
-                interrupted = progress.interrupted
-                yield progress
-            wait_for_all()
-            if interrupted or not finished(run / CHECKPOINT, config, _REFINED_AT):
-                return
-            if is_main_process():
-                _refine(known, config, run, target, device)
-            wait_for_all()
-        noise, begun_at = recall_refined(known, run / REFINED)
-        yield from training(noise, resume=True, renewed=begun_at)
 
-    return in_two_parts()
+def _in_two_parts(
+    first: Iterator[Progress] | None,
+    training: Callable[..., Iterator[Progress]],
+    known: Taught,
+    config: DistillConfig,
+    run: Path,
+    model: Path,
+    device: str,
+) -> Iterator[Progress]:
+    """The training until the noise is corrected, if it is not yet, and from there, under what is then known (S9).
+
+    `training` makes the second part, from the noise, as it made the first; all else as of `distil` and `_refine`.
+    """
+    if first:
+        interrupted = False
+        for progress in first:
+            interrupted = progress.interrupted
+            yield progress
+        wait_for_all()
+        if interrupted or not finished(run / CHECKPOINT, config, _REFINED_AT):
+            return
+        if is_main_process():
+            _refine(known, config, run, model, device)
+        wait_for_all()
+    noise, begun_at = recall_refined(known, run / REFINED)
+    yield from training(noise, resume=True, renewed=begun_at)
 
 
 def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device: str) -> None:
@@ -149,6 +152,22 @@ def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device
         run / REFINED,
         steps_done(run / CHECKPOINT),
         bf16=convolves_in_bf16(config.precision, where),
+    )
+
+
+def _student_config(
+    teacher: ModelConfig, network: StudentNetwork, config: DistillConfig, begin_from: Student | None
+) -> StudentConfig:
+    """What the student is; the one it begins with, where that one's results are to stay what they are."""
+    if config.uncertainty_alone:
+        assert begin_from is not None
+        return replace(begin_from.config, uncertainty=True)
+    return StudentConfig(
+        network=network,
+        channels=teacher.channels,
+        offset=teacher.offset,
+        scale=teacher.scale,
+        uncertainty=config.baseline != "n2n",  # which never sees the truth
     )
 
 

@@ -19,13 +19,8 @@ SIDE, DARK, BRIGHT = 256, 0.1, 0.9
 AT = torch.linspace(DARK + 0.05, BRIGHT - 0.05, 9)
 
 
-def blur(channels: int) -> nn.Module:
-    """A denoiser that keeps noise and loses detail."""
-    return Blur(channels)
-
-
 class Blur(nn.Module):
-    """The mean of 3 x 3 pixels."""
+    """The mean of 3 x 3 pixels: a denoiser that keeps noise and loses detail."""
 
     receptive_radius = 1
 
@@ -38,7 +33,7 @@ class Blur(nn.Module):
 
 
 def denoiser(channels: int) -> Student:
-    return Student(StudentConfig(network=ModuleConfig(factory=f"{__file__}:blur"), channels=channels)).eval()
+    return Student(StudentConfig(network=ModuleConfig(factory=f"{__file__}:Blur"), channels=channels)).eval()
 
 
 def scene(channels: int, seed: int = 0, detail: float = 0.02) -> np.ndarray:
@@ -112,6 +107,15 @@ def test_a_student_that_takes_nothing_out_changes_nothing() -> None:
     untrained = Student(StudentConfig(network=STUDENTS["unet-tiny"])).eval()
     again = refined(told, untrained, [noisy(clean[0])], clean, bf16=False)
     assert np.allclose(errors(again), errors(told), atol=0.01)
+
+
+def test_no_round_goes_further_than_four_times() -> None:
+    clean = [scene(1)]
+    told = believed(clean, 0.0, Recording())
+    at = AT[None]
+    far = NoiseModel(told.model, [told.calibrated_to(0, at, 100 * true_std(at).square(), 0 * at)], Recording())
+    found = refined(far, denoiser(1), [noisy(clean[0])], clean, bf16=False).at(0, at) / true_std(at).square()
+    assert found.sqrt().numpy() == pytest.approx(10 / 4, rel=0.05)
 
 
 def test_a_strip_has_fewer_pixels_in_its_middle_than_told_its_calibration() -> None:
