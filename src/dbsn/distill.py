@@ -6,6 +6,7 @@ student. Reading files does not belong here. Tested in tests/unit/test_distill.p
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,18 @@ from dbsn.noisemodel import NoiseModel
 from dbsn.noises import parse_noises
 from dbsn.pairs import PairedPatches, Pairs, Taught, keep_refined, recall_refined, shrunk_to, synthetic_pairs
 from dbsn.patches import as_tensor, hold_out
+from dbsn.picture import Unit
 from dbsn.refinement import can_tell
+from dbsn.resume import CHECKPOINT, finished, standing
 from dbsn.sharing import shared
 from dbsn.student import Student
 from dbsn.train import (
-    CHECKPOINT,
     Losses,
     LossOf,
     Progress,
     convolves_in_bf16,
-    finished,
     is_main_process,
     pick_device,
-    steps_done,
     train,
     wait_for_all,
 )
@@ -105,13 +105,16 @@ def distil(
         groups, loss = student.parameter_groups(), distillation_loss(config)
         return train(student, groups, loss, pairs, held_out, keep, config, run=run, device=device, **how)
 
-    if is_main_process() and not resume:
-        (run / REFINED).unlink(missing_ok=True)
+    refined = run / REFINED
+    if is_main_process() and refined.exists():
+        too_early = recall_refined(known, refined)[1].share(config) < _REFINED_AT  # of a budget that was smaller
+        if too_early or not resume:
+            refined.unlink()
     wait_for_all()
     is_used = not (config.baseline or config.noise or config.uncertainty_alone)
     if not is_used or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
         return training(known.noise, resume=resume)
-    first = None if (run / REFINED).exists() else training(known.noise, resume=resume, until=_REFINED_AT)
+    first = None if refined.exists() else training(known.noise, resume=resume, until=_REFINED_AT)
     return _in_two_parts(first, training, known, config, run, target, device)
 
 
@@ -134,13 +137,17 @@ def _in_two_parts(
             interrupted = progress.interrupted
             yield progress
         wait_for_all()
-        if interrupted or not finished(run / CHECKPOINT, config, _REFINED_AT):
+        if interrupted or standing(run / CHECKPOINT).share(config) < _REFINED_AT:
             return
         if is_main_process():
             _refine(known, config, run, model, device)
         wait_for_all()
-    noise, begun_at = recall_refined(known, run / REFINED)
-    yield from training(noise, resume=True, renewed=begun_at)
+    noise, when = recall_refined(known, run / REFINED)
+    second = training(noise, resume=True, renewed=when.step)
+    if first:
+        told = f"corrected by the student so far: {shared(noise).told(Unit.of_samples(*known.noisy))}"
+        yield from (replace(progress, remark=told) for progress in islice(second, 1))
+    yield from second
 
 
 def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device: str) -> None:
@@ -150,7 +157,7 @@ def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device
         known,
         student.eval().to(where) if student else None,
         run / REFINED,
-        steps_done(run / CHECKPOINT),
+        standing(run / CHECKPOINT),
         bf16=convolves_in_bf16(config.precision, where),
     )
 

@@ -26,6 +26,7 @@ from dbsn.noises import Noises, Several, one_noise, parse_noises
 from dbsn.patches import areas, as_tensor, cut, fitting_size, hold_out, step_seed
 from dbsn.picture import to_pixels
 from dbsn.refinement import refined
+from dbsn.resume import Standing
 from dbsn.student import Student, cells
 from dbsn.types import Cells, Image, Mask, Variance
 
@@ -120,16 +121,16 @@ def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -
     )
 
 
-def keep_refined(known: Taught, student: Student | None, path: Path, step: int, *, bf16: bool) -> None:
-    """Leave in a file the noise as a student corrects it after so many steps (S9); if there is none, as it is."""
+def keep_refined(known: Taught, student: Student | None, path: Path, when: Standing, *, bf16: bool) -> None:
+    """Leave in a file the noise as a student corrects it when it is so far (S9); if there is none, as it is."""
     noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16) if student else known.noise
-    save_tensors(path, noise.tensors(), {"step": step})
+    save_tensors(path, noise.tensors(), {"when": asdict(when)})
 
 
-def recall_refined(known: Taught, path: Path) -> tuple[NoiseModel, int]:
-    """The noise that `keep_refined` has left, and after how many steps."""
+def recall_refined(known: Taught, path: Path) -> tuple[NoiseModel, Standing]:
+    """The noise that `keep_refined` has left, and when it did."""
     tensors, header = load_tensors(path)
-    return NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording), int(header["step"])
+    return NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording), Standing(**header["when"])
 
 
 @dataclass(frozen=True, kw_only=True)

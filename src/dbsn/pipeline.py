@@ -24,14 +24,13 @@ from dbsn.noises import Several, one_noise, parse_noises
 from dbsn.pairs import RESULTS, recall_refined, recalled, some_of, teach
 from dbsn.patches import intensity_range
 from dbsn.picture import OF_255, Unit, by_unit, from_pixels, to_pixels
+from dbsn.resume import CHECKPOINT, finished
 from dbsn.selfsupervised import learn
 from dbsn.sharing import shared
 from dbsn.student import Student
 from dbsn.train import (
-    CHECKPOINT,
     Progress,
     convolves_in_bf16,
-    finished,
     is_main_process,
     pick_device,
     wait_for_all,

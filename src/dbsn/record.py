@@ -14,7 +14,8 @@ from dbsn.checkpoint import MODEL, load_model, load_tensors, write_atomically
 from dbsn.infer import apply_student, predict
 from dbsn.picture import from_pixels, to_pixels
 from dbsn.pipeline import STUDENT, Stage
-from dbsn.train import CHECKPOINT, Progress, is_main_process
+from dbsn.resume import CHECKPOINT
+from dbsn.train import Progress, is_main_process
 
 METRICS = "metrics.csv"
 PREVIEW = "preview.png"

@@ -30,10 +30,11 @@ from dbsn.pairs import RESULTS
 from dbsn.picture import ImageError
 from dbsn.pipeline import STUDENT, Stage, StageTwo, stages
 from dbsn.record import PREVIEW_SIDE, recorded
+from dbsn.resume import CHECKPOINT
 from dbsn.selfsupervised import check_truth
 from dbsn.shipped import model_file, name_for
 from dbsn.student import Student
-from dbsn.train import CHECKPOINT, is_main_process
+from dbsn.train import is_main_process
 
 CONFIG = "config.json"
 RESUMABLE = frozenset({"minutes", "steps", "learning_rate", "precision"})

@@ -212,6 +212,8 @@ def _live(stage: Stage, console: Console) -> Progress | None:
         for each in stage.progress:
             if isinstance(each, Progress):
                 last = each
+                if each.remark:
+                    console.print(each.remark, highlight=False, markup=False, soft_wrap=True)
                 bar.update(task, completed=each.share, description=describe(each, stage.unit))
             else:
                 bar.update(task, completed=each, description="")
@@ -224,6 +226,8 @@ def _plain(stage: Stage, console: Console) -> Progress | None:
         due = time.monotonic() - shown >= _PLAIN_SECONDS
         if isinstance(each, Progress):
             last, due = each, due or each.validation is not None
+            if each.remark:
+                print(each.remark, flush=True)
         if not due:
             continue
         shown = time.monotonic()

@@ -25,13 +25,11 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from dbsn.checkpoint import load_tensors, optimizer_tensors, restore_optimizer, save_tensors
 from dbsn.config import Training
 from dbsn.optimizer import Muon
+from dbsn.resume import CHECKPOINT, Standing, restore, save_checkpoint
 
-CHECKPOINT = "checkpoint.safetensors"
 _CHECKPOINT_SECONDS = 60.0
-_BEGUN_WITH = "begun with"  # in a checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,16 +94,8 @@ class Progress:
     """Whether the best model was replaced."""
     interrupted: bool = False
     """Whether this was the last step because somebody asked for it."""
-
-
-@dataclass(kw_only=True)
-class _State:
-    """What a checkpoint holds besides weights."""
-
-    step: int = 0
-    seconds: float = 0.0
-    validations: int = 0
-    best: float = math.inf
+    remark: str = ""
+    """What happened since the step before that a person should know; empty: nothing."""
 
 
 def train(
@@ -156,13 +146,13 @@ def train(
     averaged: _Model = average.module  # type: ignore[assignment]
     optimizer = Muon(groups, lr=config.learning_rate)
     begun_with = begun_with or {}
-    state = _State()
+    state = Standing()
     if resume:
-        state, begun_with = _restore(run / CHECKPOINT, model, average, optimizer)
+        state, begun_with = restore(run / CHECKPOINT, model, average, optimizer)
         state.best = math.inf if state.step <= renewed else state.best
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
-    saved_at, pixels, share = clock.seconds, 0, _share(config, state.step, state.seconds)
+    saved_at, pixels, share = clock.seconds, 0, state.share(config)
     stopping = share >= until
 
     with _interruption() as interrupted:
@@ -175,14 +165,13 @@ def train(
                 losses = loss_of(trained, batch, share)
             values = _update(accelerator, trained, optimizer, losses, config.clip, state.step)
             average.update_parameters(model)
-            state.step += 1
+            state.step, state.seconds, before = state.step + 1, clock.seconds, share
             pixels += batch.pixels * accelerator.num_processes
 
-            share, stopped = _progress_of_all(accelerator, _share(config, state.step, clock.seconds), interrupted())
+            share, stopped = _progress_of_all(accelerator, state.share(config), interrupted())
             stopping = stopped or share >= until
             validation, better = None, False
-            if int(share * config.validations) > state.validations or stopping:
-                state.validations = int(share * config.validations)
+            if int(share * config.validations) > int(before * config.validations) or stopping:
                 averaged.eval()
                 with accelerator.autocast():
                     validation, chosen, story = _best_of(averaged, begun_with if share >= 1 else {}, validate)
@@ -193,7 +182,7 @@ def train(
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 state.seconds = saved_at = clock.seconds
                 if accelerator.is_main_process:
-                    _save_checkpoint(run / CHECKPOINT, model, average, optimizer, begun_with, state)
+                    save_checkpoint(run / CHECKPOINT, model, average, optimizer, begun_with, state)
             yield Progress(
                 step=state.step,
                 share=share,
@@ -317,30 +306,6 @@ def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) 
     return min(share, 1.0), bool(interrupted)
 
 
-def _share(config: Training, step: int, seconds: float) -> float:
-    if config.steps is not None:
-        return step / config.steps
-    assert config.minutes is not None
-    return seconds / (60 * config.minutes)
-
-
-def finished(checkpoint: Path, config: Training, share: float = 1.0) -> bool:
-    """Whether the training that left this checkpoint has spent its budget, or a share of it; not, if there is none."""
-    if not checkpoint.exists():
-        return False
-    state = _state(checkpoint)
-    return _share(config, state.step, state.seconds) >= share
-
-
-def steps_done(checkpoint: Path) -> int:
-    """Steps of the training that left this checkpoint."""
-    return _state(checkpoint).step
-
-
-def _state(checkpoint: Path) -> _State:
-    return _State(**load_tensors(checkpoint)[1]["state"])
-
-
 def _risen(share: float, waits: float) -> float:
     """How far the learning rate of what waits for so large a share of the budget has risen, 0 to 1.
 
@@ -374,38 +339,6 @@ def _check_finite(values: dict[str, float], step: int) -> None:
                 f"step {step}: the {name} is {value}; go on from the last checkpoint with --resume and a lower"
                 " --learning-rate or --precision fp32"
             )
-
-
-def _save_checkpoint(
-    path: Path,
-    model: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-    begun_with: Mapping[str, Tensor],
-    state: _State,
-) -> None:
-    parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer_tensors(optimizer)}
-    parts[_BEGUN_WITH] = dict(begun_with)
-    tensors = {f"{part}/{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
-    save_tensors(path, tensors, {"state": vars(state)})
-
-
-def _restore(
-    path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> tuple[_State, dict[str, Tensor]]:
-    """Load a checkpoint; returns how far the training is, and what it began with."""
-    tensors, header = load_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, _BEGUN_WITH: {}}
-    for key, tensor in tensors.items():
-        part, name = key.split("/", 1)
-        parts[part][name] = tensor
-    try:
-        model.load_state_dict(parts["model"])
-        average.load_state_dict(parts["average"])
-    except RuntimeError:
-        raise ValueError(f"{path}: of another version of dbsn, whose networks differ; start a new run") from None
-    restore_optimizer(optimizer, parts["optimizer"])
-    return _State(**header["state"]), parts[_BEGUN_WITH]
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,9 @@ from dbsn.checkpoint import MODEL, Saved, load_model, load_tensors, save_model
 from dbsn.config import NETWORKS, ModelConfig, TrainConfig
 from dbsn.model import BlindSpotModel
 from dbsn.patches import Batch
+from dbsn.resume import CHECKPOINT
 from dbsn.selfsupervised import learn, self_supervised_loss
-from dbsn.train import CHECKPOINT, Losses, Progress, TrainingDivergedError, train
+from dbsn.train import Losses, Progress, TrainingDivergedError, train
 
 pytestmark = pytest.mark.slow
 
@@ -180,6 +182,14 @@ def test_the_best_validation_is_what_is_kept_and_the_learning_rate_follows_the_b
     assert rates.index(max(rates)) == 6
     assert rates[-1] < 3e-5
     assert [step.share for step in progress][-1] == 1.0
+
+
+def test_a_longer_budget_is_validated_all_along_what_is_left_of_it(tmp_path: Path) -> None:
+    config, model = TrainConfig(steps=20, batch=2, patch=24, validations=5), ModelConfig(network=NETWORKS["grid-tiny"])
+    list(learn(images(), model, config, run=tmp_path, about={}, device="cpu"))
+    how: dict[str, Any] = {"run": tmp_path, "about": {}, "resume": True, "device": "cpu"}
+    progress = list(learn(images(), model, replace(config, steps=50), **how))
+    assert [step.step for step in progress if step.validation is not None] == [30, 40, 50]
 
 
 def test_a_budget_in_minutes_ends_in_time(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from dbsn.config import DistillConfig
 from dbsn.distill import REFINED
 from dbsn.pairs import RESULTS
 from dbsn.pipeline import STUDENT
-from dbsn.train import CHECKPOINT
+from dbsn.resume import CHECKPOINT
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +66,7 @@ def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
         *told,
         "stage 2:",
         "Stein's",
+        "corrected by the student so far: noise",
     ):
         assert line in done.stdout
     return folder

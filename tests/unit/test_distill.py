@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
+import dbsn.distill
 import dbsn.pairs
 import dbsn.train
 from dbsn.checkpoint import load_model, load_tensors
@@ -26,8 +27,9 @@ from dbsn.model import BlindSpotModel
 from dbsn.networks.estimator import measured_variance
 from dbsn.networks.spread import Spread
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
-from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, recalled, some_of, teach, told_level
+from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, keep_refined, recalled, some_of, teach, told_level
 from dbsn.pipeline import clean_like
+from dbsn.resume import CHECKPOINT, Standing, standing
 from dbsn.screen import describe_clean
 from dbsn.sharing import shared
 from dbsn.student import Student, cells
@@ -291,6 +293,9 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     if interrupted:
         progress += list(trained(resume=True))
     assert len(corrections) == 1
+    remarks = {update.step: update.remark for update in progress if update.remark}
+    assert list(remarks) == [7]
+    assert remarks[7].startswith("corrected by the student so far: noise 7")
     assert next(update.step for update in progress if update.saved) == 2
     assert [update.step for update in progress if update.saved][1:] == [8]
     assert len(levels) == 10
@@ -327,6 +332,24 @@ def test_who_is_interrupted_where_the_noise_would_be_corrected_does_not_go_on(
     go(resume=True)
     assert [progress.step for progress in done] == list(range(1, 21))
     assert (tmp_path / REFINED).exists()
+
+
+def test_a_longer_budget_has_the_noise_corrected_again_unless_that_was_done_late_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected_after = []
+
+    def keep(known: Taught, student: Student, path: Path, when: Standing, **how: Any) -> None:
+        corrected_after.append(when.step)
+        keep_refined(known, student, path, when, **how)
+
+    monkeypatch.setattr(dbsn.distill, "keep_refined", keep)
+    for steps, expected in ((10, [3]), (10, [3]), (12, [3, 10]), (30, [3, 10]), (40, [3, 10, 30])):
+        config = DistillConfig(steps=steps, batch=2, patch=32)
+        how = {"run": tmp_path, "about": {}, "resume": bool(corrected_after), "device": "cpu"}
+        list(distil(known_exactly(), CLEAN, STUDENTS["unet-tiny"], config, **how))
+        assert corrected_after == expected
+    assert standing(tmp_path / CHECKPOINT).step == 40
 
 
 @pytest.mark.parametrize(
