@@ -1,11 +1,12 @@
 """What a student takes out of noisy images says how large their noise is (docs/math.md, S9).
 
-It takes as much out of the teacher's results with the learned noise on them, if that is right; if not, the two amounts
-say at each intensity by how much. Less detail is in the way than for a blind spot, and what is in the way is in both.
+What it takes out, and how much of the noise passes it, give the noise at each intensity, if it is the best one for such
+images and such noise. How far it is not shows in the teacher's results with the learned noise on them.
 Training and files do not belong here. Tested in tests/unit/test_refinement.py.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ _SIDE, _MOST_PIXELS = 1024, 6_000_000  # of an image's middle, and of all images
 _MOST_BINS, _PIXELS_A_BIN, _FEWEST = 12, 4000, 500
 _ROUNDS = 2  # the amounts are only nearly proportional to the noise
 _LEAST = 1e-6  # of the noise variance; who takes less out takes nothing out
+_PROBE = 0.4  # of the noise, for what of it passes; the same in both, and much more than what bf16 rounds off
+_LEAST_STOPPED = 0.1  # share of the noise that does not pass
 _FURTHEST = 4.0  # a factor on the variance in one round, either way
 
 
@@ -58,6 +61,29 @@ def _middle(image: np.ndarray, side: int) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
+@dataclass(frozen=True)
+class _TakenOut:
+    """What a student does to one channel of an image, pixel by pixel; (n,) each."""
+
+    left: Tensor
+    """Its result."""
+    taken: Tensor
+    """The square of what it takes out."""
+    power: Tensor
+    """The square of a draw of the noise."""
+    passed: Tensor
+    """The draw times what the result would move if it were added."""
+
+    def noise_var(self, those: Tensor, least: float) -> Tensor:
+        """Noise variance at some of the pixels, as one student of them would say that is the best for their noise.
+
+        Its result f of y is the truth x on average, whatever y is. So it takes out of the noise n = y - x
+        E (y - f)^2 = E n^2 - E n f; and E n f is the noise variance times the share of noise that passes (Stein 1981).
+        """
+        share = self.passed[those].mean() / (self.power[those].mean() + least)
+        return (self.taken[those].mean() + least) / (1 - share).clamp_min(_LEAST_STOPPED)
+
+
 def _refined(
     noise: NoiseModel, number: int, student: Student, noisy: np.ndarray, result: np.ndarray, *, bf16: bool
 ) -> NoiseModel:
@@ -65,13 +91,17 @@ def _refined(
     bins = 1 if noise.model.noise_estimator.per_image else max(1, min(_MOST_BINS, noisy[..., 0].size // _PIXELS_A_BIN))
     generator, clean = torch.Generator().manual_seed(number), as_tensor(result)
     least = _LEAST * float(channel_variance(noise.variance(clean, [number])).mean())
-    real = _taken_out(student, noisy, bf16=bf16)
+
+    def drawn() -> np.ndarray:
+        return noise.sample(clean, generator, [number])[0].permute(1, 2, 0).numpy()
+
+    probe = drawn() - result  # one for all, so that most of what it tells by chance cancels
+    real = _taken_out(student, noisy, probe, bf16=bf16)
     for _ in range(_ROUNDS):
         calibration = noise.images[number].calibration
         assert calibration is not None
-        drawn = noise.sample(clean, generator, [number])[0].permute(1, 2, 0).numpy()
-        both = zip(real, _taken_out(student, drawn, bf16=bf16), strict=True)
-        curves = [_ratio(*channel, bins, least) for channel in both]
+        synthetic = _taken_out(student, drawn(), probe, bf16=bf16)
+        curves = [_ratio(*channel, bins, least) for channel in zip(real, synthetic, strict=True)]
         at, ratio = (stacked([curve[kind] for curve in curves]) for kind in (0, 1))
         skewness = calibration.noise_skewness(at[None, :, None])[0, :, 0]
         images = list(noise.images)
@@ -80,26 +110,28 @@ def _refined(
     return noise
 
 
-def _taken_out(student: Student, noisy: np.ndarray, *, bf16: bool) -> list[tuple[Tensor, Tensor]]:
-    """For each channel of an image, what is left of its pixels, and the square of what is taken out, (n,) each."""
+def _taken_out(student: Student, noisy: np.ndarray, noise: np.ndarray, *, bf16: bool) -> list[_TakenOut]:
+    """What a student does to each channel of an image, (h, w, c), given a draw of its noise of the same shape."""
     left = apply_student(student, noisy, bf16=bf16)
-    pairs = zip(np.moveaxis(left, -1, 0), np.moveaxis((noisy - left) ** 2, -1, 0), strict=True)
-    return [(torch.from_numpy(result.ravel()), torch.from_numpy(taken.ravel())) for result, taken in pairs]
+    moved = (apply_student(student, noisy + _PROBE * noise, bf16=bf16) - left) / _PROBE
+    kinds = (left, (noisy - left) ** 2, noise**2, noise * moved)
+    channels = zip(*(np.moveaxis(kind, -1, 0) for kind in kinds), strict=True)
+    return [_TakenOut(*(torch.from_numpy(kind.ravel()) for kind in channel)) for channel in channels]
 
 
-def _ratio(real: tuple[Tensor, Tensor], drawn: tuple[Tensor, Tensor], bins: int, least: float) -> tuple[Tensor, Tensor]:
-    """Intensities, and how much more is taken out of a real channel there than of a drawn one, a factor; (n,) each.
+def _ratio(real: _TakenOut, drawn: _TakenOut, bins: int, least: float) -> tuple[Tensor, Tensor]:
+    """Intensities, and how much more noise there is in a real channel there than in a drawn one, a factor; (n,) each.
 
     Args:
-        real: Of one channel, as of `_taken_out`.
+        real: Of one channel.
         drawn: The same, with drawn noise.
         bins: How many groups of like pixels.
-        least: Added to both amounts, so that nothing is as much as nothing.
+        least: Added to amounts, so that nothing is as much as nothing.
     """
-    edges = torch.quantile(real[0], torch.arange(1, bins) / bins)
-    here, there = (torch.bucketize(left, edges) for left, _ in (real, drawn))
+    edges = torch.quantile(real.left, torch.arange(1, bins) / bins)
+    here, there = (torch.bucketize(each.left, edges) for each in (real, drawn))
     both = [(here == number, there == number) for number in range(bins)]
     known = [parts for parts in both if min(int(part.sum()) for part in parts) >= _FEWEST] or [(here >= 0, there >= 0)]
-    middles = [real[0][part].mean() for part, _ in known]
-    ratios = [(real[1][part].mean() + least) / (drawn[1][other].mean() + least) for part, other in known]
+    middles = [real.left[part].mean() for part, _ in known]
+    ratios = [real.noise_var(part, least) / drawn.noise_var(other, least) for part, other in known]
     return torch.stack(middles), torch.stack(ratios).clamp(1 / _FURTHEST, _FURTHEST)

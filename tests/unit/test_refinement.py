@@ -12,10 +12,10 @@ from dbsn.config import STUDENTS, ModelConfig, ModuleConfig, NoiseFamily, Studen
 from dbsn.model import BlindSpotModel
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
 from dbsn.patches import as_tensor
-from dbsn.refinement import refined
+from dbsn.refinement import _taken_out, refined
 from dbsn.student import Student
 
-SIDE, DARK, BRIGHT = 256, 0.1, 0.9
+SIDE, DARK, BRIGHT = 320, 0.1, 0.9
 AT = torch.linspace(DARK + 0.05, BRIGHT - 0.05, 9)
 
 
@@ -30,6 +30,20 @@ class Blur(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(nn.functional.pad(image, [1] * 4, mode="replicate"), 3, stride=1)
+
+
+class TwoValues(nn.Module):
+    """The posterior mean of pixels that are 0.4 or 0.6, each as often, under noise of std 0.08."""
+
+    receptive_radius = 0
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Of intensities as a student sees them, -1 to 1."""
+        return 0.2 * torch.tanh(0.2 * image / 0.16**2)
 
 
 def denoiser(channels: int) -> Student:
@@ -99,6 +113,17 @@ def test_the_teachers_results_need_not_be_the_truth(kept: float, smooth: float, 
     found = errors(refined(told, denoiser(1), [image], results, bf16=False))
     assert float(found.mean()) == pytest.approx(bias, abs=0.015)
     assert np.abs(found).max() < 0.12
+
+
+def test_what_the_best_student_takes_out_and_what_it_lets_pass_is_the_noise() -> None:
+    random = np.random.default_rng(0)
+    clean = random.choice([0.4, 0.6], (SIDE, SIDE, 1))
+    image, probe = ((base + 0.08 * random.normal(size=clean.shape)).astype(np.float32) for base in (clean, 0))
+    best = Student(StudentConfig(network=ModuleConfig(factory=f"{__file__}:TwoValues"), channels=1)).eval()
+    [found] = _taken_out(best, image, probe, bf16=False)
+    everywhere = torch.ones_like(found.left, dtype=torch.bool)
+    assert float(found.noise_var(everywhere, 0.0)) == pytest.approx(0.08**2, rel=0.015)
+    assert float(found.taken.mean()) < 0.6 * 0.08**2
 
 
 def test_a_student_that_takes_nothing_out_changes_nothing() -> None:
