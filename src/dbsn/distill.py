@@ -6,7 +6,6 @@ student. Reading files does not belong here. Tested in tests/unit/test_distill.p
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from dbsn.pairs import PairedPatches, Pairs, Taught, keep_refined, recall_refine
 from dbsn.patches import as_tensor, hold_out
 from dbsn.picture import Unit
 from dbsn.refinement import can_tell
-from dbsn.resume import CHECKPOINT, finished, standing
+from dbsn.resume import CHECKPOINT, Standing, finished
 from dbsn.sharing import shared
 from dbsn.student import Student
 from dbsn.train import (
@@ -105,49 +104,48 @@ def distil(
         groups, loss = student.parameter_groups(), distillation_loss(config)
         return train(student, groups, loss, pairs, held_out, keep, config, run=run, device=device, **how)
 
-    refined = run / REFINED
-    if is_main_process() and refined.exists():
-        too_early = recall_refined(known, refined)[1].share(config) < _REFINED_AT  # of a budget that was smaller
-        if too_early or not resume:
-            refined.unlink()
+    if is_main_process() and not resume:
+        (run / REFINED).unlink(missing_ok=True)
     wait_for_all()
     is_used = not (config.baseline or config.noise or config.uncertainty_alone)
     if not is_used or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
         return training(known.noise, resume=resume)
-    first = None if refined.exists() else training(known.noise, resume=resume, until=_REFINED_AT)
-    return _in_two_parts(first, training, known, config, run, target, device)
+    return _in_two_parts(training, known, config, run, target, device, resume=resume)
 
 
 def _in_two_parts(
-    first: Iterator[Progress] | None,
     training: Callable[..., Iterator[Progress]],
     known: Taught,
     config: DistillConfig,
     run: Path,
     model: Path,
     device: str,
+    *,
+    resume: bool,
 ) -> Iterator[Progress]:
     """The training until the noise is corrected, if it is not yet, and from there, under what is then known (S9).
 
-    `training` makes the second part, from the noise, as it made the first; all else as of `distil` and `_refine`.
+    `training` makes each part, from the noise and what `train` is to be told; all else as of `distil` and `_refine`.
     """
-    if first:
+    corrected = (run / REFINED).exists()
+    noise, when = recall_refined(known, run / REFINED) if corrected else (known.noise, Standing())
+    remark = ""
+    if when.share(config) < _REFINED_AT:  # also what was done early in a budget that has been extended
         interrupted = False
-        for progress in first:
+        for progress in training(noise, resume=resume, until=_REFINED_AT, renewed=when.step):
             interrupted = progress.interrupted
             yield progress
         wait_for_all()
-        if interrupted or standing(run / CHECKPOINT).share(config) < _REFINED_AT:
+        if interrupted:
             return
         if is_main_process():
             _refine(known, config, run, model, device)
         wait_for_all()
-    noise, when = recall_refined(known, run / REFINED)
-    second = training(noise, resume=True, renewed=when.step)
-    if first:
-        told = f"corrected by the student so far: {shared(noise).told(Unit.of_samples(*known.noisy))}"
-        yield from (replace(progress, remark=told) for progress in islice(second, 1))
-    yield from second
+        noise, when = recall_refined(known, run / REFINED)
+        remark = f"as the student corrects it: {shared(noise).told(Unit.of_samples(*known.noisy))}"
+    for progress in training(noise, resume=True, renewed=when.step):
+        yield replace(progress, remark=remark)
+        remark = ""
 
 
 def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device: str) -> None:
@@ -157,7 +155,7 @@ def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device
         known,
         student.eval().to(where) if student else None,
         run / REFINED,
-        standing(run / CHECKPOINT),
+        Standing.of(run / CHECKPOINT),
         bf16=convolves_in_bf16(config.precision, where),
     )
 

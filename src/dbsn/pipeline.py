@@ -183,8 +183,10 @@ def _distilled(
         device=device,
     )
     unit, refined = Unit.of_samples(*noisy), folder / STUDENT / REFINED
-    noise = recall_refined(known, refined)[0] if refined.exists() else known.noise
-    note = "" if is_baseline else f"learned from the noisy images: {shared(noise).told(unit)}"
+    noise, whose = known.noise, "learned from the noisy images"
+    if refined.exists():
+        noise, whose = recall_refined(known, refined)[0], "as the student has corrected it"
+    note = "" if is_baseline else f"{whose}: {shared(noise).told(unit)}"
     figure = SYNTHETIC_ERROR if is_baseline else ERROR
     yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
 

@@ -1,7 +1,7 @@
 """What a student takes out of noisy images says how large their noise is (docs/math.md, S9).
 
 What it takes out, and how much of the noise passes it, give the noise at each intensity, if it is the best one for such
-images and such noise. How far it is not shows in the teacher's results with the learned noise on them.
+images and such noise. Where it is not, nor is it of the teacher's results with the learned noise on them: that cancels.
 Training and files do not belong here. Tested in tests/unit/test_refinement.py.
 """
 
@@ -38,7 +38,7 @@ def refined(
 
     Args:
         noise: Of these images.
-        student: Any denoiser of such images, best one for such noise; in evaluation mode.
+        student: Any denoiser, trained for such images and such noise; in evaluation mode.
         noisy: The images, (h, w, c), in the file's own kind.
         results: What the teacher made of them, (h, w, c) intensities.
         bf16: Convolve in bfloat16.
@@ -71,16 +71,16 @@ class _TakenOut:
     """The square of what it takes out."""
     power: Tensor
     """The square of a draw of the noise."""
-    passed: Tensor
+    echo: Tensor
     """The draw times what the result would move if it were added."""
 
     def noise_var(self, those: Tensor, least: float) -> Tensor:
         """Noise variance at some of the pixels, as one student of them would say that is the best for their noise.
 
-        Its result f of y is the truth x on average, whatever y is. So it takes out of the noise n = y - x
+        Its result f of y is the truth x on average, whatever y is. So it takes out of Gaussian noise n = y - x
         E (y - f)^2 = E n^2 - E n f; and E n f is the noise variance times the share of noise that passes (Stein 1981).
         """
-        share = self.passed[those].mean() / (self.power[those].mean() + least)
+        share = self.echo[those].mean() / (self.power[those].mean() + least)
         return (self.taken[those].mean() + least) / (1 - share).clamp_min(_LEAST_STOPPED)
 
 
@@ -110,11 +110,11 @@ def _refined(
     return noise
 
 
-def _taken_out(student: Student, noisy: np.ndarray, noise: np.ndarray, *, bf16: bool) -> list[_TakenOut]:
-    """What a student does to each channel of an image, (h, w, c), given a draw of its noise of the same shape."""
+def _taken_out(student: Student, noisy: np.ndarray, probe: np.ndarray, *, bf16: bool) -> list[_TakenOut]:
+    """What a student does to each channel of an image, (h, w, c); the probe is a draw of its noise, the same shape."""
     left = apply_student(student, noisy, bf16=bf16)
-    moved = (apply_student(student, noisy + _PROBE * noise, bf16=bf16) - left) / _PROBE
-    kinds = (left, (noisy - left) ** 2, noise**2, noise * moved)
+    moved = (apply_student(student, noisy + _PROBE * probe, bf16=bf16) - left) / _PROBE
+    kinds = (left, (noisy - left) ** 2, probe**2, probe * moved)
     channels = zip(*(np.moveaxis(kind, -1, 0) for kind in kinds), strict=True)
     return [_TakenOut(*(torch.from_numpy(kind.ravel()) for kind in channel)) for channel in channels]
 

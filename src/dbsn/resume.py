@@ -27,7 +27,7 @@ class Standing:
     step: int = 0
     """Steps done."""
     seconds: float = 0.0
-    """Time spent, over all resumptions."""
+    """Time spent up to the end of this step, over all resumptions."""
     best: float = math.inf
     """Best held-out figure so far; infinite before the first."""
 
@@ -38,15 +38,15 @@ class Standing:
         assert config.minutes is not None
         return self.seconds / (60 * config.minutes)
 
-
-def standing(checkpoint: Path) -> Standing:
-    """How far the training is that left this checkpoint; at its beginning, if there is none."""
-    return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else Standing()
+    @staticmethod
+    def of(checkpoint: Path) -> "Standing":
+        """How far the training is that left this checkpoint; at its beginning, if there is none."""
+        return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else Standing()
 
 
 def finished(checkpoint: Path, config: Training) -> bool:
     """Whether the training that left this checkpoint has spent its budget; not, if there is none."""
-    return standing(checkpoint).share(config) >= 1
+    return Standing.of(checkpoint).share(config) >= 1
 
 
 def save_checkpoint(
@@ -88,5 +88,5 @@ def restore(
 
 
 def _standing(header: dict[str, Any]) -> Standing:
-    state = header["state"]
+    state = header["state"]  # of the first checkpoints there is more
     return Standing(step=state["step"], seconds=state["seconds"], best=state["best"])

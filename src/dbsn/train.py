@@ -180,7 +180,7 @@ def train(
                 if better and accelerator.is_main_process:
                     save(chosen, {"step": state.step, "validation": validation} | story)
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
-                state.seconds = saved_at = clock.seconds
+                saved_at = clock.seconds
                 if accelerator.is_main_process:
                     save_checkpoint(run / CHECKPOINT, model, average, optimizer, begun_with, state)
             yield Progress(

@@ -66,7 +66,7 @@ def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) ->
         *told,
         "stage 2:",
         "Stein's",
-        "corrected by the student so far: noise",
+        "as the student corrects it: noise",
     ):
         assert line in done.stdout
     return folder

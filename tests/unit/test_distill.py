@@ -29,7 +29,7 @@ from dbsn.networks.spread import Spread
 from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
 from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, keep_refined, recalled, some_of, teach, told_level
 from dbsn.pipeline import clean_like
-from dbsn.resume import CHECKPOINT, Standing, standing
+from dbsn.resume import CHECKPOINT, Standing
 from dbsn.screen import describe_clean
 from dbsn.sharing import shared
 from dbsn.student import Student, cells
@@ -295,7 +295,7 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     assert len(corrections) == 1
     remarks = {update.step: update.remark for update in progress if update.remark}
     assert list(remarks) == [7]
-    assert remarks[7].startswith("corrected by the student so far: noise 7")
+    assert remarks[7].startswith("as the student corrects it: noise 7")
     assert next(update.step for update in progress if update.saved) == 2
     assert [update.step for update in progress if update.saved][1:] == [8]
     assert len(levels) == 10
@@ -337,19 +337,39 @@ def test_who_is_interrupted_where_the_noise_would_be_corrected_does_not_go_on(
 def test_a_longer_budget_has_the_noise_corrected_again_unless_that_was_done_late_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    corrected_after = []
+    """Until then the earlier correction holds."""
+    corrected_after, levels = list[int](), list[float]()
 
     def keep(known: Taught, student: Student, path: Path, when: Standing, **how: Any) -> None:
         corrected_after.append(when.step)
         keep_refined(known, student, path, when, **how)
 
+    def corrected(noise: NoiseModel, *_: object, **__: object) -> NoiseModel:
+        return calibrated(noise, 0.1 * (1 + len(corrected_after)))
+
+    def figure(self: HeldOut, _: Student) -> float:
+        levels.append(round(float(self.synthetic[0].noise_var.sqrt()), 1))
+        return 1.0
+
     monkeypatch.setattr(dbsn.distill, "keep_refined", keep)
-    for steps, expected in ((10, [3]), (10, [3]), (12, [3, 10]), (30, [3, 10]), (40, [3, 10, 30])):
-        config = DistillConfig(steps=steps, batch=2, patch=32)
+    monkeypatch.setattr(dbsn.pairs, "refined", corrected)
+    monkeypatch.setattr(HeldOut, "__call__", figure)
+    for steps, at, used in (
+        (10, [3], [0.1, 0.2]),  # before and after
+        (10, [3], []),
+        (12, [3, 10], [0.3]),
+        (30, [3, 10], [0.3]),
+        (110, [3, 10, 33], [0.3, 0.4]),
+    ):
+        config = DistillConfig(steps=steps, batch=2, patch=32, validations=10)
         how = {"run": tmp_path, "about": {}, "resume": bool(corrected_after), "device": "cpu"}
-        list(distil(known_exactly(), CLEAN, STUDENTS["unet-tiny"], config, **how))
-        assert corrected_after == expected
-    assert standing(tmp_path / CHECKPOINT).step == 40
+        levels.clear()
+        list(
+            distil(replace(known(), noise=calibrated(known().noise, 0.1)), CLEAN, STUDENTS["unet-tiny"], config, **how)
+        )
+        assert corrected_after == at
+        assert list(dict.fromkeys(levels)) == used
+    assert Standing.of(tmp_path / CHECKPOINT).step == 110
 
 
 @pytest.mark.parametrize(
