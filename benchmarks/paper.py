@@ -93,6 +93,9 @@ STARTS = {
     for name, gray, steps, student_steps in (("gray-start", True, 6000, 3400), ("colour-start", False, 5000, 2400))
 }
 """One strong network of each kind, which those of its table begin with; blind-spot ones, their noise estimates anew."""
+GENTLE = ("--student.learning-rate", 3e-4)
+"""Flags for students that begin with those of another white noise; those of HG are worse so (docs/lab-notes.md)."""
+STUDENT_STEPS = {"awgn:15": 1500, "awgn:25": 1500, "awgn:50": 4000}
 SETTINGS = {
     name: Setting(
         noise=noise,
@@ -100,16 +103,13 @@ SETTINGS = {
         start=start,
         student_start=first if name != first else start,
         steps=1200,
-        student=(*LARGE, *(("--student.learning-rate", 3e-4) if noise == "awgn:50" else ())),
-        student_steps=2500 if noise == "awgn:50" else 1000 if name != first else 1500,
+        student=(*LARGE, *(GENTLE if noise in ("awgn:15", "awgn:50") else ())),
+        student_steps=STUDENT_STEPS.get(noise, 1000),
     )
     for start, first, noises in (("gray-start", "gray25", GRAY), ("colour-start", "colour25", COLOUR))
     for name, noise in noises.items()
 }
-"""The rows of the tables. Students of white 25 are what the others of their table begin with.
-
-A third of the rate serves those of white 50 better, and those of HG worse (docs/lab-notes.md).
-"""
+"""The rows of the tables. Students of white 25 are what the others of their table begin with."""
 FULL_SIZE = {
     "gray25-dbsn": Setting(
         noise="awgn:25",
