@@ -93,9 +93,14 @@ STARTS = {
     for name, gray, steps, student_steps in (("gray-start", True, 6000, 3400), ("colour-start", False, 5000, 2400))
 }
 """One strong network of each kind, which those of its table begin with; blind-spot ones, their noise estimates anew."""
-GENTLE = ("--student.learning-rate", 3e-4)
-"""Flags for students that begin with those of another white noise; those of HG are worse so (docs/lab-notes.md)."""
-STUDENT_STEPS = {"awgn:15": 1500, "awgn:25": 1500, "awgn:50": 4000}
+OF_STUDENTS: dict[str, tuple[object, ...]] = {
+    "gray50": ("--student.learning-rate", 3e-4),
+    "colour50": ("--student.learning-rate", 3e-4),
+    "colour-hg": ("--student.noisy-weight", 0.03),
+}
+"""Flags for those of some settings: a rate that is worse for HG, and less of a teacher that is 0.8 dB worse than they
+are (docs/lab-notes.md)."""
+STUDENT_STEPS = {"awgn:25": 1500, "awgn:50": 4000}
 SETTINGS = {
     name: Setting(
         noise=noise,
@@ -103,7 +108,7 @@ SETTINGS = {
         start=start,
         student_start=first if name != first else start,
         steps=1200,
-        student=(*LARGE, *(GENTLE if noise in ("awgn:15", "awgn:50") else ())),
+        student=(*LARGE, *OF_STUDENTS.get(name, ())),
         student_steps=STUDENT_STEPS.get(noise, 1000),
     )
     for start, first, noises in (("gray-start", "gray25", GRAY), ("colour-start", "colour25", COLOUR))
