@@ -130,9 +130,8 @@ def keep_refined(known: Taught, student: Student | None, path: Path, when: Stand
 def recall_refined(known: Taught, path: Path) -> tuple[NoiseModel, Standing]:
     """The noise that `keep_refined` has left, and when it did; of the first such files, which do not say, at step 0."""
     tensors, header = load_tensors(path)
-    return NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording), Standing(
-        **header.get("when", {})
-    )
+    noise = NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording)
+    return noise, Standing(**header.get("when", {}))
 
 
 @dataclass(frozen=True, kw_only=True)

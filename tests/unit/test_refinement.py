@@ -15,12 +15,12 @@ from dbsn.patches import as_tensor
 from dbsn.refinement import refined
 from dbsn.student import Student
 
-SIDE, DARK, BRIGHT = 320, 0.1, 0.9
+SIDE, DARK, BRIGHT, STD = 320, 0.1, 0.9, 0.06
 AT = torch.linspace(DARK + 0.05, BRIGHT - 0.05, 9)
 
 
-class Blur(nn.Module):
-    """The mean of 3 x 3 pixels: a denoiser that keeps noise and loses detail."""
+class Fixed(nn.Module):
+    """A denoiser that does not learn."""
 
     receptive_radius = 1
 
@@ -28,21 +28,16 @@ class Blur(nn.Module):
         super().__init__()
         self.unused = nn.Parameter(torch.zeros(channels))
 
+
+class Blur(Fixed):
+    """The mean of 3 x 3 pixels, which keeps noise and loses detail."""
+
     def forward(self, image: Tensor) -> Tensor:
         return nn.functional.avg_pool2d(nn.functional.pad(image, [1] * 4, mode="replicate"), 3, stride=1)
 
 
-STD = 0.06
-
-
-class FlatOrNot(nn.Module):
+class FlatOrNot(Fixed):
     """The posterior mean of dark pixels, which are 0.2, and bright ones, 0.6 or 0.8, as often, under white noise."""
-
-    receptive_radius = 0
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.unused = nn.Parameter(torch.zeros(channels))
 
     def forward(self, image: Tensor) -> Tensor:
         """Of intensities as a student sees them, -1 to 1."""
@@ -51,8 +46,8 @@ class FlatOrNot(nn.Module):
         return 2 * found - 1
 
 
-def denoiser(channels: int) -> Student:
-    return Student(StudentConfig(network=ModuleConfig(factory=f"{__file__}:Blur"), channels=channels)).eval()
+def denoiser(channels: int, network: str = "Blur") -> Student:
+    return Student(StudentConfig(network=ModuleConfig(factory=f"{__file__}:{network}"), channels=channels)).eval()
 
 
 def scene(channels: int, seed: int = 0, detail: float = 0.02) -> np.ndarray:
@@ -127,10 +122,8 @@ def test_of_the_best_student_results_may_have_less_detail_than_their_images() ->
     result = np.where(np.arange(SIDE)[:, None] < SIDE / 2, 0.2, clean)
     image = clean + STD * random.normal(size=clean.shape)
     told = believed([scene(1)], 0.0, Recording(), "awgn")  # of STD
-    best = Student(StudentConfig(network=ModuleConfig(factory=f"{__file__}:FlatOrNot"), channels=1)).eval()
-    again = refined(
-        told, best, [image[..., None].astype(np.float32)], [result[..., None].astype(np.float32)], bf16=False
-    )
+    seen, made = (each[..., None].astype(np.float32) for each in (image, result))
+    again = refined(told, denoiser(1, "FlatOrNot"), [seen], [made], bf16=False)
     assert errors(again, "awgn") == pytest.approx(0.0, abs=0.01)
 
 
