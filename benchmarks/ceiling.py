@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 
 from dbsn.config import StudentConfig
-from dbsn.images import find_images, read_image
-from dbsn.infer import apply_student
-from dbsn.metrics import prepare, psnr
-from dbsn.optimizer import Muon
-from dbsn.student import Student
+from dbsn.evaluation.metrics import prepare, psnr
+from dbsn.inference.student import apply_student
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.models.student import Student
+from dbsn.training.optimizer import Muon
 
 BATCH, PATCH, LEARNING_RATE = 16, 96, 1e-3
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from skimage.restoration import calibrate_denoiser, denoise_nl_means, denoise_wavelet, estimate_sigma
 
-from dbsn.images import find_images, read_image, write_image
-from dbsn.metrics import prepare, psnr, ssim
+from dbsn.evaluation.metrics import prepare, psnr, ssim
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image, write_image
 
 STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7)
 

@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dbsn.checkpoint import load_model
 from dbsn.config import NETWORKS, ModelConfig
-from dbsn.evaluate import evaluate, summarise, synthetic_noise
-from dbsn.images import find_images, read_image
-from dbsn.infer import predict
-from dbsn.model import BlindSpotModel
-from dbsn.noise import AWGN
+from dbsn.evaluation.evaluate import evaluate, summarise, synthetic_noise
+from dbsn.inference.blindspot import predict
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.noise.families import AWGN
+from dbsn.store.model_file import load_model
 
 
 def main() -> None:

@@ -15,10 +15,10 @@ import skimage.data
 import tifffile
 from PIL import Image, ImageDraw
 
-from dbsn.evaluate import synthetic_noise
-from dbsn.images import read_image
-from dbsn.noise import parse_noise
-from dbsn.picture import from_pixels
+from dbsn.evaluation.evaluate import synthetic_noise
+from dbsn.intensity import from_pixels
+from dbsn.io.formats import read_image
+from dbsn.noise.families import parse_noise
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 NOISE = "hg:40,15"

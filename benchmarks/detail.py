@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from torch.nn import functional
 
-from dbsn.evaluate import to_gray
-from dbsn.images import find_images, read_image
-from dbsn.pairs import shrunk_to
-from dbsn.patches import as_tensor
+from dbsn.intensity import to_gray
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.tensors import as_tensor
+from dbsn.training.pairs import shrunk_to
 
 SQUARE, AROUND = 48, 3
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dbsn.evaluate import synthetic_noise
-from dbsn.images import find_images, read_image
-from dbsn.inspection import inspect_noise
-from dbsn.noise import parse_noise
-from dbsn.picture import from_pixels
+from dbsn.evaluation.evaluate import synthetic_noise
+from dbsn.intensity import from_pixels
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.noise.families import parse_noise
+from dbsn.noise.inspection import inspect_noise
 
 REAL = (
     "real_sidd_small/noisy",

@@ -17,7 +17,7 @@ import skimage.data
 import torch
 from PIL import Image
 
-from dbsn.checkpoint import load_tensors
+from dbsn.store.tensors import load_tensors
 
 SETTINGS = ("--network", "grid-small", "--batch", "2", "--patch", "24", "--validations", "60", "--device", "cpu")
 

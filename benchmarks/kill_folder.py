@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dbsn.checkpoint import Saved, save_model
 from dbsn.config import NETWORKS, ModelConfig
-from dbsn.model import BlindSpotModel
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.store.model_file import Saved, save_model
 
 
 def denoise(folder: Path, output: str) -> subprocess.Popen[bytes]:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dbsn.evaluate import to_gray
-from dbsn.images import find_images, read_image
+from dbsn.intensity import to_gray
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
 
 SIDE, MIDDLE = 19, slice(6, 13)
 IMAGES, PATCHES = 72, 600

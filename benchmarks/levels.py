@@ -22,21 +22,21 @@ import numpy as np
 import torch
 from paper import EVERY, MODELS, network_of, pairs
 
-from dbsn.checkpoint import load_model
 from dbsn.config import MODEL
-from dbsn.distill import REFINED
-from dbsn.images import read_image
-from dbsn.infer import apply_student
+from dbsn.evaluation.metrics import psnr
+from dbsn.inference.student import apply_student
+from dbsn.intensity import to_pixels
+from dbsn.io.formats import read_image
 from dbsn.likelihood import channel_variance
-from dbsn.metrics import psnr
-from dbsn.noise import parse_noise
-from dbsn.noisemodel import NoiseModel
-from dbsn.pairs import RESULTS, recall_refined, recalled
-from dbsn.picture import to_pixels
-from dbsn.pipeline import STUDENT
-from dbsn.runs import saved_config
-from dbsn.sharing import shared
-from dbsn.student import Student
+from dbsn.models.student import Student
+from dbsn.noise.families import parse_noise
+from dbsn.noise.learned import NoiseModel
+from dbsn.noise.pooling import shared
+from dbsn.store.model_file import load_model
+from dbsn.training.distill import REFINED
+from dbsn.training.run_config import saved_config
+from dbsn.training.stages import STUDENT
+from dbsn.training.teacher import RESULTS, recall_refined, recalled
 
 STRETCHES = (0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08)
 

@@ -18,10 +18,10 @@ import tifffile
 import zarr
 from PIL import Image
 
-from dbsn.checkpoint import Saved, save_model
 from dbsn.config import NETWORKS, STUDENTS, ModelConfig, StudentConfig
-from dbsn.model import BlindSpotModel
-from dbsn.student import Student
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.store.model_file import Saved, save_model
 
 
 def main() -> None:

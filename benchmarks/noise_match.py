@@ -17,12 +17,14 @@ import torch
 from scipy.stats import kurtosis, skew
 
 from dbsn.denoiser import Denoiser
-from dbsn.evaluate import synthetic_noise, to_gray
-from dbsn.images import find_images, read_image
-from dbsn.noise import parse_noise
-from dbsn.noisemodel import NoiseModel, Recording
-from dbsn.patches import as_tensor
-from dbsn.picture import from_pixels
+from dbsn.evaluation.evaluate import synthetic_noise
+from dbsn.intensity import from_pixels, to_gray
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.noise.families import parse_noise
+from dbsn.noise.learned import NoiseModel
+from dbsn.noise.recording import Recording
+from dbsn.tensors import as_tensor
 
 BINS = 16
 

@@ -30,17 +30,19 @@ from stage2 import Experiment, halves
 from tables import FULL, N2C, ORIENTED, STAGE_1
 from torch.utils.flop_counter import FlopCounterMode
 
-from dbsn.checkpoint import Saved, in_half_precision, load_model, load_tensors, save_model, save_tensors
 from dbsn.config import MODEL
-from dbsn.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
-from dbsn.images import find_images, read_image
-from dbsn.model import BlindSpotModel
-from dbsn.noise import parse_noise
-from dbsn.pipeline import STUDENT
-from dbsn.record import METRICS
-from dbsn.runs import CONFIG
-from dbsn.student import Student
-from dbsn.train import has_fast_bf16
+from dbsn.devices import has_fast_bf16
+from dbsn.evaluation.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.noise.families import parse_noise
+from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.tensors import in_half_precision, load_tensors, save_tensors
+from dbsn.training.run_config import CONFIG
+from dbsn.training.run_log import METRICS
+from dbsn.training.stages import STUDENT
 
 ROOT = Path(__file__).parent
 RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper_models"

@@ -13,9 +13,10 @@ from classical import denoised
 from PIL import Image, ImageDraw
 
 from dbsn.denoiser import Denoiser
-from dbsn.images import find_images, read_image
-from dbsn.metrics import prepare, psnr
-from dbsn.picture import from_pixels
+from dbsn.evaluation.metrics import prepare, psnr
+from dbsn.intensity import from_pixels
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
 
 SIDE = 256
 

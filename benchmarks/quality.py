@@ -20,11 +20,12 @@ from peers import PEERS, Denoise
 from results import here, kept
 
 from dbsn import Denoiser
-from dbsn.evaluate import Pair, synthetic_noise, true_noise_std
-from dbsn.images import find_images, read_image
-from dbsn.metrics import Protocol, prepare, psnr, ssim
-from dbsn.noise import parse_noise
-from dbsn.shipped import card, names
+from dbsn.evaluation.evaluate import Pair, synthetic_noise, true_noise_std
+from dbsn.evaluation.metrics import Protocol, prepare, psnr, ssim
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.noise.families import parse_noise
+from dbsn.store.builtin import card, names
 
 SETS = {
     "gray": ("bsd68", "set12", "real_w2s"),

@@ -11,11 +11,11 @@ import skimage.data
 from PIL import Image, ImageDraw
 
 from dbsn.denoiser import Denoiser
-from dbsn.evaluate import synthetic_noise
-from dbsn.metrics import psnr
-from dbsn.noise import parse_noise
-from dbsn.picture import from_pixels
-from dbsn.shipped import path_of
+from dbsn.evaluation.evaluate import synthetic_noise
+from dbsn.evaluation.metrics import psnr
+from dbsn.intensity import from_pixels
+from dbsn.noise.families import parse_noise
+from dbsn.store.builtin import path_of
 
 CROPS = {"chelsea": ("hg:40,15", 10, 60), "astronaut": ("awgn:40", 0, 110)}
 """Photograph, its noise, and where it is shown: top, left."""

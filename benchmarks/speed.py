@@ -26,18 +26,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dbsn import Denoiser
-from dbsn.allocator import keep_freed_memory
-from dbsn.batch import UNETS_TILE
+from dbsn.batch.denoise import UNETS_TILE
+from dbsn.cli.allocator import keep_freed_memory
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, TrainConfig, student_network
-from dbsn.distill import distillation_loss, new_student
-from dbsn.model import BlindSpotModel
-from dbsn.optimizer import Muon
-from dbsn.pairs import Pairs
-from dbsn.patches import Batch
-from dbsn.selfsupervised import self_supervised_loss
-from dbsn.shipped import card, names
-from dbsn.student import Student
-from dbsn.train import has_fast_bf16
+from dbsn.devices import has_fast_bf16
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.store.builtin import card, names
+from dbsn.training.distill import distillation_loss, new_student
+from dbsn.training.optimizer import Muon
+from dbsn.training.pairs import Pairs
+from dbsn.training.patches import Batch
+from dbsn.training.selfsupervised import self_supervised_loss
 
 RESULTS = Path(__file__).parent / "results" / "speed.json"
 MODELS = {name: card(name).channels for name in names()}

@@ -25,10 +25,12 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from dbsn.checkpoint import load_tensors
-from dbsn.evaluate import synthetic_noise, to_gray
-from dbsn.images import find_images, read_image
-from dbsn.noise import Noise, parse_noise
+from dbsn.evaluation.evaluate import synthetic_noise
+from dbsn.intensity import to_gray
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.noise.families import Noise, parse_noise
+from dbsn.store.tensors import load_tensors
 
 BUDGET = ("--minutes", "--steps", "--student.minutes", "--student.steps")
 

@@ -17,9 +17,11 @@ from pathlib import Path
 import tifffile
 from stage1 import budget, dbsn
 
-from dbsn.evaluate import synthetic_noise, to_gray
-from dbsn.images import find_images, read_image
-from dbsn.noise import parse_noise
+from dbsn.evaluation.evaluate import synthetic_noise
+from dbsn.intensity import to_gray
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.noise.families import parse_noise
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from dbsn.config import NETWORKS, STUDENTS, ModelConfig, StudentConfig
-from dbsn.infer import apply_student, predict
-from dbsn.model import BlindSpotModel
-from dbsn.student import Student
+from dbsn.inference.blindspot import predict
+from dbsn.inference.student import apply_student
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -53,7 +53,7 @@ class Finished:
 @pytest.fixture
 def dbsn_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
     """Run the command line, in this process: torch is loaded once for all tests."""
-    from dbsn.cli import main
+    from dbsn.cli.main import main
 
     def run(*arguments: object) -> Finished:
         monkeypatch.setattr(sys, "argv", ["dbsn", *map(str, arguments)])

@@ -16,13 +16,14 @@ import numpy as np
 import tifffile
 import torch
 
-from dbsn.atomic import replacing
-from dbsn.checkpoint import Saved, load_model
-from dbsn.evaluate import to_gray
-from dbsn.images import find_images, read_image
-from dbsn.noises import one_noise, parse_noises
-from dbsn.patches import as_tensor
-from dbsn.shipped import names, path_of
+from dbsn.intensity import to_gray
+from dbsn.io.atomic import replacing
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image
+from dbsn.noise.mixtures import one_noise, parse_noises
+from dbsn.store.builtin import names, path_of
+from dbsn.store.model_file import Saved, load_model
+from dbsn.tensors import as_tensor
 
 NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
 NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}

@@ -16,15 +16,16 @@ import numpy as np
 import skimage.data
 import torch
 
-from dbsn import shipped
-from dbsn.checkpoint import in_half_precision, load_model, load_tensors, save_tensors
-from dbsn.distill import recalibrate
-from dbsn.evaluate import synthetic_noise, to_gray
-from dbsn.noise import AWGN
-from dbsn.noises import JPEGNoise
-from dbsn.pairs import Pairs
-from dbsn.patches import as_tensor
-from dbsn.picture import to_pixels
+from dbsn.evaluation.evaluate import synthetic_noise
+from dbsn.intensity import to_gray, to_pixels
+from dbsn.noise.families import AWGN
+from dbsn.noise.mixtures import JPEGNoise
+from dbsn.store import builtin as shipped
+from dbsn.store.model_file import load_model
+from dbsn.store.tensors import in_half_precision, load_tensors, save_tensors
+from dbsn.tensors import as_tensor
+from dbsn.training.distill import recalibrate
+from dbsn.training.pairs import Pairs
 
 MODELS = Path(__file__).parent.parent / "docs" / "models.md"
 HELD_OUT = ("astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")

@@ -5,10 +5,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from dbsn.denoiser import Denoiser as Denoiser
+from dbsn.version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from dbsn.denoiser import Denoiser
+
 __all__ = ["Denoiser", "__version__"]
 
 

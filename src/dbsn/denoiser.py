@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from dbsn.axes import as_planes
-from dbsn.checkpoint import MODEL, Saved, load_model, save_model
 from dbsn.config import (
+    MODEL,
     NETWORKS,
     Auto,
     DistillConfig,
@@ -22,22 +21,22 @@ from dbsn.config import (
     TrainConfig,
     student_network,
 )
-from dbsn.infer import (
-    DEFAULT_TILE,
-    Extra,
-    Prediction,
-    apply_student_into,
-    predict,
-    predict_into,
-)
-from dbsn.inspection import A_FEW, inspect_noise, suited
-from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import NoiseModel
-from dbsn.picture import from_pixels, to_pixels
-from dbsn.pipeline import StageTwo, stages
-from dbsn.runs import AUTO, SHIPPED, RunConfig, load_folder, origins, starting
-from dbsn.shipped import model_file
-from dbsn.train import Progress, has_fast_bf16, pick_device
+from dbsn.devices import has_fast_bf16, pick_device
+from dbsn.inference.blindspot import Extra, Prediction, predict, predict_into
+from dbsn.inference.student import apply_student_into
+from dbsn.inference.tiles import DEFAULT_TILE
+from dbsn.intensity import from_pixels, to_pixels
+from dbsn.io.axes import as_planes
+from dbsn.io.folders import load_folder
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.noise.inspection import A_FEW, inspect_noise, suited
+from dbsn.noise.learned import NoiseModel
+from dbsn.store.builtin import model_file
+from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.training.initial_weights import AUTO, SHIPPED, origins, starting
+from dbsn.training.loop import Progress
+from dbsn.training.run_config import RunConfig
+from dbsn.training.stages import StageTwo, stages
 from dbsn.types import Canvas, Pixels
 
 Method = Literal["auto", "student", "posterior"]

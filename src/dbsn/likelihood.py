@@ -8,7 +8,7 @@ that no general inverse and no eigenvalue is ever computed per pixel. Everything
 import torch
 from torch import Tensor
 
-from dbsn.types import Covariance, Image, PixelMap, Scalar, Variance
+from dbsn.types import Covariance, Image, Mask, PixelMap, Scalar, Variance
 
 _Rows = list[list[Tensor]]
 
@@ -194,3 +194,16 @@ def coloured(variance: Variance, white: Image) -> Image:
     lower = _cholesky(variance)
     parts = list(white.unbind(1))
     return torch.stack([sum((row[j] * parts[j] for j in range(len(row))), parts[0] * 0) for row in lower], 1)
+
+
+def spread_nll(missed: Image, std: Image, error_unit: Tensor, valid: Mask) -> Scalar:
+    """Negative log-likelihood of what results miss of the truth, under their uncertainty (S5); 0 without any.
+
+    Args:
+        missed: Result less truth, (b, c, h, w), intensities.
+        std: Its standard deviation, as the student says, the same shape and unit.
+        error_unit: Of each patch, (b, 1, 1, 1), as `Pairs` has it.
+        valid: 1 where it counts, (b, 1, h, w).
+    """
+    nll = (missed / std).square() / 2 + (std.square() / error_unit).log() / 2  # the unit makes no difference
+    return (nll * valid).sum() / (valid.sum() * nll.shape[1]).clamp_min(1)

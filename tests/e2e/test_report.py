@@ -19,7 +19,7 @@ import tifffile
 from PIL import Image
 
 from dbsn import Denoiser
-from dbsn.report import write_report
+from dbsn.report.report import write_report
 
 pytestmark = pytest.mark.slow
 Command = Callable[..., Any]

@@ -23,13 +23,15 @@ import torch
 import zarr
 from torch import nn
 
-from dbsn.checkpoint import MODEL, Saved, load_model, load_tensors, save_model
-from dbsn.config import NETWORKS, ModelConfig, TrainConfig
-from dbsn.model import BlindSpotModel
-from dbsn.patches import Batch
-from dbsn.resume import CHECKPOINT
-from dbsn.selfsupervised import learn, self_supervised_loss
-from dbsn.train import Losses, Progress, TrainingDivergedError, train
+from dbsn.config import MODEL, NETWORKS, ModelConfig, TrainConfig
+from dbsn.errors import TrainingDivergedError
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.tensors import load_tensors
+from dbsn.training.checkpoint import CHECKPOINT
+from dbsn.training.loop import Losses, Progress, train
+from dbsn.training.patches import Batch
+from dbsn.training.selfsupervised import learn, self_supervised_loss
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image
 
 from dbsn.denoiser import Denoiser
-from dbsn.images import read_image
+from dbsn.io.formats import read_image
 
 pytestmark = pytest.mark.slow
 

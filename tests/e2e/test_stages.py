@@ -21,12 +21,13 @@ from PIL import Image as PillowImage
 from scipy.ndimage import gaussian_filter
 
 from dbsn import Denoiser
-from dbsn.checkpoint import MODEL, load_model, load_tensors, save_tensors
-from dbsn.config import DistillConfig
-from dbsn.distill import REFINED
-from dbsn.pairs import RESULTS
-from dbsn.pipeline import STUDENT
-from dbsn.resume import CHECKPOINT
+from dbsn.config import MODEL, DistillConfig
+from dbsn.store.model_file import load_model
+from dbsn.store.tensors import load_tensors, save_tensors
+from dbsn.training.checkpoint import CHECKPOINT
+from dbsn.training.distill import REFINED
+from dbsn.training.stages import STUDENT
+from dbsn.training.teacher import RESULTS
 
 pytestmark = pytest.mark.slow
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from dbsn.networks.released import load_released, read_released
 
 from dbsn.config import DBSNConfig, MWCNNConfig
 from dbsn.likelihood import constrained_nll, fuse, marginal_nll
 from dbsn.networks.dbsn import DBSN
-from dbsn.networks.estimator import NoiseEstimator, noise_std_link
 from dbsn.networks.layers import PixelMLP
 from dbsn.networks.mwcnn import MWCNN
-from dbsn.networks.released import load_released, read_released
+from dbsn.networks.noise_estimator import NoiseEstimator, noise_std_link
 
 Golden = Callable[[str], dict[str, np.ndarray]]
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
-from dbsn.infer import predict
-from dbsn.model import BlindSpotModel
+from dbsn.inference.blindspot import predict
+from dbsn.models.blindspot import BlindSpotModel
 
 NETWORKS: list[NetworkConfig] = [
     DBSNConfig(width=8, modules=2),

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from dbsn.calibrate import Calibration, Sample, calibrate, leaked
 from dbsn.config import GridConfig, ModelConfig
-from dbsn.infer import predict
+from dbsn.inference.blindspot import predict
 from dbsn.likelihood import as_covariance, channel_variance
-from dbsn.model import BlindSpotModel, Estimate
+from dbsn.models.blindspot import BlindSpotModel, Estimate
+from dbsn.models.calibration import Calibration, Sample, calibrate, leaked
 
 SIDE = 400
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
-from dbsn.infer import self_ensemble
+from dbsn.inference.blindspot import self_ensemble
 from dbsn.likelihood import channel_variance
-from dbsn.model import BlindSpotModel, Estimate
+from dbsn.models.blindspot import BlindSpotModel, Estimate
 
 NETWORKS: list[NetworkConfig] = [
     DBSNConfig(width=8, modules=1),

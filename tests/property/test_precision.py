@@ -5,7 +5,7 @@ import torch
 
 from dbsn.config import NETWORKS, ModelConfig
 from dbsn.likelihood import constrained_nll, marginal_nll
-from dbsn.model import BlindSpotModel
+from dbsn.models.blindspot import BlindSpotModel
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from dbsn.checkpoint import Saved, load_model, load_tensors, save_model
 from dbsn.config import GridConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.model import BlindSpotModel
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
 from dbsn.networks.symmetry import ORDER
 from dbsn.networks.unet import DenseUNet
-from dbsn.optimizer import Muon
 from dbsn.orientations import ORIENTATIONS
-from dbsn.student import Student
+from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.tensors import load_tensors
+from dbsn.training.optimizer import Muon
 
 SIDE = 48
 TURNS: list[Callable[[Tensor], Tensor]] = [

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
-from dbsn.infer import predict, predict_into
-from dbsn.model import BlindSpotModel
-from dbsn.tiles import tiles
+from dbsn.inference.blindspot import predict, predict_into
+from dbsn.inference.tiles import tiles
+from dbsn.models.blindspot import BlindSpotModel
 
 NETWORKS: list[NetworkConfig] = [
     DBSNConfig(width=8, modules=2),

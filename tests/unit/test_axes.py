@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dbsn.axes import as_planes
+from dbsn.io.axes import as_planes
 
 CASES = [
     ((5, 6), {}, (1, 5, 6, 1), (0, 4, 5, 0), (4, 5)),

@@ -8,9 +8,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from dbsn.checkpoint import Saved, load_model, load_tensors, save_model, save_tensors, write_atomically
 from dbsn.config import NETWORKS, ModelConfig
-from dbsn.model import BlindSpotModel
+from dbsn.io.atomic import write_atomically
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.tensors import load_tensors, save_tensors
 
 
 def small_model(channels: int = 1, network: str = "grid-tiny") -> BlindSpotModel:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from dbsn.correlation import REACH, autocorrelation, filtered, kernel
+from dbsn.noise.correlation import REACH, autocorrelation, filtered, kernel
 
 
 def box_noise(side: int, box: int, seed: int = 0) -> torch.Tensor:

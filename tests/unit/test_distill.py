@@ -16,24 +16,30 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-import dbsn.distill
-import dbsn.pairs
-import dbsn.train
-from dbsn.checkpoint import load_model, load_tensors
+import dbsn.training.distill
+import dbsn.training.loop
+import dbsn.training.teacher
+from dbsn.cli.display import describe_clean
 from dbsn.config import STUDENTS, DistillConfig, ModelConfig, StudentConfig, UNetConfig
-from dbsn.distill import REFINED, HeldOut, distil, distillation_loss, recalibrate, spread_nll, stein_risk
-from dbsn.infer import predict
-from dbsn.model import BlindSpotModel
-from dbsn.networks.estimator import measured_variance
-from dbsn.networks.spread import Spread
-from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
-from dbsn.pairs import PairedPatches, Pairs, Taught, flaws, keep_refined, recalled, some_of, teach, told_level
-from dbsn.pipeline import clean_like
-from dbsn.resume import CHECKPOINT, Standing
-from dbsn.screen import describe_clean
-from dbsn.sharing import shared
-from dbsn.student import Student, cells
-from dbsn.train import Progress
+from dbsn.inference.blindspot import predict
+from dbsn.likelihood import spread_nll
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student, cells
+from dbsn.networks.measurement import measured_variance
+from dbsn.networks.uncertainty import Spread
+from dbsn.noise.inspection import flaws
+from dbsn.noise.learned import ImageNoise, NoiseModel
+from dbsn.noise.pooling import shared
+from dbsn.noise.recording import Recording
+from dbsn.store.model_file import load_model
+from dbsn.store.tensors import load_tensors
+from dbsn.training.checkpoint import CHECKPOINT, Standing
+from dbsn.training.distill import REFINED, distil, distillation_loss, recalibrate
+from dbsn.training.held_out import HeldOut, stein_risk
+from dbsn.training.loop import Progress
+from dbsn.training.pairs import PairedPatches, Pairs, told_level
+from dbsn.training.stages import clean_like
+from dbsn.training.teacher import Taught, keep_refined, recalled, some_of, teach
 
 MODEL = BlindSpotModel(ModelConfig()).eval()
 CONFIG = DistillConfig(batch=8, patch=32)
@@ -256,11 +262,11 @@ def test_a_teacher_that_is_interrupted_goes_on_where_it_was(tmp_path: Path, monk
 
     next(begun := teach(MODEL, images, tmp_path / "i"))
     with monkeypatch.context() as patch:
-        patch.setattr(dbsn.pairs, "_in_network_units", interrupted)
+        patch.setattr(dbsn.training.teacher, "_in_network_units", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(begun)
     assert list(teach(MODEL, images, tmp_path / "i")) == pytest.approx([2 / 3, 1.0])
-    monkeypatch.setattr(dbsn.pairs, "_SAVED_EVERY", 0.0)
+    monkeypatch.setattr(dbsn.training.teacher, "_SAVED_EVERY", 0.0)
     next(killed := teach(MODEL, images, tmp_path / "k"))
     assert len(recalled(MODEL, images, tmp_path / "k").results) == 1, "written while the teacher is still at work"
     killed.close()
@@ -282,7 +288,7 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
         return float(len(levels))  # the first is the best, and after the correction the first again
 
     levels: list[float] = []
-    monkeypatch.setattr(dbsn.pairs, "refined", corrected)
+    monkeypatch.setattr(dbsn.training.teacher, "refined", corrected)
     monkeypatch.setattr(HeldOut, "__call__", figure)
 
     def trained(*, resume: bool = False) -> Iterator[Progress]:
@@ -325,7 +331,7 @@ def test_who_is_interrupted_where_the_noise_would_be_corrected_does_not_go_on(
             done.append(progress)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dbsn.train, "_interruption", at_step_six)
+        patch.setattr(dbsn.training.loop, "_interruption", at_step_six)
         go(resume=False)
     assert [progress.interrupted for progress in done] == [False] * 5 + [True]
     assert not (tmp_path / REFINED).exists()
@@ -351,8 +357,8 @@ def test_a_longer_budget_has_the_noise_corrected_again_unless_that_was_done_late
         levels.append(round(float(self.synthetic[0].noise_var.sqrt()), 1))
         return 1.0
 
-    monkeypatch.setattr(dbsn.distill, "keep_refined", keep)
-    monkeypatch.setattr(dbsn.pairs, "refined", corrected)
+    monkeypatch.setattr(dbsn.training.distill, "keep_refined", keep)
+    monkeypatch.setattr(dbsn.training.teacher, "refined", corrected)
     monkeypatch.setattr(HeldOut, "__call__", figure)
     for steps, at, used in (
         (10, [3], [0.1, 0.2]),  # before and after

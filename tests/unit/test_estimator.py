@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dbsn.networks.estimator import MEASURES, NoiseEstimator, measure, measured_variance
+from dbsn.networks.measurement import MEASURES, measure, measured_variance
+from dbsn.networks.noise_estimator import NoiseEstimator
 
 
 def measured(image: torch.Tensor) -> torch.Tensor:

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from dbsn.config import GridConfig, ModelConfig
-from dbsn.evaluate import evaluate, synthetic_noise
-from dbsn.infer import predict
-from dbsn.model import BlindSpotModel
-from dbsn.noise import parse_noise
+from dbsn.evaluation.evaluate import evaluate, synthetic_noise
+from dbsn.inference.blindspot import predict
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.noise.families import parse_noise
 
 
 def test_the_oracle_fuses_the_models_mean_under_the_true_noise() -> None:

@@ -11,8 +11,9 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from dbsn.images import find_images, read_image, write_image
-from dbsn.picture import ImageError
+from dbsn.errors import ImageError
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image, write_image
 
 pillow_heif.register_heif_opener()
 PHOTO = skimage.data.astronaut()[100:160, 200:291]

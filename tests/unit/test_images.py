@@ -1,4 +1,4 @@
-"""What `dbsn.images` promises, checked with readers and writers other than its own wherever there is one."""
+"""What `dbsn.io` promises, checked with readers and writers other than its own wherever there is one."""
 
 import contextlib
 import dataclasses
@@ -20,8 +20,11 @@ import tifffile
 from PIL import Image, JpegImagePlugin
 from tifffile import COMPRESSION
 
-from dbsn.images import find_images, read_image, read_planes, write_image, writing_planes
-from dbsn.picture import ImageError, Picture, from_pixels, to_pixels
+from dbsn.errors import ImageError
+from dbsn.intensity import from_pixels, to_pixels
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_image, read_planes, write_image, writing_planes
+from dbsn.io.picture import Picture
 
 Array = np.ndarray[Any, Any]
 SIZES = [(1, 1), (1, 7), (29, 18)]
@@ -1068,7 +1071,7 @@ def test_a_folder_without_images_is_named_with_the_known_suffixes(tmp_path: Path
 def test_reading_in_a_fresh_process_imports_no_torch_and_prints_nothing(tmp_path: Path) -> None:
     flawed = chunk(b"iCCP", b"x\0\0" + zlib.compress(b"not a profile"))  # libpng's printf shows only at the exit
     path = stored(tmp_path / "a.png", png(samples(3, 3, 3), flawed))
-    code = "import sys, pathlib, dbsn.images; dbsn.images.read_image(pathlib.Path(sys.argv[1]))"
+    code = "import sys, pathlib, dbsn.io.formats; dbsn.io.formats.read_image(pathlib.Path(sys.argv[1]))"
     code += "; sys.exit('torch' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", code, path], capture_output=True, env=environment, check=False)

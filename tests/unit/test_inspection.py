@@ -10,8 +10,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from dbsn.config import ModelConfig
-from dbsn.inspection import Inspection, inspect_noise, suited
-from dbsn.picture import from_pixels
+from dbsn.intensity import from_pixels
+from dbsn.noise.inspection import Inspection, inspect_noise, suited
 
 ASTRONAUT = skimage.data.astronaut().astype(np.float32) / 255
 CAMERA = skimage.data.camera()[..., None].astype(np.float32) / 255

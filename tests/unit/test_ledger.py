@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dbsn.ledger import Ledger, Made
+from dbsn.batch.journal import Ledger, Made
 
 
 @pytest.fixture

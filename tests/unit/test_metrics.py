@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dbsn.metrics import prepare, psnr, ssim
+from dbsn.evaluation.metrics import prepare, psnr, ssim
 
 
 def test_psnr_of_a_constant_error_of_a_tenth_is_20_db() -> None:

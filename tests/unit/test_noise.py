@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from dbsn.likelihood import channel_variance
-from dbsn.noise import AWGN, HeteroscedasticGaussian, MultivariateGaussian, PoissonGaussian, parse_noise
+from dbsn.noise.families import AWGN, HeteroscedasticGaussian, MultivariateGaussian, PoissonGaussian, parse_noise
 
 
 def constant(value: float, channels: int = 1) -> torch.Tensor:

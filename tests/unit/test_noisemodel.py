@@ -8,14 +8,16 @@ import pytest
 import tifffile
 import torch
 
-from dbsn.batch import Job, synthesize_files
-from dbsn.calibrate import Calibration
+from dbsn.batch.plan import Job
+from dbsn.batch.synthesize import synthesize_files
 from dbsn.config import ModelConfig
+from dbsn.intensity import OF_255, Unit, clean_range, placement
 from dbsn.likelihood import as_covariance
-from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import ImageNoise, NoiseModel, Recording, clean_range, placement
-from dbsn.patches import as_tensor
-from dbsn.picture import OF_255, Unit
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.calibration import Calibration
+from dbsn.noise.learned import ImageNoise, NoiseModel
+from dbsn.noise.recording import Recording
+from dbsn.tensors import as_tensor
 
 GENERATOR = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from dbsn.noise import AWGN
-from dbsn.noises import AnyJPEGNoise, AnyNoise, CameraNoise, JPEGNoise, one_noise, parse_noises
+from dbsn.noise.families import AWGN
+from dbsn.noise.mixtures import AnyJPEGNoise, AnyNoise, CameraNoise, JPEGNoise, one_noise, parse_noises
 
 
 def constant(value: float, channels: int = 1) -> torch.Tensor:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from dbsn.checkpoint import optimizer_tensors, restore_optimizer
-from dbsn.optimizer import Muon, is_wide_kernel, orthogonalised
+from dbsn.training.checkpoint import optimizer_tensors, restore_optimizer
+from dbsn.training.optimizer import Muon, is_wide_kernel, orthogonalised
 
 
 @pytest.mark.parametrize("shape", [(48, 64, 3, 3), (128, 48, 1, 1), (96, 48, 2, 2)])

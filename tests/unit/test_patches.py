@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from dbsn.patches import Batch, ImageSet, Patches, as_tensor, intensity_range, lattices
+from dbsn.inference.lattices import lattices
+from dbsn.intensity import intensity_range
+from dbsn.tensors import as_tensor
+from dbsn.training.patches import Batch, ImageSet, Patches
 
 
 def patches_of(images: list[np.ndarray], *, size: int = 12, batch: int = 8, spacing: int = 3, seed: int = 0) -> Patches:

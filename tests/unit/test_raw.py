@@ -12,13 +12,14 @@ import skimage.data
 import tifffile
 import torch
 
-from dbsn import raw
-from dbsn.checkpoint import Saved
 from dbsn.config import GridConfig, ModelConfig
 from dbsn.denoiser import Denoiser
-from dbsn.images import find_images, read_planes, writing_planes
-from dbsn.model import BlindSpotModel
-from dbsn.picture import ImageError
+from dbsn.errors import ImageError
+from dbsn.io import raw
+from dbsn.io.folders import find_images
+from dbsn.io.formats import read_planes, writing_planes
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.store.model_file import Saved
 
 Command = Callable[..., Any]
 BLACK, WHITE = (512, 500, 505, 520), 15_000

@@ -9,11 +9,12 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from dbsn.config import STUDENTS, ModelConfig, ModuleConfig, NoiseFamily, StudentConfig
-from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
-from dbsn.patches import as_tensor
-from dbsn.refinement import refined
-from dbsn.student import Student
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.noise.learned import ImageNoise, NoiseModel
+from dbsn.noise.recording import Recording
+from dbsn.tensors import as_tensor
+from dbsn.training.noise_correction import refined
 
 SIDE, DARK, BRIGHT, STD = 320, 0.1, 0.9, 0.06
 AT = torch.linspace(DARK + 0.05, BRIGHT - 0.05, 9)

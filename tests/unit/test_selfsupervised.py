@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from dbsn.config import NETWORKS, ModelConfig, TrainConfig
-from dbsn.model import BlindSpotModel, Estimate
-from dbsn.patches import Batch
-from dbsn.selfsupervised import held_out_nll, self_supervised_loss
+from dbsn.models.blindspot import BlindSpotModel, Estimate
+from dbsn.training.patches import Batch
+from dbsn.training.selfsupervised import held_out_nll, self_supervised_loss
 
 
 def gradient_sizes(share: float, config: TrainConfig, *, believed: bool = False) -> dict[str, float]:

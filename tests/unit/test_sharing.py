@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dbsn.calibrate import Calibration
 from dbsn.config import ModelConfig, NoiseFamily
 from dbsn.likelihood import channel_variance
-from dbsn.model import BlindSpotModel
-from dbsn.noisemodel import ImageNoise, NoiseModel, Recording
-from dbsn.sharing import shared
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.calibration import Calibration
+from dbsn.noise.learned import ImageNoise, NoiseModel
+from dbsn.noise.pooling import shared
+from dbsn.noise.recording import Recording
 
 DARK, BRIGHT = 0.1, 0.9
 AT = torch.linspace(DARK + 0.05, BRIGHT - 0.05, 9).view(1, 1, 1, -1)

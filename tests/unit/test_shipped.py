@@ -14,21 +14,23 @@ import torch
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from dbsn import Denoiser, shipped
-from dbsn.checkpoint import MODEL, Saved, save_model
-from dbsn.choice import Choice
-from dbsn.config import NETWORKS, STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
-from dbsn.evaluate import evaluate, synthetic_noise
-from dbsn.images import read_image
-from dbsn.inspection import inspect_noise
-from dbsn.metrics import psnr
-from dbsn.model import BlindSpotModel
-from dbsn.networks.estimator import MEASURES
-from dbsn.noise import AWGN
-from dbsn.picture import OF_255, to_pixels
-from dbsn.pipeline import StageTwo, stages
-from dbsn.runs import AUTO, SCRATCH, SHIPPED, RunConfig, starting
-from dbsn.student import Student
+from dbsn import Denoiser
+from dbsn.batch.model_choice import Choice
+from dbsn.config import MODEL, NETWORKS, STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
+from dbsn.evaluation.evaluate import evaluate, synthetic_noise
+from dbsn.evaluation.metrics import psnr
+from dbsn.intensity import OF_255, to_pixels
+from dbsn.io.formats import read_image
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.networks.measurement import MEASURES
+from dbsn.noise.families import AWGN
+from dbsn.noise.inspection import inspect_noise
+from dbsn.store import builtin as shipped
+from dbsn.store.model_file import Saved, save_model
+from dbsn.training.initial_weights import AUTO, SCRATCH, SHIPPED, starting
+from dbsn.training.run_config import RunConfig
+from dbsn.training.stages import StageTwo, stages
 
 PHOTOGRAPHS = {1: skimage.data.camera()[100:356, 100:356, None], 3: skimage.data.astronaut()[:256, 100:356]}
 Command = Callable[..., Any]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
-import dbsn.tiff
-from dbsn.images import ImageError, read_image, read_planes, writing_planes
-from dbsn.tiff import stack_size
+import dbsn.io.tiff
+from dbsn.errors import ImageError
+from dbsn.io.formats import read_image, read_planes, writing_planes
+from dbsn.io.tiff import stack_size
 
 GENERATOR = np.random.default_rng(0)
 
@@ -117,7 +118,7 @@ def test_pages_that_were_written_one_by_one_come_back(
 
 def test_what_32_bit_offsets_cannot_reach_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tifffile.imwrite(tmp_path / "in.tif", samples((5, 20, 31), "uint8"))
-    monkeypatch.setattr(dbsn.tiff, "LARGEST_TIFF", 5 * 20 * 31 - 1)
+    monkeypatch.setattr(dbsn.io.tiff, "LARGEST_TIFF", 5 * 20 * 31 - 1)
     copied(tmp_path / "in.tif", tmp_path / "out.tif")
     with tifffile.TiffFile(tmp_path / "out.tif") as after:
         assert after.is_bigtiff

@@ -12,7 +12,6 @@ import torch
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
-from dbsn.checkpoint import Saved, load_model, save_model
 from dbsn.config import (
     STUDENTS,
     DnCNNConfig,
@@ -26,12 +25,14 @@ from dbsn.config import (
     student_network,
 )
 from dbsn.denoiser import Denoiser
-from dbsn.infer import apply_student, apply_student_into
-from dbsn.model import BlindSpotModel
+from dbsn.inference.student import apply_student, apply_student_into
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import _USUAL_LEVEL, Student, mirrored
 from dbsn.networks.mwcnn import haar, inverse_haar
-from dbsn.networks.spread import Spread
-from dbsn.runs import AUTO, RunConfig, starting
-from dbsn.student import _USUAL_LEVEL, Student, mirrored
+from dbsn.networks.uncertainty import Spread
+from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.training.initial_weights import AUTO, starting
+from dbsn.training.run_config import RunConfig
 from dbsn.types import Margin
 
 OWN = """

@@ -12,13 +12,14 @@ import tifffile
 import torch
 import zarr
 
-from dbsn import zarrs
-from dbsn.checkpoint import Saved
 from dbsn.config import GridConfig, ModelConfig
 from dbsn.denoiser import Denoiser
-from dbsn.images import find_images, megapixels, read_image, read_planes
-from dbsn.model import BlindSpotModel
-from dbsn.picture import ImageError
+from dbsn.errors import ImageError
+from dbsn.io import zarr as zarrs
+from dbsn.io.folders import find_images
+from dbsn.io.formats import megapixels, read_image, read_planes
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.store.model_file import Saved
 
 Command = Callable[..., Any]
 RANDOM = np.random.default_rng(0)

@@ -1,0 +1,71 @@
+"""Jobs done one after the other; one that fails does not stop the rest (tests/e2e/test_shell.py)."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dbsn.batch.model_choice import Why
+from dbsn.batch.plan import Job
+from dbsn.intensity import OF_255, Unit
+
+LOOKED_AT = 8  # blocks of a Zarr, or files, that tell a unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What became of a job."""
+
+    output: Path
+    seconds: float
+    noise_std: float | None = None
+    """Root-mean-square noise, intensity: estimated, or put on; None if the student did not ask."""
+    unit: Unit = OF_255
+    """The numbers that intensities of it are known by."""
+    why: str = ""
+    """Which model was picked for it and why, where that has not been said before."""
+    error: str | None = None
+    """One line that names the file, if it failed."""
+
+    @property
+    def noise(self) -> tuple[str, str]:
+        """The noise level as a number, and what it is in: "of 255"; empty where it is not known."""
+        return ("", "") if self.noise_std is None else (self.unit.number(self.noise_std), self.unit.of.strip())
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a job found out."""
+
+    level: float | None
+    """As `Done.noise_std`."""
+    unit: Unit
+    """As `Done.unit`."""
+    why: Why | None = None
+    """Which model was picked for it and why, if one was picked."""
+
+
+def mean_level(levels: Sequence[float]) -> float | None:
+    """Root mean square of noise levels, if there are any."""
+    return float(np.sqrt(np.mean(np.square(levels)))) if levels else None
+
+
+def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[Done]:
+    """Do each job; one that fails is told by a line that names its file."""
+    told = set[tuple[object, ...]]()
+    for number, job in enumerate(jobs):
+        began = time.perf_counter()
+        try:
+            found = work(number, job)
+        except (ValueError, OSError, MemoryError, RuntimeError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            text = reason if str(job.source) in reason else f"{job.source}: {reason}"
+            yield Done(output=job.output, seconds=time.perf_counter() - began, error=text)
+        else:
+            why = found.why.line if found.why and found.why.like not in told else ""
+            told |= {found.why.like} if found.why else set()
+            yield Done(
+                output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, unit=found.unit, why=why
+            )

@@ -1,0 +1,142 @@
+"""Measure a model against clean images: real pairs, or clean images with one fixed noise realisation each.
+
+`evaluate` yields an image at a time, `summarise` averages; what was compared and how is part of the figures
+(tests/e2e/test_shell.py).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from dbsn.evaluation.metrics import Protocol, prepare, psnr, ssim
+from dbsn.inference.blindspot import MEAN, predict
+from dbsn.inference.student import apply_student
+from dbsn.inference.tiles import DEFAULT_TILE
+from dbsn.intensity import to_pixels
+from dbsn.likelihood import channel_variance
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.noise.families import Noise
+from dbsn.tensors import as_tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A noisy image and its truth, both (h, w, c) intensities."""
+
+    name: str
+    noisy: np.ndarray
+    clean: np.ndarray
+    noise: Noise | None = None
+    """The true noise, where it is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One image's figures: PSNR in dB, noise levels in intensities."""
+
+    name: str
+    psnr: float
+    ssim: float
+    noisy_psnr: float
+    seconds: float
+    mean_psnr: float | None = None
+    """Of the blind mean, before fusion; None for a student."""
+    noise_std: float | None = None
+    """Estimated root-mean-square noise; None for a student."""
+    true_noise_std: float | None = None
+    oracle_psnr: float | None = None
+    """Of the blind mean fused under the true noise, where it is known: what a perfect noise estimate would give."""
+
+
+def synthetic_noise(clean: np.ndarray, noise: Noise, *, seed: int, index: int) -> Pair:
+    """The one noisy realisation of image number `index` under this seed; neither clipped nor rounded."""
+    state = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) % 2**63
+    tensor = as_tensor(clean)
+    noisy = noise.sample(tensor, torch.Generator().manual_seed(state))
+    return Pair(name=str(index), noisy=noisy[0].permute(1, 2, 0).numpy(), clean=to_pixels(clean), noise=noise)
+
+
+def true_noise_std(pair: Pair) -> float | None:
+    """Root-mean-square of the true noise, where it is known."""
+    if pair.noise is None:
+        return None
+    return float(channel_variance(pair.noise.variance(as_tensor(pair.clean))).mean().sqrt())
+
+
+def evaluate(
+    denoiser: BlindSpotModel | Student,
+    pairs: Iterable[Pair],
+    *,
+    protocol: Protocol = "float",
+    tile: int = DEFAULT_TILE,
+    ensemble: bool = False,
+    bf16: bool = False,
+) -> Iterator[Score]:
+    """Score a blind-spot model's posterior mean, or a student, on each pair, in order.
+
+    Raises:
+        ValueError: A pair is in colours, or the denoiser a blind-spot model, of other channels; names the pair.
+    """
+    for pair in pairs:
+        began, estimate = time.perf_counter(), None
+        try:
+            if isinstance(denoiser, Student):
+                denoised = apply_student(denoiser, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16)
+            else:
+                estimate = predict(
+                    denoiser, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16, extras=MEAN, known_noise=pair.noise
+                )
+                denoised = estimate.denoised
+        except ValueError as error:
+            raise ValueError(f"{pair.name}: {error}") from None
+        seconds = time.perf_counter() - began
+
+        def decibels(image: np.ndarray | None, pair: Pair = pair) -> float | None:
+            return None if image is None else psnr(prepare(image, pair.clean, protocol), pair.clean)
+
+        compared = prepare(denoised, pair.clean, protocol)
+        # the paper's rule: the noisy input is not clamped
+        noisy = prepare(pair.noisy, pair.clean, protocol) if protocol != "float" else pair.noisy
+        score = Score(
+            name=pair.name,
+            psnr=psnr(compared, pair.clean),
+            ssim=ssim(compared, pair.clean),
+            noisy_psnr=psnr(noisy, pair.clean),
+            seconds=seconds,
+        )
+        if estimate:
+            score = replace(
+                score,
+                mean_psnr=decibels(estimate.mean),
+                noise_std=estimate.noise_level,
+                true_noise_std=true_noise_std(pair),
+                oracle_psnr=decibels(estimate.under_known_noise),
+            )
+        yield score
+
+
+def summarise(scores: Sequence[Score], protocol: Protocol) -> dict[str, float | int | str | None]:
+    """Means over images (PSNR: of the images' decibels), with the protocol they belong to; None if not finite.
+
+    What a denoiser does not know is left out.
+    """
+    names = {
+        "psnr": "psnr",
+        "ssim": "ssim",
+        "mean_psnr": "mean_psnr",
+        "noisy_psnr": "noisy_psnr",
+        "noise_std": "noise_std_255",
+        "true_noise_std": "true_noise_std_255",
+        "oracle_psnr": "oracle_psnr",
+    }
+    summary: dict[str, float | int | str | None] = {}
+    for name, shown in names.items():
+        values = [value for score in scores if (value := getattr(score, name)) is not None]
+        if values:
+            average = float(np.mean(values)) * (255 if shown.endswith("_255") else 1)
+            summary[shown] = average if np.isfinite(average) else None
+    return summary | {"images": len(scores), "protocol": protocol, "seconds": sum(score.seconds for score in scores)}

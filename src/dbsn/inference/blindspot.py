@@ -1,0 +1,239 @@
+"""From one whole image to its estimate, by overlapping tiles: same result as untiled (tests/property/test_tiles.py)."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Literal, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dbsn.inference.lattices import lattices, placed
+from dbsn.inference.tiles import DEFAULT_TILE, Tile, check_image, strips, tiles
+from dbsn.inference.views import stretched
+from dbsn.intensity import to_pixels
+from dbsn.likelihood import channel_variance, fuse
+from dbsn.models.blindspot import BlindSpotModel, Estimate
+from dbsn.models.calibration import Sample, calibrate, leaked
+from dbsn.noise.correlation import autocorrelation, kernel
+from dbsn.noise.families import Noise
+from dbsn.noise.learned import ImageNoise
+from dbsn.orientations import ORIENTATIONS
+from dbsn.tensors import as_tensor
+from dbsn.types import Canvas, Image, Pixels, Place
+
+_SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
+_SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
+
+T = TypeVar("T")
+Extra = Literal["std", "mean", "noise_std", "blind_std"]
+MEAN: tuple[Extra, ...] = ("mean",)
+NOISE_STD: tuple[Extra, ...] = ("noise_std",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """An image's estimate as arrays (h, w, c) float32, in intensities; None where not asked for."""
+
+    denoised: np.ndarray
+    """Posterior mean: blind prediction and pixel fused."""
+    noise_level: float
+    """Estimated noise, root mean square over the image, intensity."""
+    std: np.ndarray | None
+    """Posterior standard deviation of each pixel and channel."""
+    mean: np.ndarray | None
+    """The blind prediction alone."""
+    blind_std: np.ndarray | None
+    """Standard deviation that is promised of noisy pixel minus blind prediction."""
+    noise_std: np.ndarray | None
+    """Estimated noise standard deviation of each pixel and channel."""
+    under_known_noise: np.ndarray | None
+    """Posterior mean under the noise that was given, instead of the estimated one."""
+    noise: ImageNoise
+    """What was learned of this image's noise."""
+
+
+def self_ensemble(model: BlindSpotModel, noisy: Image, measurement: Tensor) -> Estimate:
+    """The average estimate over the eight orientations of an image (M7). Arguments as of the model."""
+    sums: dict[str, Tensor] = {}
+    first, squares = torch.zeros(()), torch.zeros(())
+    for orientation in ORIENTATIONS:
+        estimate = model(orientation.turned(noisy), measurement)
+        back = orientation.inverse
+        member = {field.name: back.turned(getattr(estimate, field.name)) for field in fields(estimate)}
+        first = first if sums else member["mean"]
+        squares = squares + (member["mean"] - first).square()
+        sums = {name: sums[name] + value if sums else value for name, value in member.items()}
+    average = {name: value / len(ORIENTATIONS) for name, value in sums.items()}
+    spread = squares / len(ORIENTATIONS) - (average["mean"] - first).square()
+    left = 1 - spread.sum(1, keepdim=True) / channel_variance(average["mean_var"]).sum(1, keepdim=True)
+    left = left.clamp(1 / len(ORIENTATIONS), 1)
+    average["mean_var"] = average["mean_var"] * (left if average["mean_var"].ndim == 4 else left.unsqueeze(1))
+    return Estimate(**average)
+
+
+class Passes:
+    """A model's estimates of parts of one image (h, w, c). M8 and the result share that of the whole of a small one."""
+
+    def __init__(self, model: BlindSpotModel, image: Pixels, *, ensemble: bool = False) -> None:
+        self.model, self.image, self.ensemble = model, image, ensemble
+        self.measurement = model.measure_strips(self._pixels(strip) for strip in strips(image.shape[0]))
+        self._whole: Estimate | None = None
+
+    def parts(self, tile: int) -> list[Tile]:
+        """Tiles of this side that cover the image."""
+        margin, multiple = self.model.network.receptive_radius, self.model.multiple
+        return list(tiles(*self.image.shape[:2], tile=tile, margin=margin, multiple=multiple))
+
+    def estimate(self, part: Tile, measurement: Tensor) -> Estimate:
+        """What the model believes of the pixels that a tile sees."""
+        height, width = self.image.shape[:2]
+        if self._whole and part.read == (slice(0, height), slice(0, width)):
+            return self._whole
+        return self._forward(self._pixels(part.read), measurement)
+
+    def samples(self, measurement: Tensor) -> list[Sample]:
+        """Estimates of parts spread over the image, for M8: the same however it is tiled."""
+        is_small = math.prod(self.image.shape[:2]) <= _SAMPLED_WHOLE
+        samples = []
+        for part in _some(self.parts(0 if is_small else _SAMPLED_SIDE)):
+            estimate = self.estimate(part, measurement)
+            self._whole = estimate if is_small else None
+            leak = leaked(lambda noisy: self._forward(noisy, measurement), estimate, self._pixels(part.read), seed=0)
+            inner = {field.name: getattr(estimate, field.name)[..., *part.inner] for field in fields(estimate)}
+            samples.append(Sample(Estimate(**inner), leak[..., *part.inner]))
+        return samples
+
+    def _forward(self, noisy: Image, measurement: Tensor) -> Estimate:
+        if self.ensemble:
+            return self_ensemble(self.model, noisy, measurement)
+        estimate: Estimate = self.model(noisy, measurement)
+        return estimate
+
+    def _pixels(self, where: Place) -> Image:
+        device = next(self.model.parameters()).device
+        return as_tensor(self.image[where]).to(device, memory_format=torch.channels_last)
+
+
+def _some(parts: Sequence[T]) -> Sequence[T]:
+    """At most four, evenly chosen."""
+    return parts[:: -(-len(parts) // _SAMPLED_TILES)]
+
+
+def learned_noise(model: BlindSpotModel, image: np.ndarray, *, bf16: bool = False) -> ImageNoise:
+    """What is learned of an image's noise (h, w, c) at the stride that the model was trained with, where it is whole.
+
+    Smaller strides leave a part of it in the prediction.
+    """
+    estimate = predict(model, image, stride=model.config.stride, bf16=bf16, extras=NOISE_STD)
+    assert estimate.noise_std is not None
+    alike = autocorrelation(as_tensor((to_pixels(image) - estimate.denoised) / estimate.noise_std))
+    return replace(estimate.noise, kernel=None if alike is None else kernel(alike))
+
+
+def predict(
+    model: BlindSpotModel,
+    image: np.ndarray,
+    *,
+    tile: int = DEFAULT_TILE,
+    ensemble: bool = False,
+    bf16: bool = False,
+    calibrated: bool = True,
+    extras: Collection[Extra] = (),
+    known_noise: Noise | None = None,
+    stride: int | None = None,
+) -> Prediction:
+    """Estimate one image (h, w, c) of any size.
+
+    Args:
+        model: In evaluation mode, on the device to use.
+        image: (h, w, c) intensities, or integers of the file's range.
+        tile: Side of a tile; smaller needs less memory, 0 takes the image whole.
+        ensemble: Average over the image's eight orientations: better, and eight times as slow.
+        bf16: Convolve in bfloat16.
+        calibrated: Correct the variances by what the image's own pixels say (M8).
+        extras: Which fields of `Prediction` to fill besides `denoised`; each takes an image's memory.
+        known_noise: The true noise, to fill `under_known_noise` with; its variance is taken at the blind mean.
+        stride: Denoise the images of every such pixel, each for itself; by default the model's denoising stride.
+
+    Raises:
+        ValueError: The image has another number of channels than the model.
+    """
+    names = ["denoised", *extras, *(["under_known_noise"] if known_noise else [])]
+    arrays = {name: np.empty(image.shape, np.float32) for name in names}
+    noise_level, noise = predict_into(
+        arrays, model, image, tile=tile, ensemble=ensemble, bf16=bf16, calibrated=calibrated, known_noise=known_noise,
+        stride=stride,
+    )  # fmt: skip
+    return Prediction(
+        denoised=arrays["denoised"],
+        noise_level=noise_level,
+        std=arrays.get("std"),
+        mean=arrays.get("mean"),
+        blind_std=arrays.get("blind_std"),
+        noise_std=arrays.get("noise_std"),
+        under_known_noise=arrays.get("under_known_noise"),
+        noise=noise,
+    )
+
+
+def predict_into(
+    into: Mapping[str, Canvas],
+    model: BlindSpotModel,
+    image: Pixels,
+    *,
+    tile: int = DEFAULT_TILE,
+    ensemble: bool = False,
+    bf16: bool = False,
+    calibrated: bool = True,
+    known_noise: Noise | None = None,
+    stride: int | None = None,
+) -> tuple[float, ImageNoise]:
+    """`predict` tile by tile, of an image that need not be in memory, into places that need not be either.
+
+    Args:
+        into: Where to put which fields of `Prediction`, (h, w, c) each.
+        model: As of `predict`, and so are the others.
+        image: (h, w, c).
+        tile: Side of a tile.
+        ensemble: Average over eight orientations.
+        bf16: Convolve in bfloat16.
+        calibrated: Correct the variances (M8).
+        known_noise: The true noise.
+        stride: Denoise the images of every such pixel.
+
+    Returns:
+        Noise level and noise, as in `Prediction`.
+    """
+    check_image(image, tile, model.config.channels)
+    image, into, unit = stretched(image, into, model.config)
+    if known_noise and unit != 1:
+        raise ValueError("a known noise is of the image's own intensities, which this model does not see")
+    device = next(model.parameters()).device
+    noise_power = 0.0
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+        every = [
+            (where, Passes(model, pixels, ensemble=ensemble))
+            for where, pixels in lattices(image, stride or model.config.denoising_stride)
+        ]
+        measurement = torch.stack([passes.measurement for _, passes in every]).mean(0)
+        samples = [sample for _, passes in _some(every) for sample in passes.samples(measurement)] if calibrated else []
+        calibration = calibrate(samples, one_level=model.noise_estimator.per_image)
+        for where, passes in every:
+            for part in passes.parts(tile):
+                estimate = passes.estimate(part, measurement)
+                if calibration:
+                    estimate = calibration.apply(estimate)
+                denoised, variance = estimate.fused()
+                noise_std = estimate.noise_std()
+                values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
+                values["blind_std"] = (channel_variance(estimate.mean_var) + noise_std.square()).sqrt()
+                if known_noise:
+                    known_var = known_noise.variance(estimate.mean.clamp_min(0))
+                    values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
+                for name, array in into.items():
+                    array[placed(where, part.own)] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
+                power = float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean())
+                noise_power += power * part.pixels / math.prod(image.shape[:2])
+    return unit * noise_power**0.5, ImageNoise(measurement.cpu(), calibration)

@@ -1,0 +1,86 @@
+"""AVIF and HEIC files to pictures; what Pillow needs to write them.
+
+AVIF comes with Pillow, HEIC with pillow-heif ('dbsn[heic]'). Tested in tests/unit/test_heif.py. Not here: other
+formats. This module must not import torch.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import AvifImagePlugin, Image
+
+from dbsn.errors import ImageError
+from dbsn.io.picture import Picture, picture_of
+
+AVIF_SUFFIXES = frozenset({".avif"})
+HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
+_QUALITY = 95
+_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+
+
+def kind_of(head: bytes) -> str | None:
+    """AVIF, HEIF or None, by a file's first 64 bytes."""
+    if head[4:8] != b"ftyp":
+        return None
+    brands = [head[at : at + 4] for at in range(8, min(len(head), int.from_bytes(head[:4], "big")), 4)]
+    if b"avif" in brands:
+        return "AVIF"
+    return "HEIF" if any(brand in _BRANDS for brand in brands) else None
+
+
+def read_avif(path: Path) -> Picture:
+    """Read an AVIF of 8 bits; arguments and errors as of `dbsn.io.formats.read_image`."""
+    data = path.read_bytes()
+    configuration = data.find(b"av1C")
+    if configuration >= 0 and data[configuration + 6] & 0x40:  # AV1 bindings, 2.3.3: high_bitdepth
+        raise _too_deep(path)
+    with path.open("rb") as file:
+        image = AvifImagePlugin.AvifImageFile(file)
+        if getattr(image, "n_frames", 1) > 1:
+            raise ImageError(f"{path}: an animated AVIF; save the frame to denoise as a picture of its own first")
+        return _picture(path, image)
+
+
+def read_heic(path: Path) -> Picture:
+    """Read a HEIC of 8 bits, turned upright as its decoder does it; raises as `read_avif`."""
+    plugin = _plugin()
+    with path.open("rb") as file:
+        image = plugin.HeifImageFile(file)  # not Image.open: whose limit is one global number
+        if image.info.get("bit_depth", 8) > 8:
+            raise _too_deep(path)
+        return _picture(path, image)
+
+
+def writing(suffix: str) -> tuple[str, dict[str, Any]] | None:
+    """What Pillow calls the format of a suffix, and how it is to be written; None for other formats.
+
+    Raises:
+        ImageError: pillow-heif is not installed.
+    """
+    if suffix in AVIF_SUFFIXES:
+        return "AVIF", {"quality": _QUALITY, "subsampling": "4:4:4"}
+    if suffix in HEIC_SUFFIXES:
+        _plugin().register_heif_opener()
+        return "HEIF", {"quality": _QUALITY, "chroma": 444}
+    return None
+
+
+def _picture(path: Path, image: Image.Image) -> Picture:
+    mode = image.mode if image.mode in ("L", "LA", "RGB", "RGBA") else "RGB"
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    kept = {name: image.info.get(key) or b"" for name, key in (("xmp", "xmp"), ("icc", "icc_profile"))}
+    exif = (image.info.get("exif") or b"").removeprefix(b"Exif\0\0")
+    return picture_of(path, array, exif=exif, lossless=False, **kept)
+
+
+def _too_deep(path: Path) -> ImageError:
+    return ImageError(f"{path}: more than 8 bits a sample are not supported; convert it to a PNG of 16 bits first")
+
+
+def _plugin() -> Any:
+    try:
+        from pillow_heif import as_plugin
+    except ImportError as error:
+        raise ImageError("HEIC needs the package pillow-heif: pip install 'dbsn[heic]'") from error
+    return as_plugin

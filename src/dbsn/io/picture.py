@@ -1,0 +1,105 @@
+"""A picture in memory: what the denoiser sees of an image file, and what is needed to write the same kind back.
+
+Tested in tests/unit/test_images.py. Not here: files and their formats. This module must not import torch.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tifffile import COMPRESSION, EXTRASAMPLE, RESUNIT
+
+from dbsn.errors import ImageError
+from dbsn.intensity import Array, from_pixels, to_pixels
+
+DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "int16", "float16", "float32", "float64"))
+_UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETER: 100}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Picture:
+    """An image file as arrays: what the denoiser sees, and what is needed to write the same kind back."""
+
+    path: Path
+    """The file it was read from."""
+    samples: Array
+    """(h, w, c) in the file's own kind, c = 1 gray or 3 RGB; finite."""
+    alpha: Array | None
+    """(h, w) in the file's own dtype, untouched; None without transparency."""
+    dtype: np.dtype[Any]
+    """Of the file's samples: uint8, uint16, int16, float16, float32 or float64."""
+    exif: bytes = b""
+    """EXIF block as it stands in a TIFF header, without the JPEG prefix; empty if there is none."""
+    xmp: bytes = b""
+    """XMP packet; empty if there is none."""
+    icc: bytes = b""
+    """ICC colour profile; empty if there is none."""
+    resolution: tuple[float, float, int] | None = None
+    """Pixels per unit in x and y, and the unit as a tifffile.RESUNIT."""
+    lossless: bool = True
+    """Whether the file's coding kept every sample; a WebP is written the same way."""
+    compression: int = COMPRESSION.ADOBE_DEFLATE
+    """tifffile.COMPRESSION a TIFF is written with."""
+    alpha_kind: int = EXTRASAMPLE.UNASSALPHA
+    """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or of unstated meaning."""
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    """PNG chunks that say how the numbers become colours, as (kind, body)."""
+
+    @property
+    def pixels(self) -> NDArray[np.float32]:
+        """The samples as the denoiser sees them, made anew: integers in [0, 1] (signed from -1), floats as they are."""
+        return to_pixels(self.samples)
+
+    @property
+    def pixels_per_metre(self) -> tuple[float, float] | None:
+        """Resolution in the unit of PNG and BMP; None if it has no unit of length, or is beyond their 32 bits."""
+        if self.resolution is None or self.resolution[2] not in _UNITS_PER_METRE:
+            return None
+        x, y = (length * _UNITS_PER_METRE[self.resolution[2]] for length in self.resolution[:2])
+        return (x, y) if 0.5 < x < 2**31 and 0.5 < y < 2**31 else None
+
+
+def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array, Picture]:
+    """Pixels made from a picture, and the picture, such that writing them gives samples of another kind.
+
+    Integers become integers of the same share of the range, and floats in the file's own numbers, only not rounded.
+    Pixels that are integers are such samples already.
+
+    Raises:
+        ImageError: Floats beyond 0 to 1 are to become integers.
+    """
+    if dtype == like.dtype:
+        return pixels, like
+    alpha = None if like.alpha is None else from_pixels(to_pixels(like.alpha), dtype)
+    unit = 1.0
+    if like.dtype.kind == "f" and dtype.kind != "f" and (like.samples.min() < 0 or like.samples.max() > 1):
+        raise ImageError(f"{like.path}: its values reach beyond 0 to 1 and do not fit {dtype}; keep its kind")
+    if like.dtype.kind != "f" and dtype.kind == "f":
+        unit = float(np.iinfo(like.dtype).max)
+        alpha = None if like.alpha is None else like.alpha.astype(dtype)
+    return pixels if pixels.dtype.kind in "iu" else unit * pixels, replace(like, dtype=dtype, alpha=alpha)
+
+
+def picture_of(path: Path, array: Array, **kept: Any) -> Picture:
+    """Split decoded samples, (h, w) or (h, w, 1..4), into colour and alpha."""
+    if array.dtype not in DEPTHS:
+        raise ImageError(f"{path}: {array.dtype} samples are not supported; convert it to uint16 or float32")
+    array = array[..., np.newaxis] if array.ndim == 2 else array
+    alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
+    samples = array[..., : 1 if array.shape[2] < 3 else 3]
+    if array.dtype.kind == "f" and (bad := np.count_nonzero(~np.isfinite(to_pixels(samples)).all(axis=2))):
+        raise ImageError(f"{path}: {bad} pixels are NaN or infinite; replace them with numbers first")
+    return Picture(path=path, samples=np.ascontiguousarray(samples), alpha=alpha, dtype=array.dtype, **kept)
+
+
+def damaged(path: Path, reason: object) -> ImageError:
+    """What a file that is not whole is refused with."""
+    cause = f"truncated or damaged, cannot be read ({one_line(reason)})"
+    return ImageError(f"{path}: {cause}; copy it again from its source")
+
+
+def one_line(reason: object) -> str:
+    """A reason in at most 120 characters of one line."""
+    return " ".join(str(reason).split())[:120] or type(reason).__name__

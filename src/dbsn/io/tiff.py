@@ -1,0 +1,312 @@
+"""TIFF files, of one page or a stack of them, to pictures and back, by tifffile.
+
+Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: other formats. This module must not import
+torch.
+"""
+
+import json
+import logging
+import math
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from logging.handlers import BufferingHandler
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from tifffile import COMPRESSION, DATATYPE, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
+
+from dbsn.errors import ImageError
+from dbsn.intensity import Array
+from dbsn.io.atomic import replacing
+from dbsn.io.exif import ORIENTATION, block_of, directories, orientation, oriented, point, texts_of
+from dbsn.io.picture import Picture, damaged, picture_of
+
+TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
+TIFF_COMPRESSIONS: dict[int, int] = {
+    kind: kind for kind in (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.PACKBITS)
+}
+TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+LARGEST_TIFF = 2_500_000_000  # bytes of samples, beyond which 32-bit offsets may not do; packing may lengthen them
+DESCRIPTION, XMP, IMAGEJ_COUNTS = 270, 700, 50838
+KEPT_TAGS = frozenset(  # none of them numbers
+    {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
+)
+
+
+def read_tiff(path: Path) -> Picture:
+    """Read a TIFF of one page; arguments and errors as of `dbsn.io.formats.read_image`."""
+    with _opened(path) as (tif, series):
+        planes = _planes(path, series)
+        if planes != 1:
+            stack = f"a stack of {planes} pages, each {series[0].keyframe.axes}"
+            raise ImageError(f"{path}: {stack}; for this, split it into single pages")
+        return next(_pictures(path, tif, series, range(1)))
+
+
+def is_tiff(path: Path) -> bool:
+    """Whether a file is a TIFF, by its content."""
+    with path.open("rb") as file:
+        return file.read(4).startswith(TIFF_MAGIC)
+
+
+def stack_size(path: Path) -> int:
+    """Number of pages of a TIFF, previews aside; 1 for other files."""
+    if not is_tiff(path):
+        return 1
+    with _opened(path) as (_, series):
+        return _planes(path, series)
+
+
+def read_stack(path: Path, most: int | None = None) -> Iterator[Picture]:
+    """The pages of a TIFF, one after the other; one at a time is in memory.
+
+    Args:
+        path: The file.
+        most: Read so many, evenly chosen, if there are more.
+
+    Raises:
+        ImageError: It is damaged, or its pages are not pictures of one kind.
+    """
+    with _opened(path) as (tif, series):
+        planes = _planes(path, series)
+        count = min(planes, most or planes)
+        yield from _pictures(path, tif, series, [number * planes // count for number in range(count)])
+
+
+@contextmanager
+def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
+    """Write a stack like `source`, page by page, with its description: axes, pixel sizes, names and acquisition.
+
+    Args:
+        path: What to write; an error leaves what is written so far to the caller.
+        source: The TIFF it is made from.
+
+    Yields:
+        A function that writes the next page: its samples, and the page it is made from.
+    """
+    with _opened(source) as (tif, series):
+        raw = sum(one.size * one.dtype.itemsize for one in series)
+        big = tif.is_bigtiff or raw > LARGEST_TIFF
+        first = [_kept_tags(tif, series)]
+        with tifffile.TiffWriter(path, bigtiff=big, byteorder=tif.byteorder) as writer:
+
+            def write(samples: Array, like: Picture) -> None:
+                _write_page(writer, samples, like, first.pop() if first else ())
+
+            yield write
+        with path.open("r+b") as file:
+            point(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPageSeries]]]:
+    """A TIFF and what is in it besides previews."""
+    with _complaints() as complaints, tifffile.TiffFile(path, is_ome=False) as tif:
+        series = [one for one in tif.series if not one.keyframe.is_reduced]  # a preview is no page
+        if complaints:
+            raise damaged(path, complaints[0].getMessage())
+        if not series:
+            raise damaged(path, "it holds no picture")
+        yield tif, series
+        if complaints:
+            raise damaged(path, complaints[0].getMessage())
+
+
+def _planes(path: Path, series: list[tifffile.TiffPageSeries]) -> int:
+    """How many pages; ImageError if they are not pictures of one kind."""
+    first, planes = series[0].keyframe, sum(one.size // one.keyframe.size for one in series)
+    if first.axes not in ("YX", "YXS", "SYX"):
+        raise ImageError(f"{path}: {planes} pages, each {first.axes}; convert it to pages of gray or RGB first")
+    kinds = {(one.keyframe.shape, one.keyframe.dtype, one.keyframe.photometric) for one in series}
+    if len(kinds) > 1:
+        raise ImageError(f"{path}: a stack of {planes} pages of different kinds; split it into single pages")
+    return planes
+
+
+def _pictures(
+    path: Path, tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries], which: Iterable[int]
+) -> Iterator[Picture]:
+    """The pages with these numbers, ascending."""
+    wanted, start = set(which), 0
+    for one in series:
+        page, planes = one.keyframe, one.size // one.keyframe.size
+        alpha_kind = _check_kind(path, page)
+        icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
+        turned, first_exif = _exif_of(path, tif, page)
+        stated = "XResolution" in page.tags and min(page.resolution) > 0
+        kept = {
+            "xmp": page.tags.valueof(XMP, b""),
+            "icc": icc,
+            "resolution": (*page.resolution, page.resolutionunit) if stated else None,
+            "compression": TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE),
+            "alpha_kind": alpha_kind,
+        }
+        for number in range(planes):
+            if start + number in wanted:
+                array = _page(path, tif, one, number)
+                name = path if planes == len(series) == 1 else path.with_name(f"{path.name}, page {start + number + 1}")
+                exif = oriented(turned) if number else first_exif
+                yield picture_of(name, _as_usual(array, page), exif=exif, **kept)
+        start += planes
+
+
+def _exif_of(path: Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[int, bytes]:
+    """A page's orientation, and its EXIF block; behind the first, as in a BigTIFF, of the orientation alone."""
+    turned = int(page.tags.valueof(ORIENTATION, 1))
+    if tif.is_bigtiff or page.index:
+        return turned, oriented(turned)
+    with path.open("rb") as file:
+        return turned, block_of(file, tif.byteorder, page.offset)
+
+
+def _page(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, number: int) -> Array:
+    """The samples of a page; ImageJ writes many behind one header."""
+    keyframe, size = series.keyframe, tif.filehandle.size
+    if series.dataoffset is not None and series.size > keyframe.size:
+        offset, length = series.dataoffset + number * keyframe.nbytes, keyframe.nbytes
+        if offset + length > size:
+            raise damaged(path, f"ends before page {number + 1}")
+        tif.filehandle.seek(offset)
+        dtype = np.dtype(keyframe.dtype).newbyteorder(tif.byteorder)
+        return np.frombuffer(tif.filehandle.read(length), dtype).reshape(keyframe.shape).astype(dtype.newbyteorder("="))
+    page = series.pages[number]
+    if page is None:
+        raise damaged(path, f"page {number + 1} is missing")
+    _check_whole(path, page, size)
+    return np.asarray(page.asarray())
+
+
+def _as_usual(array: Array, page: tifffile.TiffPage) -> Array:
+    """Samples with the channels last, at least 8 bits, and black at zero."""
+    array = np.moveaxis(array, 0, 2) if page.axes == "SYX" else array
+    array = array * np.uint8(255) if array.dtype == bool else array
+    return np.iinfo(array.dtype).max - array if page.photometric == PHOTOMETRIC.MINISWHITE else array
+
+
+def _kept_tags(tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries]) -> list[tuple[Any, ...]]:
+    """The first page's tags that say what a picture is of, byte for byte as they stand, for `TiffWriter.write`."""
+    kept = list[tuple[Any, ...]]()
+    for tag in tif.pages.first.tags:
+        if tag.code == IMAGEJ_COUNTS:
+            kept.append((tag.code, tag.dtype, tag.count, tag.value, True))
+        elif tag.code in KEPT_TAGS:
+            tif.filehandle.seek(tag.valueoffset)
+            value = tif.filehandle.read(tag.valuebytecount)
+            if tag.code == DESCRIPTION and value.startswith(b'{"shape":'):
+                value = _shape_told(value, series)
+            if value:
+                kept.append((tag.code, tag.dtype, len(value), value, True))
+    return kept
+
+
+def _shape_told(value: bytes, series: list[tifffile.TiffPageSeries]) -> bytes:
+    """Tifffile's own note of a stack's shape, as it is when each page has a header; nothing if it would be wrong."""
+    told = json.loads(value.rstrip(b"\0"))
+    told.pop("truncated", None)
+    fits = len(series) == 1 and math.prod(told["shape"]) == series[0].size and series[0].keyframe.axes != "SYX"
+    return json.dumps(told).encode() if fits else b""
+
+
+def _check_kind(path: Path, page: tifffile.TiffPage) -> int:
+    """Refuse colours and depths that could not be written back; return the kind of the alpha channel."""
+    colours = TIFF_COLOURS.get(page.photometric, 0)
+    if page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG:
+        colours = 3  # decoded to RGB
+    if page.photometric == PHOTOMETRIC.MINISWHITE and page.sampleformat == SAMPLEFORMAT.IEEEFP:
+        colours = 0  # no number is white
+    if colours == 0:
+        name = getattr(page.photometric, "name", page.photometric)
+        raise ImageError(f"{path}: {name} colours are not supported; convert it to gray or RGB first")
+    bits = page.bitspersample
+    if page.dtype is None or bits not in (1, 8 * page.dtype.itemsize):
+        raise ImageError(f"{path}: {bits} bits a sample are not supported; convert it to 8 or 16 bits first")
+    extra = page.samplesperpixel - colours
+    alpha_kind = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNSPECIFIED
+    if extra not in (0, 1) or (extra == colours == 1 and alpha_kind == EXTRASAMPLE.UNSPECIFIED):
+        channels = f"{page.samplesperpixel} channels, expected gray or RGB, with alpha or without"
+        raise ImageError(f"{path}: {channels}; split it first")
+    return alpha_kind if extra else EXTRASAMPLE.UNASSALPHA
+
+
+def _check_whole(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
+    """Refuse lost strips or tiles: tifffile makes up zeros for them, and LZW cut short passes unseen."""
+    segments = zip(page.dataoffsets, page.databytecounts, strict=True)
+    whole = sum(offset > 0 and 0 < count <= size - offset for offset, count in segments)
+    if whole != (expected := math.prod(page.chunked)):
+        raise damaged(path, f"only {whole} of {expected} strips or tiles are whole")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[logging.LogRecord]]:
+    """Collect the errors tifffile only logs: it drops a tag or page it cannot read, and the rest is wrong."""
+    thread = threading.get_ident()
+    listener = BufferingHandler(capacity=sys.maxsize)
+    listener.setLevel(logging.ERROR)
+    listener.addFilter(lambda record: record.thread == thread)
+    tifffile.logger().addHandler(listener)
+    try:
+        yield listener.buffer
+    finally:
+        tifffile.logger().removeHandler(listener)
+
+
+def write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write samples, (h, w) or (h, w, 2..4), as the one page of a TIFF like the one the picture came from.
+
+    The file is open to be written and read.
+    """
+    tags = texts_of(like.exif)
+    if like.xmp:
+        tags.append((XMP, DATATYPE.BYTE, len(like.xmp), like.xmp, True))
+    with tifffile.TiffWriter(file) as writer:
+        _write_page(writer, samples, like, tags)
+    point(file)
+
+
+def _write_page(
+    writer: tifffile.TiffWriter, samples: Array, like: Picture, tags: Sequence[tuple[Any, ...]] = ()
+) -> None:
+    turned = orientation(like.exif)
+    tags = [*tags, *_written_directories(writer, like.exif)]
+    packed = like.compression not in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
+    writer.write(
+        samples,
+        photometric="rgb" if like.samples.shape[2] == 3 else "minisblack",
+        planarconfig="contig" if samples.ndim == 3 else None,
+        extrasamples=None if like.alpha is None else [like.alpha_kind],
+        compression=like.compression,
+        predictor=packed and samples.dtype.kind in "iu",  # few programs read the predictor for floats
+        resolution=like.resolution[:2] if like.resolution else None,
+        resolutionunit=like.resolution[2] if like.resolution else None,
+        iccprofile=like.icc or None,
+        metadata=None,
+        software=False,
+        contiguous=False,
+        extratags=[*tags, (ORIENTATION, DATATYPE.SHORT, 1, turned, True)] if turned != 1 else tags,
+    )
+
+
+def _written_directories(writer: tifffile.TiffWriter, exif: bytes) -> list[tuple[Any, ...]]:
+    """Write an EXIF block's directories where the file ends; the tags that point to them. A BigTIFF has none."""
+    if writer.tiff.is_bigtiff:
+        return []
+    file, order = writer.filehandle, writer.tiff.byteorder
+    written, pointers = directories(exif, file.tell(), order)
+    file.write(written)
+    return pointers
+
+
+@contextmanager
+def writing_float_tiff(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
+    """Write a float32 TIFF of one or more pages (h, w, c), whole or not at all."""
+    with replacing(path) as partial, tifffile.TiffWriter(partial, bigtiff=True) as writer:
+
+        def write(image: np.ndarray) -> None:
+            kind = "minisblack" if image.shape[2] == 1 else "rgb"
+            writer.write(image[..., 0] if image.shape[2] == 1 else image, photometric=kind, metadata=None)
+
+        yield write

@@ -1,0 +1,37 @@
+"""WebP files to pictures, decoded by imagecodecs.
+
+Tested in tests/unit/test_images.py. Not here: other formats. This module must not import torch.
+"""
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import imagecodecs
+
+from dbsn.errors import ImageError
+from dbsn.io.picture import Picture, picture_of
+
+WEBP_QUALITY = 95
+
+
+def read_webp(path: Path) -> Picture:
+    """Read a WebP; errors as of `dbsn.io.formats.read_image`."""
+    data = path.read_bytes()
+    chunks = list(_webp_chunks(data))
+    if any(kind == b"ANMF" for kind, _ in chunks):
+        raise ImageError(f"{path}: an animated WebP; save the frame to denoise as a picture of its own first")
+    extras = dict(chunks)
+    exif = extras.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
+    array = imagecodecs.webp_decode(data)
+    kept = {"xmp": extras.get(b"XMP ", b""), "icc": extras.get(b"ICCP", b"")}
+    return picture_of(path, array, exif=exif, lossless=b"VP8L" in extras, **kept)
+
+
+def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    (size,) = struct.unpack_from("<I", data, 4)
+    offset = 12
+    while offset < size + 8:
+        kind, length = struct.unpack_from("<4sI", data, offset)
+        yield kind, data[offset + 8 : offset + 8 + length]
+        offset += 8 + length + length % 2

@@ -1,0 +1,127 @@
+"""An image's noise level, measured without a network (docs/math.md, E1).
+
+The estimator and guided students are told it. Tested in tests/unit/test_estimator.py.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dbsn.types import Image
+
+MEASURES = 5
+"""Numbers that `measure` gives for each channel."""
+_MEASURED_QUANTILE = 0.1
+_CHI2_16_QUANTILE = 9.312 / 16  # 10 % quantile of the mean of 16 squared standard normals
+_SMALLEST_STD = 1e-3
+_NO_DETAIL_STD = 0.1
+_MOST_BINS, _BLOCKS_A_BIN = 16, 64
+_LINE_FITS = 10
+_CLOSE_FIT = 0.5
+_LEAST_CONTRAST = 0.05
+_MOST_RISE = 9.0
+
+
+def measure(strips: Iterable[Tensor]) -> Tensor:
+    """Measure each channel's noise level without a network, on a whole image (E1).
+
+    The diagonal difference of 2 x 2 blocks cancels smooth content and keeps white noise; of its mean squares over
+    areas of 8 x 8 pixels the 10 % quantile belongs to flat areas. Taken again among areas of like intensity, and a
+    straight line laid through these.
+
+    Args:
+        strips: The image (b, c, h, w) in network units, any size; or in strips of rows, each but the last a multiple
+            of 8 rows.
+
+    Returns:
+        (b, 5 c, 1, 1): log level, log ratio to it of the line at the mean of the darker and of the brighter half, these
+        means.
+    """
+    parts, count, total = [], 0, torch.zeros(())
+    for strip in strips:
+        parts.append(_blocks(strip))
+        count += strip[0, 0].numel()
+        total = total.to(strip.device) + strip.sum((-2, -1)).unsqueeze(-1)
+    power, mean = (torch.cat(kind, -1) for kind in zip(*parts, strict=True))
+    if not power.shape[-1]:
+        average, zero = total / count, torch.zeros_like(total)
+        level = torch.full_like(total, _NO_DETAIL_STD).log()
+        return torch.cat([level, zero, zero, average, average], 2).flatten(1)[..., None, None]
+    mean, order = mean.sort(-1)
+    power = power.gather(-1, order)
+    half = (power.shape[-1] + 1) // 2
+    ends = torch.cat([mean[..., :half].mean(-1, keepdim=True), mean[..., -half:].mean(-1, keepdim=True)], -1)
+    level = _flat_level(power)
+    dark, bright = (0.5 * _line(power, mean, ends).log() - level).unsqueeze(-2).unbind(-1)
+    return torch.cat([level, dark, bright, ends[..., :1], ends[..., 1:]], 2).flatten(1)[..., None, None]
+
+
+def _line(power: Tensor, mean: Tensor, at: Tensor) -> Tensor:
+    """Variance of flat areas as a straight line in the intensity, at the intensities `at` (b, c, n); all positive.
+
+    Fitted to bins of blocks of like intensity by least absolute differences relative to the line itself (iterated
+    weighted least squares), so that faint bins count, and textured or clipped ones do not pull. `power` and `mean`
+    (b, c, blocks) are sorted by `mean`.
+    """
+    blocks = power.shape[-1]
+    bins = min(_MOST_BINS, max(2, blocks // _BLOCKS_A_BIN), blocks)
+    variance = torch.cat([_flat_level(part) for part in power.tensor_split(bins, -1)], -1).mul(2).exp()
+    middle = torch.cat([part.mean(-1, keepdim=True) for part in mean.tensor_split(bins, -1)], -1)
+    noisy = variance > _SMALLEST_STD**2 * 1.01
+    smallest = variance.where(noisy, torch.inf).amin(-1, keepdim=True)
+    least = smallest.where(smallest.isfinite(), _SMALLEST_STD**2).clamp(max=1) / _MOST_RISE
+    fitted = variance.mean(-1, keepdim=True).expand_as(variance)
+    for _ in range(_LINE_FITS):
+        off = (variance - fitted).abs()
+        weight = noisy / (fitted * torch.maximum(off, _CLOSE_FIT * fitted))
+        weight = weight / weight.sum(-1, keepdim=True).clamp_min(torch.finfo(weight.dtype).tiny)
+        centre, height = ((weight * values).sum(-1, keepdim=True) for values in (middle, variance))
+        covariance = (weight * (middle - centre) * (variance - height)).sum(-1, keepdim=True)
+        slope = covariance / (weight * (middle - centre).square()).sum(-1, keepdim=True).clamp_min(_LEAST_CONTRAST**2)
+        fitted = torch.maximum(height + slope * (middle - centre), least)
+    return torch.maximum(height + slope * (at - centre), least)
+
+
+def _blocks(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean square of the diagonal difference, and mean, of each 8 x 8 block: both (b, c, blocks)."""
+    height, width = image.shape[-2] // 8 * 8, image.shape[-1] // 8 * 8
+    if height * width == 0:
+        nothing = image.new_zeros((*image.shape[:2], 0))
+        return nothing, nothing
+    image = image[..., :height, :width]
+    detail = (image[..., ::2, ::2] - image[..., ::2, 1::2] - image[..., 1::2, ::2] + image[..., 1::2, 1::2]) / 2
+    return functional.avg_pool2d(detail.square(), 4).flatten(2), functional.avg_pool2d(image, 8).flatten(2)
+
+
+def _flat_level(power: Tensor) -> Tensor:
+    """Log standard deviation of the flat areas among (b, c, n) mean squares; areas without any noise do not count."""
+    known = power.masked_fill(power <= _SMALLEST_STD**2, torch.nan)
+    variance = torch.nanquantile(known, _MEASURED_QUANTILE, -1, keepdim=True) / _CHI2_16_QUANTILE
+    return 0.5 * variance.nan_to_num(_SMALLEST_STD**2).clamp_min(_SMALLEST_STD**2).log()
+
+
+def measured_variance(image: Image, measurement: Tensor) -> Image:
+    """Noise variance at each intensity as measured: the straight line through the darker and the brighter half (E1).
+
+    Photon noise is such a line. It is kept within factors of what was measured, because the halves may lie close
+    together and the intensities far beyond.
+    """
+    level, dark, bright, dark_mean, bright_mean = _by_kind(measurement, image.shape[1]).unbind(2)
+    low, high = (2 * (level + dark)).exp(), (2 * (level + bright)).exp()
+    slope = (high - low) / (bright_mean - dark_mean).clamp_min(_LEAST_CONTRAST)
+    line = low + slope * (image - dark_mean)
+    return torch.minimum(
+        torch.maximum(line, torch.minimum(low, high) / _MOST_RISE), torch.maximum(low, high) * _MOST_RISE
+    )
+
+
+def typical_intensity(measurement: Tensor, channels: int) -> Tensor:
+    """The mean of the darker and the brighter half's means, network units: (b, c, 1, 1)."""
+    return _by_kind(measurement, channels)[:, :, -2:].mean(2)
+
+
+def _by_kind(measurement: Tensor, channels: int) -> Tensor:
+    """The measurements as (b, c, 5, 1, 1)."""
+    return measurement.unflatten(1, (channels, MEASURES))

@@ -1,0 +1,106 @@
+"""CNN_est: the noise of one image as a function of intensity, by a stack of 1x1 convolutions (docs/math.md, E1-E3).
+
+A 1x1 convolution sees one pixel and cannot know which image it is in, yet the frames of one folder differ in noise by
+a factor of ten. So the whole image is first measured without a network (`measure`), and the network learns how far,
+at each intensity, the noise departs from that measurement.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dbsn.config import NoiseFamily
+from dbsn.networks.layers import PixelMLP, lower_triangular, outer_square
+from dbsn.networks.measurement import MEASURES, measured_variance, typical_intensity
+from dbsn.types import Covariance, Image
+
+_LEAST_SPREAD = 0.1
+
+
+def noise_std_link(raw: Tensor) -> Tensor:
+    """The released CNN_est's link from its raw output to a standard deviation: softplus(raw - 4) + 1e-3."""
+    return functional.softplus(raw - 4) + 1e-3
+
+
+class NoiseEstimator(nn.Module):
+    """CNN_est with an image's measurements beside the intensity; without them (`measured=False`) the released one.
+
+    The family decides the form: "awgn" one level an image, "hg" a level for each channel and intensity, "mg" one
+    channel covariance an image, "any" a channel covariance for each intensity. One level an image is the paper's
+    spatial mean, taken before the convolutions instead of after them, so that a tile knows it too.
+    """
+
+    usual: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: int, family: NoiseFamily, width: int, depth: int = 5, measured: bool = True) -> None:
+        super().__init__()
+        self.channels, self.family, self.measured = channels, family, measured
+        self.full = family in ("mg", "any") and channels > 1
+        self.per_image = family in ("awgn", "mg")
+        levels = 1 if family == "awgn" else channels
+        pairs = channels * (channels - 1) // 2 if self.full else 0
+        self.levels = levels
+        inputs = channels + (MEASURES * channels if measured else 0)
+        if measured:
+            self.register_buffer("usual", torch.zeros(1, MEASURES * channels, 1, 1))
+            self.register_buffer("spread", torch.ones(1, MEASURES * channels, 1, 1))
+        self.mlp = PixelMLP(inputs, width, levels + pairs, depth)
+
+    @torch.no_grad()
+    def expect(self, measurements: Sequence[Tensor]) -> None:
+        """Take the measurements of the images to be learned from as the unit in which `context` shows them."""
+        known = torch.cat(list(measurements))
+        self.usual.copy_(known.mean(0, keepdim=True))
+        self.spread.copy_(known.std(0, keepdim=True, correction=0).clamp_min(_LEAST_SPREAD))
+
+    @torch.no_grad()
+    def show_in(self, usual: Tensor, spread: Tensor, stack: PixelMLP) -> None:
+        """Change a stack that `context` is shown to so that it says the same when that has these units, not today's."""
+        first = stack.first
+        assert first.bias is not None
+        told = first.weight[:, self.channels :, 0, 0]
+        first.bias += told @ ((usual - self.usual) / self.spread).flatten()
+        told *= (spread / self.spread).flatten()
+
+    def context(self, image: Image, measurement: Tensor) -> Tensor:
+        """Each pixel's intensity with what sets its image apart: (b, (1 + 5) c, h, w).
+
+        The measurements of one folder differ little from image to image; unless they are shown in units of this
+        difference, a network learns hardly anything from them (docs/lab-notes.md).
+        """
+        apart = (measurement - self.usual) / self.spread
+        return torch.cat([image, apart.expand(-1, -1, *image.shape[-2:])], 1)
+
+    def raw(self, image: Image, measurement: Tensor) -> Tensor:
+        """The network's output before any link: (b, levels + pairs, h, w)."""
+        return self.mlp(self.context(image, measurement) if self.measured else image)
+
+    def forward(self, image: Image, measurement: Tensor) -> Covariance | Image:
+        """Noise variance at each intensity of `image` (E2, E3).
+
+        Args:
+            image: (b, c, h, w) in network units: the blind mean, or a clean image.
+            measurement: `measure` of the noisy image, (b, 5 c, 1, 1).
+
+        Returns:
+            Variance (b, c, h, w), or covariance (b, c, c, h, w) for a family with dependent channels, in squared
+            network units.
+        """
+        size = image.shape[-2:]
+        if self.per_image and self.measured:
+            image = typical_intensity(measurement, self.channels)
+        raw = self.raw(image, measurement).expand(-1, -1, *size)
+        std = noise_std_link(raw[:, : self.levels])
+        if self.measured:
+            level = measured_variance(image, measurement)
+            level = level.mean(1, keepdim=True) if self.levels == 1 else level
+            std = std / noise_std_link(raw.new_zeros(())) * level.sqrt()
+        std = std.expand(-1, self.channels, -1, -1)
+        if not self.full:
+            return std.square()
+        factor = lower_triangular(torch.ones_like(std), raw[:, self.levels :])
+        correlation_factor = factor / factor.square().sum(2, keepdim=True).sqrt()
+        return outer_square(correlation_factor * std.unsqueeze(2))

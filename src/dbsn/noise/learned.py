@@ -1,0 +1,228 @@
+"""The noise of a folder, learned: how large at each intensity of each of its images, and what recording made of it.
+
+CNN_est says how noise depends on intensity in an image that has been measured; `NoiseModel` keeps the measurements of
+the folder's images, so that noise drawn from it varies from image to image as theirs does, is cut off at black and
+white and rounded as theirs is (docs/math.md, S2). Tested in tests/unit/test_noisemodel.py and
+tests/e2e/test_stages.py. Files, networks that denoise and losses do not belong here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dbsn.intensity import Unit
+from dbsn.likelihood import channel_variance, coloured, scaled
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.calibration import Calibration, interpolate, stacked
+from dbsn.networks.measurement import typical_intensity
+from dbsn.noise.correlation import REACH, filtered
+from dbsn.noise.recording import Recording
+from dbsn.types import Image, Variance
+
+_LEAST_KEPT = 1e-3
+_CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
+_ALONE = functional.pad(torch.ones(1, 1), [REACH] * 4)  # filters nothing
+_REACH, _KNOTS = 4.0, 129  # standard deviations up to which a cut-off is felt
+
+
+def before_cut_off(distance: Tensor) -> Tensor:
+    """What Gaussian noise loses by being cut off: its standard deviation before over that after; any shape.
+
+    Args:
+        distance: Of the mean from where it is cut off, in standard deviations of what is *left*, at least 0.
+
+    Returns:
+        1 far from the end, rising to 1.71 at the end itself, where half of the noise is cut off.
+    """
+    at = torch.linspace(0, _REACH, _KNOTS, dtype=torch.float64)  # the distance in standard deviations before
+    density, above = (-at.square() / 2).exp() / (2 * torch.pi) ** 0.5, torch.special.ndtr(-at)
+    mean = at * above - density
+    left = (1 - above - at * density + at.square() * above - mean.square()).sqrt()
+    return interpolate(distance, (at / left).to(distance), (1 / left).to(distance))
+
+
+def skewed(white: Image, skewness: Image) -> Image:
+    """White Gaussian noise bent so that it keeps mean 0 and variance 1 and has a skewness (Cornish and Fisher 1938).
+
+    (w + a (w^2 - 1)) / sqrt(1 + 2 a^2) with a = skewness / 6; what comes out is 3 % less skewed than asked for at 0.8,
+    7 % at 1.2. Photon noise needs it: a Poisson count of mean m has skewness 1 / sqrt(m).
+    """
+    bend = skewness / 6
+    return (white + bend * (white.square() - 1)) / (1 + 2 * bend.square()).sqrt()
+
+
+@dataclass(frozen=True)
+class ImageNoise:
+    """What is known of one image's noise."""
+
+    measurement: Tensor
+    """`BlindSpotModel.measure` of it, (1, m, 1, 1)."""
+    calibration: Calibration | None = None
+    """Its own pixels' correction of CNN_est (M8); None for a tiny image."""
+    kernel: Tensor | None = None
+    """What to filter white noise with so that neighbours share it as here, (13, 13) (C2); None if they share none."""
+
+
+class NoiseModel:
+    """Noise variance at each intensity, and noise to put on clean images, as the images of a folder have it."""
+
+    def __init__(self, model: BlindSpotModel, images: Sequence[ImageNoise], recording: Recording) -> None:
+        if not images:
+            raise ValueError("a noise model needs at least one image's noise")
+        self.model, self.images, self.recording = model, list(images), recording
+
+    @torch.no_grad()
+    def variance(self, intensity: Image, which: Sequence[int] | None = None) -> Variance:
+        """Noise variance, or channel covariance, at clean intensities.
+
+        Args:
+            intensity: (b, c, h, w), on the model's device.
+            which: For each of b, the number of the noisy image whose noise is meant; by default the average one's.
+
+        Returns:
+            (b, c, h, w) or (b, c, c, h, w), intensities squared; that of rounding is in it.
+        """
+        if which is None:
+            every = [self.variance(intensity, [k] * len(intensity)) for k in range(len(self.images))]
+            return torch.stack(every).mean(0)
+        where = self._device
+        noises = [self.images[number] for number in which]
+        measurement = torch.cat([noise.measurement for noise in noises]).to(where)
+        told = self.model.noise_variance(intensity.to(where), measurement).to(intensity.device)
+        parts = zip(intensity.split(1), told.split(1), noises, strict=True)
+        corrected = [
+            noise.calibration.to(image.device).noise(image, variance) if noise.calibration else variance
+            for image, variance, noise in parts
+        ]
+        return torch.cat(corrected)
+
+    @torch.no_grad()
+    def at(self, number: int, intensities: Tensor) -> Tensor:
+        """Noise variance of one image in each channel at intensities (c, n) of it; the same shape."""
+        return channel_variance(self.variance(intensities[None, :, None], [number]))[0, :, 0]
+
+    def uncorrected(self, number: int) -> "NoiseModel":
+        """Of one image alone, what CNN_est says without its calibration."""
+        return NoiseModel(self.model, [replace(self.images[number], calibration=None)], self.recording)
+
+    def calibrated_to(self, number: int, intensities: Tensor, variance: Tensor, skewness: Tensor) -> ImageNoise:
+        """An image's noise, calibrated to have these variances and skewnesses at these intensities, (c, n) each."""
+        factors = variance / self.uncorrected(number).at(0, intensities)
+        unit = torch.ones_like(factors[0, :1])
+        calibration = Calibration(intensities, factors, skewness, 0 * unit, unit)  # no longer of predictions
+        return replace(self.images[number], calibration=calibration)
+
+    def white(self, like: Image, generator: torch.Generator, which: Sequence[int]) -> Image:
+        """Noise of variance 1 in the shape of `like`, (b, c, h, w), that neighbours share as in the images `which`."""
+        kernels = [self.images[number].kernel for number in which]
+        margin = 2 * REACH if any(kernel is not None for kernel in kernels) else 0
+        size = (*like.shape[:2], like.shape[2] + margin, like.shape[3] + margin)
+        white = torch.randn(size, generator=generator, device=generator.device).to(like.device)
+        if not margin:
+            return white
+        inside = (..., slice(REACH, -REACH), slice(REACH, -REACH))
+        parts = zip(white.split(1), kernels, strict=True)
+        return torch.cat([part[inside] if kernel is None else filtered(part, kernel) for part, kernel in parts])
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    def _skewness(self, clean: Image, which: Sequence[int]) -> Image:
+        known = [self.images[number].calibration for number in which]
+        images = zip(clean.split(1), known, strict=True)
+        parts = [curve.to(image.device).noise_skewness(image) if curve else 0 * image for image, curve in images]
+        return torch.cat(parts)
+
+    def _without_rounding(self, variance: Variance) -> Variance:
+        """What is left of a variance before rounding adds its own, which may be nearly all of it."""
+        size = channel_variance(variance)
+        return scaled(
+            variance,
+            (1 - self.recording.step**2 / 12 / size.mean(1, keepdim=True)).clamp_min(_LEAST_KEPT).expand_as(size),
+        )
+
+    @torch.no_grad()
+    def sample(
+        self,
+        clean: Image,
+        generator: torch.Generator,
+        which: Sequence[int] | None = None,
+        *,
+        jitter: float = 0.0,
+    ) -> Image:
+        """Clean images with noise as the folder's images have it, cut off and rounded as they are.
+
+        Args:
+            clean: (b, c, h, w) intensities.
+            generator: Of everything random.
+            which: For each of b, the noisy image whose noise to draw; by default drawn, too.
+            jitter: Each image's noise level is multiplied by a number in 1 - jitter to 1 + jitter (the paper's is 0.1).
+        """
+        if which is None:
+            drawn = torch.randint(len(self.images), (len(clean),), generator=generator, device=generator.device)
+            which = drawn.tolist()
+        white = self.white(clean, generator, which)
+        variance = self._without_rounding(self.variance(clean, which))
+        distance = self.recording.from_ends(clean, channel_variance(variance).sqrt())
+        white = skewed(white, self._skewness(clean, which) * (distance / _REACH).clamp(0, 1))
+        variance = scaled(variance, before_cut_off(distance).square())
+        level = 1 + jitter * (2 * torch.rand((len(clean), 1, 1, 1), generator=generator, device=generator.device) - 1)
+        noise = coloured(variance, white) * level.to(clean.device)
+        return self.recording.of_signal(clean + noise)
+
+    def levels(self) -> list[float]:
+        """Noise level of each image at its mean intensity, mean over channels, intensity."""
+        model = self.model
+        levels = []
+        for number, image in enumerate(self.images):
+            middle = typical_intensity(image.measurement, model.config.channels)
+            intensity = middle * model.config.scale + model.config.offset
+            variance = channel_variance(self.variance(intensity, [number]))
+            levels.append(float(variance.mean().sqrt()))
+        return levels
+
+    def told(self, unit: Unit) -> str:
+        """One line for a person."""
+        levels = self.levels()
+        least, most = (unit.number(end(levels)) for end in (min, max))
+        which = f"{least} to {most}{unit.of} over" if least != most else f"{most}{unit.of} in all"
+        return f"noise {which} {len(levels)} images; {self.recording.told(unit)}"
+
+    def tensors(self) -> dict[str, Tensor]:
+        """As named tensors, for a file; the model is not in it."""
+        known = [image.calibration for image in self.images]
+        tensors = {
+            "measurement": torch.cat([image.measurement for image in self.images]).cpu(),
+            "calibrated": torch.tensor([calibration is not None for calibration in known]),
+        }
+        kernels = [image.kernel for image in self.images]
+        if any(kernel is not None for kernel in kernels):
+            tensors["kernel"] = torch.stack([_ALONE if kernel is None else kernel.cpu() for kernel in kernels])
+        found = [calibration for calibration in known if calibration]
+        if found:
+            for name in _CURVES:
+                tensors[name] = stacked([getattr(calibration, name).cpu() for calibration in found])
+        return tensors
+
+    @staticmethod
+    def from_tensors(model: BlindSpotModel, tensors: dict[str, Tensor], recording: Recording) -> "NoiseModel":
+        """The inverse of `tensors`."""
+        one = torch.ones(1)
+        curves = iter(zip(*(tensors.get(name, ()) for name in _CURVES), strict=True))
+
+        def calibration() -> Calibration:
+            return Calibration(**dict(zip(_CURVES, next(curves), strict=True)), shares=0 * one, prediction_factors=one)
+
+        count = len(tensors["measurement"])
+        kernels: Sequence[Tensor | None] = tensors["kernel"].unbind() if "kernel" in tensors else [None] * count
+        images = [
+            ImageNoise(measurement[None], calibration() if calibrated else None, kernel)
+            for measurement, calibrated, kernel in zip(
+                tensors["measurement"], tensors["calibrated"].tolist(), kernels, strict=True
+            )
+        ]
+        return NoiseModel(model, images, recording)

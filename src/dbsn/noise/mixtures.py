@@ -1,0 +1,202 @@
+"""Noise that is another one for each image, written `any:60` or `jpeg:40`, for a student that is to know all of it.
+
+Noise that is independent from pixel to pixel is N5 of docs/math.md, that of camera JPEGs N6. Tested in
+tests/unit/test_noises.py. Noise that is learned from noisy images does not belong here.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from torch import Tensor
+from torch.nn import functional
+
+from dbsn.noise.families import Noise, parse_noise, standard_normal
+from dbsn.types import Image, Variance
+
+_NO_NOISE, _ALMOST_NO_NOISE = 0.06, 1e-4  # share of images that are clean, and a level that no file can show
+_PLAIN = 0.4  # share of images with white noise, the same everywhere
+_SMALL_MORE_OFTEN = 1.5
+_UNEQUAL = 0.25
+_LEAST_EIGENVALUE = 0.02
+_BLURS, _QUALITIES, _COMPRESSED = (0.3, 1.2), (60, 98), 0.9  # pixels; of JPEG; share of files that are compressed
+
+
+@dataclass(frozen=True)
+class CameraNoise:
+    """Level rising with intensity, another one for each channel, channels correlated, perhaps in a file of 8 bits (N5).
+
+    The families of `dbsn.noise.families` are special cases of it.
+    """
+
+    photon: Tensor
+    """Share of each channel, (c,), of the variance below that depends on intensity."""
+    std: Tensor
+    """Standard deviation of each channel, (c,), at the middle intensity 0.5."""
+    power: int
+    """The dependent share of the variance is proportional to intensity (1, photons) or to its square (2, HG)."""
+    correlation: Tensor
+    """Between channels, (c, c)."""
+    in_8_bits: bool
+    """Whether what is drawn is cut off at black and white and rounded to 255ths."""
+
+    def variance(self, clean: Image) -> Variance:
+        """Noise covariance (b, c, c, h, w), in gray variance (b, 1, h, w), at each clean intensity."""
+        std = self._std(clean)
+        if clean.shape[1] == 1:
+            return std.square()
+        return std.unsqueeze(1) * std.unsqueeze(2) * self.correlation.to(clean)[:, :, None, None]
+
+    def sample(self, clean: Image, generator: torch.Generator) -> Image:
+        """`clean` with noise added."""
+        factor = torch.linalg.cholesky(self.correlation.to(clean))
+        white = torch.einsum("ij,bjhw->bihw", factor, standard_normal(clean, generator))
+        noisy = clean + self._std(clean) * white
+        return (noisy.clamp(0, 1) * 255).round() / 255 if self.in_8_bits else noisy
+
+    def _std(self, clean: Image) -> Image:
+        photon, std = (values.to(clean)[:, None, None] for values in (self.photon, self.std))
+        return std * (1 - photon + photon * (2 * clean.clamp_min(0)) ** self.power).sqrt()
+
+
+@dataclass(frozen=True)
+class AnyNoise:
+    """Noise that is not known beforehand: another `CameraNoise` for each image (N5)."""
+
+    most: float
+    """Largest standard deviation at the middle intensity, intensity."""
+
+    def draw(self, channels: int, generator: torch.Generator) -> CameraNoise:
+        """The noise of one image; in many it is plain white noise, which teaches most (docs/lab-notes.md)."""
+        kind, level, *chances = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
+        dependent, unequal, correlated, in_8_bits = (chance < 0.5 and kind < 1 - _PLAIN for chance in chances)
+        std = self.most * level**_SMALL_MORE_OFTEN if kind > _NO_NOISE else _ALMOST_NO_NOISE
+        gains = torch.randn(channels, generator=generator) * (_UNEQUAL if unequal and channels > 1 else 0)
+        photon = torch.rand((), generator=generator).expand(channels)
+        return CameraNoise(
+            photon=photon * dependent,
+            std=std * gains.exp(),
+            power=int(torch.randint(1, 3, (), generator=generator)),
+            correlation=_correlation(channels, generator) if correlated else torch.eye(channels),
+            in_8_bits=in_8_bits,
+        )
+
+
+def _correlation(channels: int, generator: torch.Generator) -> Tensor:
+    """Of a random covariance whose eigenvalues differ more than N4's."""
+    rotation, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator))
+    eigenvalues = torch.rand(channels, generator=generator).square().clamp_min(_LEAST_EIGENVALUE)
+    covariance = (rotation * eigenvalues) @ rotation.mT
+    std = covariance.diagonal().sqrt()
+    correlation: Tensor = covariance / (std[:, None] * std)
+    return correlation
+
+
+@dataclass(frozen=True)
+class JPEGNoise:
+    """Noise of a camera that writes JPEG: rising with intensity, shared by neighbours, colour in blotches (N6)."""
+
+    photon: float
+    """Share of the variance below that is proportional to intensity."""
+    std: float
+    """Standard deviation of each channel at the middle intensity 0.5, before compression."""
+    luma_blur: float
+    """Standard deviation, in pixels, of the Gaussian that the camera's noise reduction spreads brightness with."""
+    chroma_blur: float
+    """The same for colour."""
+    chroma: float
+    """Level of the colour noise, of brightness's."""
+    quality: int | None
+    """Of the JPEG file; None if it is not compressed, only cut off and rounded."""
+
+    def variance(self, clean: Image) -> Image:
+        """Noise variance (b, c, h, w) at each clean intensity, before compression."""
+        return self._std(clean).square()
+
+    def sample(self, clean: Image, generator: torch.Generator) -> Image:
+        """What the file has of `clean`."""
+        brightness = _blurred(standard_normal(clean[:, :1], generator), self.luma_blur)
+        white = brightness.expand_as(clean)
+        if clean.shape[1] > 1:
+            colour = _blurred(standard_normal(clean, generator), self.chroma_blur)
+            white = white + self.chroma * (colour - colour.mean(1, keepdim=True))
+            white = white / (1 + self.chroma**2 * (1 - 1 / clean.shape[1])) ** 0.5
+        pixels = ((clean + self._std(clean) * white).clamp(0, 1) * 255).round().to(torch.uint8)
+        if self.quality is not None:
+            pixels = torch.stack([_through_jpeg(image, self.quality) for image in pixels])
+        return pixels.to(clean.dtype) / 255
+
+    def _std(self, clean: Image) -> Image:
+        return self.std * (1 - self.photon + self.photon * 2 * clean.clamp_min(0)).sqrt()
+
+
+@dataclass(frozen=True)
+class AnyJPEGNoise:
+    """Another `JPEGNoise` for each image (N6)."""
+
+    most: float
+    """Largest standard deviation at the middle intensity, intensity."""
+
+    def draw(self, channels: int, generator: torch.Generator) -> JPEGNoise:
+        """The noise of one image."""
+        drawn = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
+        kind, level, photon, luma, chroma, colour, compressed, quality = drawn
+        lowest, highest = _QUALITIES
+        luma_blur = _BLURS[0] + luma * (_BLURS[1] - _BLURS[0])
+        return JPEGNoise(
+            photon=photon,
+            std=self.most * level**_SMALL_MORE_OFTEN if kind > _NO_NOISE else _ALMOST_NO_NOISE,
+            luma_blur=luma_blur,
+            chroma_blur=luma_blur + chroma * _BLURS[1],
+            chroma=colour,
+            quality=round(lowest + quality * (highest - lowest)) if compressed < _COMPRESSED else None,
+        )
+
+
+def _blurred(white: Image, blur: float) -> Image:
+    """White noise spread by a Gaussian of so many pixels, its variance still 1."""
+    reach = max(1, math.ceil(3 * blur))
+    taps = (-torch.arange(-reach, reach + 1, dtype=white.dtype).square() / (2 * blur**2)).exp().to(white.device)
+    taps = taps / taps.square().sum().sqrt()
+    alone = white.flatten(0, 1).unsqueeze(1)
+    for kernel in (taps[None, None, :, None], taps[None, None, None, :]):
+        margin = [size // 2 for size in (kernel.shape[3], kernel.shape[3], kernel.shape[2], kernel.shape[2])]
+        alone = functional.conv2d(functional.pad(alone, margin, mode="circular"), kernel)
+    return alone.view_as(white)
+
+
+def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
+    """What JPEG leaves of an image (c, h, w) in 8 bits."""
+    file = io.BytesIO()
+    PillowImage.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy()).save(
+        file, "JPEG", quality=quality, subsampling=0
+    )
+    decoded = np.array(PillowImage.open(file)).reshape(*pixels.shape[1:], pixels.shape[0])
+    return torch.from_numpy(decoded).permute(2, 0, 1)
+
+
+Several = AnyNoise | AnyJPEGNoise
+"""Noise that is another one for each image."""
+Noises = Noise | Several
+
+
+def one_noise(noise: Noises, channels: int, generator: torch.Generator) -> Noise:
+    """The noise of one image: a fresh draw where each image has another one, else the noise itself."""
+    return noise.draw(channels, generator) if isinstance(noise, Several) else noise
+
+
+def parse_noises(text: str) -> Noises:
+    """The noise that `parse_noise` knows, `any:MOST` or `jpeg:MOST`; raises as that."""
+    family, _, most = text.partition(":")
+    if family not in ("any", "jpeg"):
+        return parse_noise(text)
+    try:
+        level = float(most) / 255
+        if not 0 < level < np.inf:
+            raise ValueError
+    except ValueError:
+        raise ValueError(f"noise {text!r}: expected {family}:60, the largest level of 255") from None
+    return AnyNoise(level) if family == "any" else AnyJPEGNoise(level)

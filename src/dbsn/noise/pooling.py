@@ -1,0 +1,111 @@
+"""Images of a folder that seem to have the same noise have it: their calibrations become one (docs/math.md, S8).
+
+One image tells its noise to a few percent, worse at intensities that it hardly has, and takes texture for noise. What a
+student is taught must not stray as these errors do: one that knows a single level is better at it. Reading images does
+not belong here. Tested in tests/unit/test_sharing.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dbsn.noise.learned import NoiseModel
+
+_FEWEST = 8  # images
+_LEAST, _ALIKE = 0.01, 0.05  # relative; no level is known better, and one that is shared is known as well as that
+_STRAY, _FURTHEST = 5.0, 0.1  # deviations, and logarithm: a third of a stop is 0.115
+_ELSEWHERE, _MOST = 0.4, 0.75  # logarithm, at most of all intensities: an image guesses at those that it does not have
+_KNOTS_A_BIN, _ROUNDS, _INTENSITIES = 20, 5, 33
+_MAD = 1.4826  # of a normal distribution, its standard deviation
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What one image tells of its noise; levels are logarithms of standard deviations."""
+
+    knots: np.ndarray
+    """Where its calibration knows them: intensity, level and skewness, (c, 3, n)."""
+    own: np.ndarray
+    """Level at the intensities of the grid, whether it has them or not, (c, g)."""
+    uncorrected: np.ndarray
+    """The same as CNN_est says by itself."""
+
+
+@dataclass(frozen=True)
+class _Common:
+    """What several images agree on in one channel, at the intensities of the grid."""
+
+    levels: np.ndarray
+    """(g,)"""
+    skewness: np.ndarray
+    """(g,)"""
+    offsets: np.ndarray
+    """How much larger the level of each image is; median 0."""
+
+
+def shared(noise: NoiseModel) -> NoiseModel:
+    """The same folder's noise, with one calibration for all images whose level is that of most (S8).
+
+    It is returned as it is if it has fewer than eight calibrated images, or if their levels differ by more than five
+    percent (a robust standard deviation, at least one percent). An image keeps its own noise if its level is further
+    than five such deviations, or than a tenth, from the others', or if what it would be at other intensities is quite
+    another: dark images of much noise and bright ones of little make one curve.
+    """
+    config, one_level = noise.model.config, noise.model.noise_estimator.per_image
+    grid = np.linspace(config.offset - config.scale, config.offset + config.scale, _INTENSITIES, dtype=np.float32)
+    known = {number: _told(noise, number, grid) for number, image in enumerate(noise.images) if image.calibration}
+    for _ in range(2):  # the second time without those that differ
+        if len(known) < _FEWEST:
+            return noise
+        channels = [_common(list(known.values()), grid, channel, one_level) for channel in range(config.channels)]
+        offsets = np.abs([common.offsets for common in channels])
+        deviations = (_MAD * np.median(offsets, 1, keepdims=True)).clip(_LEAST)
+        if deviations.max() > _ALIKE:
+            return noise
+        levels = np.stack([common.levels for common in channels])
+        elsewhere = np.array([np.quantile(abs(told.own - levels), _MOST, axis=1).max() for told in known.values()])
+        alike = np.all(offsets <= (_STRAY * deviations).clip(max=_FURTHEST), 0) & (elsewhere <= _ELSEWHERE)
+        known = {number: told for (number, told), shares in zip(known.items(), alike, strict=True) if shares}
+    images = list(noise.images)
+    variance = np.exp(2 * levels)
+    skewness = np.stack([common.skewness for common in channels])
+    curves = [torch.from_numpy(curve).float() for curve in (np.stack([grid] * len(levels)), variance, skewness)]
+    for number in known:
+        images[number] = noise.calibrated_to(number, *curves)
+    return NoiseModel(noise.model, images, noise.recording)
+
+
+def _told(noise: NoiseModel, number: int, grid: np.ndarray) -> _Told:
+    calibration = noise.images[number].calibration
+    assert calibration is not None
+    at = calibration.intensities
+    knots = torch.stack([at, _level(noise.at(number, at)), calibration.skewness], 1).cpu().numpy()
+    everywhere = torch.from_numpy(grid).to(at).expand(len(knots), -1)
+    own, uncorrected = noise.at(number, everywhere), noise.uncorrected(number).at(0, everywhere)
+    return _Told(knots, _level(own).cpu().numpy(), _level(uncorrected).cpu().numpy())
+
+
+def _level(variance: Tensor) -> Tensor:
+    """Logarithm of the standard deviation."""
+    return variance.log() / 2
+
+
+def _common(images: Sequence[_Told], grid: np.ndarray, channel: int, one_level: bool) -> _Common:
+    """Median polish of all images' levels beside CNN_est's mean: a curve over intensity, and an offset an image."""
+    knots = [told.knots[channel] for told in images]
+    image = np.repeat(np.arange(len(knots)), [part.shape[1] for part in knots])
+    intensity, level, skewness = np.concatenate(knots, 1)
+    expected = np.mean([told.uncorrected[channel] for told in images], 0)
+    beside = level - np.interp(intensity, grid, expected)
+    bins = np.array_split(np.argsort(intensity), 1 if one_level else max(1, len(intensity) // _KNOTS_A_BIN))
+    middles, offsets = [np.median(intensity[part]) for part in bins], np.zeros(len(knots))
+    for _ in range(_ROUNDS):
+        curve = [np.median((beside - offsets[image])[part]) for part in bins]
+        rest = beside - np.interp(intensity, middles, curve)
+        offsets = np.array([np.median(rest[image == number]) for number in range(len(knots))])
+        offsets -= np.median(offsets)
+    skewed = [np.median(skewness[part]) for part in bins]
+    return _Common(expected + np.interp(grid, middles, curve), np.interp(grid, middles, skewed), offsets)

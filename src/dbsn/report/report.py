@@ -1,0 +1,149 @@
+"""A run told in one HTML file that needs neither server nor network: pictures, noise, promises, training.
+
+Everything in it is found from noisy images and the run's folder; no clean image is asked for. Tested in
+tests/e2e/test_report.py.
+"""
+
+import base64
+import io
+import platform
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+
+from dbsn.config import MODEL
+from dbsn.denoiser import Denoiser
+from dbsn.errors import ImageError
+from dbsn.inference.blindspot import predict
+from dbsn.intensity import Unit, from_pixels, to_pixels
+from dbsn.io.atomic import replacing
+from dbsn.io.folders import find_images, printable
+from dbsn.io.formats import read_planes
+from dbsn.io.zarr import is_zarr
+from dbsn.noise.inspection import inspect_noise
+from dbsn.report.figures import Shown, noise_figure, surprise_figure, training_figure
+from dbsn.training.run_config import saved_config
+from dbsn.version import __version__
+
+_PICTURES, _SIDE = 3, 512
+
+
+def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device: str = "auto") -> list[str]:
+    """Write a run's report.
+
+    Args:
+        run: Folder of a training.
+        output: The HTML file.
+        images: Noisy images to show; by default three that were learned from.
+        device: Where to compute.
+
+    Returns:
+        A line for each image that cannot be read.
+
+    Raises:
+        FileNotFoundError: `run` holds no training, none of its images is where it was, or `output` is in no folder.
+        ValueError: matplotlib or Jinja is not installed, or no image can be read or is of the model's kind.
+    """
+    asked = saved_config(run)
+    if not output.parent.is_dir():
+        raise FileNotFoundError(f"{output.parent}: no such folder to write {output.name} in; create it first")
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401 - figures are drawn with it
+    except ImportError as error:
+        raise ValueError("a report needs matplotlib and Jinja: pip install 'dbsn[plot]'") from error
+    denoiser = Denoiser.load(run / MODEL, device=device)
+    there = find_images(images) if images else [Path(file) for file in asked.files if Path(file).exists()]
+    if not there:
+        raise FileNotFoundError(f"{asked.files[0]}: gone since the training; name noisy images with --images")
+    count = min(_PICTURES, len(there))
+    shown, failures = list[Shown](), list[str]()
+    for path in (there[i * len(there) // count] for i in range(count)):
+        try:
+            axes = asked.axes if is_zarr(path) else None
+            shown.append(_show(denoiser, path.name, next(read_planes(path, 1, axes)).samples))
+        except ImageError as error:
+            failures.append(str(error))
+    if not shown:
+        raise ImageError("; ".join(failures))
+    try:
+        inspection = replace(inspect_noise([picture.noisy for picture in shown]), unit=shown[0].unit)
+        verdict = inspection.verdict
+    except ValueError as error:
+        inspection, verdict = None, str(error)
+    surprise = np.concatenate([picture.surprise.ravel() for picture in shown])
+    plain = np.concatenate([_uncalibrated(denoiser, picture.noisy).ravel() for picture in shown])
+    template = jinja2.Environment(loader=jinja2.PackageLoader("dbsn.report"), autoescape=True).get_template(
+        "report.html"
+    )
+    page = template.render(
+        run=run.resolve().name,
+        images=f"{len(asked.files)} noisy files; of the pictures below",
+        verdict=verdict,
+        facts=_facts(denoiser, shown[0].unit),
+        method="the student" if denoiser.student else "posterior mean",
+        pictures=[_pictures(picture) for picture in shown],
+        noise=noise_figure(shown, inspection),
+        calibration=surprise_figure(surprise),
+        within=[100 * float((abs(found) < limit).mean()) for found in (surprise, plain) for limit in (1, 2)],
+        training=training_figure(run),
+        files=asked.files,
+        clean=asked.clean,
+        settings=asked.to_json(),
+    )
+    with replacing(output) as part:
+        part.write_bytes(printable(page).encode())
+    return failures
+
+
+def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> Shown:
+    """The middle of an image, samples of its own kind, and what becomes of it."""
+    top, left = (max(side - _SIDE, 0) // 2 for side in image.shape[:2])
+    crop = to_pixels(image[top : top + _SIDE, left : left + _SIDE])
+    estimate = denoiser.estimate(crop, extras=("mean", "noise_std", "blind_std"))
+    denoised = denoiser.denoise(crop, method="posterior" if denoiser.saved.unmade else "auto")
+    return Shown(name, Unit.of_samples(image), crop, denoised, estimate)
+
+
+def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:
+    """`_Shown.surprise` as it was before the image's own pixels corrected it."""
+    told = predict(denoiser.model, noisy, bf16=denoiser.bf16, calibrated=False, extras=("mean", "blind_std"))
+    assert told.mean is not None
+    assert told.blind_std is not None
+    return np.asarray((noisy - told.mean) / told.blind_std)
+
+
+def _facts(denoiser: Denoiser, unit: Unit) -> dict[str, Any]:
+    about, config = denoiser.about, denoiser.model.config
+    facts = {
+        "blind-spot network": f"{config.network.kind}, noise {config.noise}",
+        "stride": f"learned at {config.stride} pixels, denoising at {config.denoising_stride}"
+        if config.stride > 1
+        else "",
+        "student": denoiser.student.config.network.kind if denoiser.student else "none",
+        "noise model": denoiser.saved.noise.told(unit) if denoiser.saved.noise else "",
+        "trained with": f"dbsn {about.get('version', '?')}",
+        "reported with": f"dbsn {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+    }
+    return {name: value for name, value in facts.items() if value}
+
+
+def _pictures(shown: Shown) -> dict[str, Any]:
+    low, high = np.quantile(shown.noisy, [0.002, 0.998])
+    panels = {"before": shown.noisy, "after": shown.denoised}
+    framed = {name: (image - low) / max(high - low, 1e-12) for name, image in panels.items()}
+    framed["residual"] = (shown.residual.mean(2, keepdims=True) * shown.residual.shape[2] ** 0.5 + 3) / 6
+    level = shown.unit.number(shown.estimate.noise_level) + shown.unit.of
+    return {"name": shown.name, "level": level} | {name: _png(image) for name, image in framed.items()}
+
+
+def _png(image: np.ndarray) -> str:
+    """An image (h, w, c), 0 to 1, as an address that holds it."""
+    file, pixels = io.BytesIO(), from_pixels(image.clip(0, 1), np.dtype(np.uint8))
+    PillowImage.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(file, "png", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,1 @@
+"""Training: the loop, both stages, and the folder of a run."""

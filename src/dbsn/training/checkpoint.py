@@ -1,0 +1,108 @@
+"""What a training needs to go on exactly: how far it is, and its checkpoint.
+
+What is trained and how do not belong here. Tested in tests/e2e/test_resume.py and tests/unit/test_distill.py.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from dbsn.config import Training
+from dbsn.store.tensors import load_tensors, save_tensors
+
+CHECKPOINT = "checkpoint.safetensors"
+_BEGUN_WITH = "begun with"
+
+
+@dataclass(kw_only=True)
+class Standing:
+    """How far a training is."""
+
+    step: int = 0
+    """Steps done."""
+    seconds: float = 0.0
+    """Time spent up to the end of this step, over all resumptions."""
+    best: float = math.inf
+    """Best held-out figure so far; infinite before the first."""
+
+    def share(self, config: Training) -> float:
+        """Share of the budget spent; above 1 if it has been cut down since, or a step was slow."""
+        if config.steps is not None:
+            return self.step / config.steps
+        assert config.minutes is not None
+        return self.seconds / (60 * config.minutes)
+
+    @staticmethod
+    def of(checkpoint: Path) -> "Standing":
+        """How far the training is that left this checkpoint; at its beginning, if there is none."""
+        return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else Standing()
+
+
+def finished(checkpoint: Path, config: Training) -> bool:
+    """Whether the training that left this checkpoint has spent its budget; not, if there is none."""
+    return Standing.of(checkpoint).share(config) >= 1
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    begun_with: Mapping[str, Tensor],
+    state: Standing,
+) -> None:
+    """Write all that `restore` brings back."""
+    parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer_tensors(optimizer)}
+    parts[_BEGUN_WITH] = dict(begun_with)
+    tensors = {f"{part}/{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
+    save_tensors(path, tensors, {"state": asdict(state)})
+
+
+def restore(
+    path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
+) -> tuple[Standing, dict[str, Tensor]]:
+    """Load a checkpoint into what is trained; returns how far the training is, and what it began with.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is of other networks.
+    """
+    tensors, header = load_tensors(path)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, _BEGUN_WITH: {}}
+    for key, tensor in tensors.items():
+        part, name = key.split("/", 1)
+        parts[part][name] = tensor
+    try:
+        model.load_state_dict(parts["model"])
+        average.load_state_dict(parts["average"])
+    except RuntimeError:
+        raise ValueError(f"{path}: of another version of dbsn, whose networks differ; start a new run") from None
+    restore_optimizer(optimizer, parts["optimizer"])
+    return _standing(header), parts[_BEGUN_WITH]
+
+
+def _standing(header: dict[str, Any]) -> Standing:
+    state = header["state"]  # of the first checkpoints there is more
+    return Standing(step=state["step"], seconds=state["seconds"], best=state["best"])
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as named tensors."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """The inverse of `optimizer_tensors`."""
+    content = optimizer.state_dict()
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**content, "state": state})

@@ -1,0 +1,117 @@
+"""The figure that picks the best student, without any truth (docs/math.md, S4).
+
+Tested in tests/unit/test_distill.py.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from dbsn.config import DistillConfig
+from dbsn.likelihood import coloured, spread_nll
+from dbsn.models.student import Student
+from dbsn.networks.layers import full_precision
+from dbsn.noise.mixtures import parse_noises
+from dbsn.tensors import as_tensor
+from dbsn.training.pairs import Pairs, shrunk_to, synthetic_pairs
+from dbsn.training.teacher import Taught
+from dbsn.types import Image, Scalar
+
+_HELD_OUT, _HELD_OUT_SIDE = 8, 192
+_PROBE = 0.1  # disturbance for Stein's estimate, in standard deviations of the noise
+
+
+class HeldOut:
+    """The figure that picks the best student, without any truth (S4): the mean of two relative squared errors.
+
+    One is measured on clean images held out from learning, under learned noise; the other is Stein's unbiased estimate
+    on noisy images, under their own noise. Both are in units of the noise variance, 1 being what the noisy image has
+    (under `any:` and `jpeg:` noise, the first in S6's). A baseline is told by the first alone. Where the uncertainty
+    alone is learned, its negative log-likelihood on the former takes their place.
+    """
+
+    def __init__(
+        self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, told_multiple: int | None
+    ) -> None:
+        self.uncertainty_alone = config.uncertainty_alone
+        generator = torch.Generator().manual_seed(config.seed)
+        source = replace(config, baseline=None)
+        oracle = parse_noises(config.noise) if config.noise else None
+        self.synthetic = [
+            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, told_multiple)
+            for crop in (_shrunk_square(image, at, config.shrink**share) for image, at, share in _places(clean))
+        ]
+        self.noisy: list[tuple[Image, Image]] = []
+        held = (
+            [] if config.baseline or config.uncertainty_alone else known.hold_out()[1]
+        )  # a baseline sees no noisy image
+        for number, image, result in _evenly(held):
+            noisy = as_tensor(_square(image))
+            variance = known.noise.variance(as_tensor(_square(result)), [number])
+            self.noisy.append((noisy, coloured(variance, known.noise.white(noisy, generator, [number]))))
+
+    def __call__(self, student: Student) -> float:
+        """The figure of one student; lower is better."""
+        device = next(student.parameters()).device
+        with torch.inference_mode():
+            if self.uncertainty_alone:
+                return float(torch.stack([_surprise(student, pairs.to(device)) for pairs in self.synthetic]).mean())
+            errors = [_relative_error(student, pairs.to(device)) for pairs in self.synthetic]
+            risks = [stein_risk(student, noisy.to(device), noise.to(device)) for noisy, noise in self.noisy]
+        return float(torch.stack([torch.stack(part).mean() for part in (errors, risks) if part]).mean())
+
+
+def _relative_error(student: Student, pairs: Pairs) -> Scalar:
+    return ((student(pairs.noisy, pairs.level) - pairs.target).square() / pairs.error_unit).mean()
+
+
+def _surprise(student: Student, pairs: Pairs) -> Scalar:
+    denoised, std = student(pairs.noisy, pairs.level, with_std=True)
+    return spread_nll(denoised - pairs.target, std, pairs.error_unit, pairs.valid)
+
+
+def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:
+    """Squared error of a denoiser over the noise variance, estimated from a noisy image alone (Stein 1981, S4).
+
+    Args:
+        student: Any denoiser.
+        noisy: (b, c, h, w) intensities.
+        noise: A fresh draw of the noise that is in `noisy`; the answer is disturbed by a tenth of it.
+    """
+    with full_precision(noisy):  # what bf16 rounds off would count ten times
+        denoised = student(noisy)
+        moved = (student(noisy + _PROBE * noise) - denoised) / _PROBE
+    power = noise.square().mean()
+    return (denoised - noisy).square().mean() / power - 1 + 2 * (noise * moved).mean() / power
+
+
+def _evenly(items: Sequence[Any]) -> Iterator[Any]:
+    """Eight of the items, evenly chosen, or all."""
+    count = min(len(items), _HELD_OUT)
+    return (items[i * len(items) // count] for i in range(count))
+
+
+def _places(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, float, float]]:
+    """Eight places or a few more, in eight images or as many as there are: the image, how far down its diagonal, and a
+    share that rises from place to place, 0 to 1.
+    """
+    each = -(-_HELD_OUT // max(1, len(images)))
+    places = [(image, (k + 0.5) / each) for k in range(each) for image in _evenly(images)]
+    return ((*place, (number + 0.5) / len(places)) for number, place in enumerate(places))
+
+
+def _shrunk_square(image: np.ndarray, at: float, factor: float) -> Image:
+    """192 x 192 pixels, as `_square`, of an image shrunk by this factor as patches to learn from are."""
+    square = as_tensor(_square(image, at, round(_HELD_OUT_SIDE * factor)))
+    size = tuple(max(1, round(side / factor)) for side in square.shape[-2:])
+    return shrunk_to(square, (size[0], size[1])) if factor > 1 else square
+
+
+def _square(image: np.ndarray, at: float = 0.5, side: int = _HELD_OUT_SIDE) -> np.ndarray:
+    """A square of so many pixels of an image (h, w, c) on its diagonal, by default in the middle."""
+    top, left = (int(max(length - side, 0) * at) for length in image.shape[:2])
+    return image[top : top + side, left : left + side]

@@ -1,0 +1,95 @@
+"""What a run's networks begin with: a built-in model, a model file, or random weights.
+
+Tested in tests/unit/test_shipped.py.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from dbsn.config import STUDENTS, ModuleConfig, UNetConfig
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.store.builtin import model_file, name_for
+from dbsn.store.model_file import Saved, load_model
+from dbsn.training.checkpoint import CHECKPOINT
+from dbsn.training.run_config import RunConfig
+from dbsn.training.stages import STUDENT
+
+SHIPPED, SCRATCH, AUTO, DEFAULT_STUDENT = "shipped", "scratch", "auto", "unet"
+
+
+def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig, str]:
+    """Settle what a run starts from.
+
+    Args:
+        asked: With the images' channels; its student may be AUTO: that of what it starts from, or else a U-Net.
+        where: SHIPPED (the model that comes with dbsn for such images), a model file or a shipped model's name, or
+            SCRATCH.
+        distils: Whether there is to be a student.
+
+    Returns:
+        The same with `start`, `student` and `student_start`, and a line on it for a person, if there is one to say.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: The model named is of another kind than the run's, or has nothing to start from.
+    """
+    usual = name_for(asked.model.channels, independent=asked.model.stride == 1)
+    name = None if where == SCRATCH else name_for(asked.model.channels) if where == SHIPPED else where
+    saved = load_model(model_file(Path(name))) if name else Saved()
+    begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
+    if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
+        begun = replace(begun, start=name)
+    elif saved.model and not asked.teacher and where != SHIPPED:
+        raise ValueError(f"--from {where}: another network, or for other channels; --from scratch needs none")
+    if distils and asked.student_start:
+        begun = _with_student_of(begun, asked, load_model(model_file(Path(asked.student_start))), asked.student_start)
+    elif distils and name and asked.student == AUTO and not asked.distill.baseline:
+        origin = name if (saved.student or saved.unmade) and where != SHIPPED else usual
+        begun = _with_student_of(begun, asked, load_model(model_file(Path(origin))), origin) if origin else begun
+    if name and where != SHIPPED and not asked.teacher and not begun.start and begun.student_start != name:
+        raise ValueError(
+            f"--from {where}: holds no blind-spot model, which stage 1 could start from; use --from scratch"
+        )
+    return begun, "" if where == SCRATCH else _told_start(begun, asked, distils=distils)
+
+
+def _told_start(begun: RunConfig, asked: RunConfig, *, distils: bool) -> str:
+    """One line on what teacher and student begin with."""
+    origins = {} if asked.teacher else {"teacher": begun.start}
+    origins |= {"student": begun.student_start} if distils else {}
+    lines = [f"{part} from {origin or 'scratch'}" for part, origin in origins.items()]
+    nothing = "" if all(origins.values()) else " (no model that comes with dbsn, or was named, is of its kind)"
+    return f"starting {', '.join(lines)}{nothing}; --from scratch starts from nothing" if lines else ""
+
+
+def _with_student_of(begun: RunConfig, asked: RunConfig, saved: Saved, where: str) -> RunConfig:
+    """The run with the student of a model file, if its network has a name; ValueError where it was asked for."""
+    if saved.unmade:
+        raise ValueError(saved.unmade)
+    network = saved.student.config.network if saved.student else None
+    if isinstance(network, UNetConfig) and asked.model.stride > 1 and not asked.distill.uncertainty_alone:
+        network = replace(network, guided=False)  # noise that neighbours share cannot be measured for it
+    names = [network.factory] if isinstance(network, ModuleConfig) else [k for k, v in STUDENTS.items() if v == network]
+    if names and asked.student == AUTO:
+        return replace(begun, student=names[0], student_start=where)
+    if asked.student_start and asked.student == AUTO:
+        kind = "holds no student" if network is None else f"its student {network} cannot be started from here"
+        raise ValueError(f"--student.start {where}: {kind}; name the network: --student.network")
+    return begun
+
+
+def origins(asked: RunConfig, folder: Path | None = None) -> tuple[BlindSpotModel | None, Student | None]:
+    """What stage 1 and stage 2 begin from, unless they have begun already in the run's folder.
+
+    Raises:
+        FileNotFoundError: A model file is not there.
+        ValueError: It cannot be used, or holds no student.
+    """
+    begun = [folder is not None and (folder / place / CHECKPOINT).exists() for place in ("", STUDENT)]
+    begun[1] &= not asked.distill.uncertainty_alone  # which keeps what its student is, in any case
+    blind = load_model(model_file(Path(asked.start))).teacher if asked.start and not begun[0] else None
+    saved = load_model(model_file(Path(asked.student_start))) if asked.student_start and not begun[1] else None
+    if saved and not saved.student:
+        raise ValueError(saved.unmade or f"--student.start {asked.student_start}: holds no student")
+    return blind, saved.student if saved else None

@@ -1,0 +1,137 @@
+"""What a student takes out of noisy images says how large their noise is (docs/math.md, S9).
+
+What it takes out, and how much of the noise passes it, give the noise at each intensity, if it is the best one for such
+images and such noise. Where it is not, nor is it of the teacher's results with the learned noise on them: that cancels.
+Training and files do not belong here. Tested in tests/unit/test_refinement.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dbsn.inference.student import apply_student
+from dbsn.intensity import to_pixels
+from dbsn.likelihood import channel_variance
+from dbsn.models.calibration import stacked
+from dbsn.models.student import Student
+from dbsn.noise.learned import ImageNoise, NoiseModel
+from dbsn.tensors import as_tensor
+
+_SIDE, _MOST_PIXELS = 1024, 6_000_000  # of an image's middle, and of all images together, that are looked at
+_MOST_BINS, _PIXELS_A_BIN, _FEWEST = 12, 4000, 500
+_ROUNDS = 2  # the amounts are only nearly proportional to the noise
+_LEAST = 1e-6  # of the noise variance; who takes less out takes nothing out
+_PROBE = 0.4  # of the noise, for what of it passes; the same in both, and much more than what bf16 rounds off
+_LEAST_STOPPED = 0.1  # share of the noise that does not pass
+_FURTHEST = 4.0  # a factor on the variance in one round, either way
+
+
+def refined(
+    noise: NoiseModel, student: Student, noisy: Sequence[np.ndarray], results: Sequence[np.ndarray], *, bf16: bool
+) -> NoiseModel:
+    """The same folder's noise, that of each image corrected by what a student takes out of it (S9).
+
+    One that cannot tell (`can_tell`) keeps the noise it has.
+
+    Args:
+        noise: Of these images.
+        student: Any denoiser, trained for such images and such noise; in evaluation mode.
+        noisy: The images, (h, w, c), in the file's own kind.
+        results: What the teacher made of them, (h, w, c) intensities.
+        bf16: Convolve in bfloat16.
+    """
+    side = min(_SIDE, int((_MOST_PIXELS / max(1, len(noisy))) ** 0.5))
+    for number, (image, result) in enumerate(zip(noisy, results, strict=True)):
+        if can_tell(noise.images[number]):
+            middles = to_pixels(_middle(image, side)), _middle(result, side)
+            noise = _refined(noise, number, student, *middles, bf16=bf16)
+    return noise
+
+
+def can_tell(noise: ImageNoise) -> bool:
+    """Whether an image's noise can be corrected: it is large enough to be calibrated, and its neighbours share none."""
+    return noise.calibration is not None and noise.kernel is None
+
+
+def _middle(image: np.ndarray, side: int) -> np.ndarray:
+    top, left = (max(0, length - side) // 2 for length in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
+@dataclass(frozen=True)
+class _TakenOut:
+    """What a student does to one channel of an image, pixel by pixel; (n,) each."""
+
+    left: Tensor
+    """Its result."""
+    taken: Tensor
+    """The square of what it takes out."""
+    power: Tensor
+    """The square of a draw of the noise."""
+    echo: Tensor
+    """The draw times what the result would move if it were added."""
+
+    def noise_var(self, those: Tensor, least: float) -> Tensor:
+        """Noise variance at some of the pixels, as one student of them would say that is the best for their noise.
+
+        Its result f of y is the truth x on average, whatever y is. So it takes out of Gaussian noise n = y - x
+        E (y - f)^2 = E n^2 - E n f; and E n f is the noise variance times the share of noise that passes (Stein 1981).
+        """
+        share = self.echo[those].mean() / (self.power[those].mean() + least)
+        return (self.taken[those].mean() + least) / (1 - share).clamp_min(_LEAST_STOPPED)
+
+
+def _refined(
+    noise: NoiseModel, number: int, student: Student, noisy: np.ndarray, result: np.ndarray, *, bf16: bool
+) -> NoiseModel:
+    """The noise with that of one image corrected; noisy image and result in intensities."""
+    bins = 1 if noise.model.noise_estimator.per_image else max(1, min(_MOST_BINS, noisy[..., 0].size // _PIXELS_A_BIN))
+    generator, clean = torch.Generator().manual_seed(number), as_tensor(result)
+    least = _LEAST * float(channel_variance(noise.variance(clean, [number])).mean())
+
+    def drawn() -> np.ndarray:
+        return noise.sample(clean, generator, [number])[0].permute(1, 2, 0).numpy()
+
+    probe = drawn() - result  # one for all, so that most of what it tells by chance cancels
+    real = _taken_out(student, noisy, probe, bf16=bf16)
+    for _ in range(_ROUNDS):
+        calibration = noise.images[number].calibration
+        assert calibration is not None
+        synthetic = _taken_out(student, drawn(), probe, bf16=bf16)
+        curves = [_ratio(*channel, bins, least) for channel in zip(real, synthetic, strict=True)]
+        at, ratio = (stacked([curve[kind] for curve in curves]) for kind in (0, 1))
+        skewness = calibration.noise_skewness(at[None, :, None])[0, :, 0]
+        images = list(noise.images)
+        images[number] = noise.calibrated_to(number, at, ratio * noise.at(number, at), skewness)
+        noise = NoiseModel(noise.model, images, noise.recording)
+    return noise
+
+
+def _taken_out(student: Student, noisy: np.ndarray, probe: np.ndarray, *, bf16: bool) -> list[_TakenOut]:
+    """What a student does to each channel of an image, (h, w, c); the probe is a draw of its noise, the same shape."""
+    left = apply_student(student, noisy, bf16=bf16)
+    moved = (apply_student(student, noisy + _PROBE * probe, bf16=bf16) - left) / _PROBE
+    kinds = (left, (noisy - left) ** 2, probe**2, probe * moved)
+    channels = zip(*(np.moveaxis(kind, -1, 0) for kind in kinds), strict=True)
+    return [_TakenOut(*(torch.from_numpy(kind.ravel()) for kind in channel)) for channel in channels]
+
+
+def _ratio(real: _TakenOut, drawn: _TakenOut, bins: int, least: float) -> tuple[Tensor, Tensor]:
+    """Intensities, and how much more noise there is in a real channel there than in a drawn one, a factor; (n,) each.
+
+    Args:
+        real: Of one channel.
+        drawn: The same, with drawn noise.
+        bins: How many groups of like pixels.
+        least: Added to amounts, so that nothing is as much as nothing.
+    """
+    edges = torch.quantile(real.left, torch.arange(1, bins) / bins)
+    here, there = (torch.bucketize(each.left, edges) for each in (real, drawn))
+    both = [(here == number, there == number) for number in range(bins)]
+    known = [parts for parts in both if min(int(part.sum()) for part in parts) >= _FEWEST] or [(here >= 0, there >= 0)]
+    middles = [real.left[part].mean() for part, _ in known]
+    ratios = [real.noise_var(part, least) / drawn.noise_var(other, least) for part, other in known]
+    return torch.stack(middles), torch.stack(ratios).clamp(1 / _FURTHEST, _FURTHEST)

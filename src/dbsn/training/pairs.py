@@ -1,0 +1,266 @@
+"""The two paired sets of stage 2 (Wu et al. 2020, sec. 3.3; docs/math.md, S2).
+
+Set 1 are the noisy images with the teacher's results, which `teach` computes once; set 2 unrelated clean images with
+the learned noise on them, drawn afresh in every step. What is minimised does not belong here. Tested in
+tests/unit/test_distill.py.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dbsn.config import DistillConfig
+from dbsn.likelihood import channel_variance
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import cells
+from dbsn.networks.measurement import measured_variance
+from dbsn.noise.learned import NoiseModel
+from dbsn.noise.mixtures import Noises, Several, one_noise, parse_noises
+from dbsn.tensors import step_seed
+from dbsn.training.patches import areas, cut, fitting_size
+from dbsn.training.teacher import Taught
+from dbsn.types import Cells, Image, Mask, Variance
+
+_LEAST_VAR = 1e-12
+_WHOLE = 0.999  # share of a shrunk pixel inside the image, but for rounding
+_LEAST_STD, _MIDDLE_STD = 2 / 255, 10 / 255
+_SMALL = 0.5  # share of patches that are taken for whole images, where texture is taken for much more noise
+_LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab-notes.md): spread of E1's level, and its excess on photographs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Patches to denoise and what is wanted of them, those of set 1 first."""
+
+    noisy: Image
+    """Intensities (b, c, h, w)."""
+    target: Image
+    """What the student is to give."""
+    noise_var: Tensor
+    """Mean noise variance of each patch, (b, 1, 1, 1)."""
+    error_unit: Tensor
+    """What each patch's squared error is counted in, (b, 1, 1, 1): its noise variance, or where levels differ widely
+    what S6 says."""
+    level: Cells | None = None
+    """Noise level as a guided student is told it, (b, c, h / multiple, w / multiple)."""
+    valid: Mask
+    """1 inside the image, 0 where a patch is larger than it."""
+    first: int
+    """How many patches are of set 1."""
+
+    @property
+    def pixels(self) -> int:
+        """How many are predicted."""
+        return self.valid.numel()
+
+    def to(self, device: torch.device) -> "Pairs":
+        """The same pairs on a device, images channels-last."""
+        noisy, target = (image.to(device, memory_format=torch.channels_last) for image in (self.noisy, self.target))
+        noise_var, error_unit, valid = (part.to(device) for part in (self.noise_var, self.error_unit, self.valid))
+        level = None if self.level is None else self.level.to(device)
+        return replace(
+            self, noisy=noisy, target=target, noise_var=noise_var, error_unit=error_unit, level=level, valid=valid
+        )
+
+
+class PairedPatches:
+    """Random pairs of both sets: `pairs(step)` is the batch of that step, a function of (seed, step) alone."""
+
+    def __init__(
+        self,
+        known: Taught,
+        clean: Sequence[np.ndarray],
+        config: DistillConfig,
+        *,
+        multiple: int,
+        fill: float,
+        guided: bool = False,
+    ) -> None:
+        self.known, self.clean, self.config, self.fill = known, clean, config, fill
+        self.told_multiple = multiple if guided else None
+        self.known_noise = parse_noises(config.noise) if config.noise else None
+        self.first = 0 if config.baseline or config.uncertainty_alone else _first(config)
+        self.noisy = known.hold_out()[0]
+        noisy = [image for _, image, _ in self.noisy]
+        used = [*(noisy if self.first else ()), *(clean if self.first < config.batch else ())]
+        self.size = fitting_size(used, config.patch, multiple)
+
+    def __call__(self, step: int, rank: int = 0) -> Pairs:
+        """The batch of one step (of one process of several); the same for the same seed, step and rank."""
+        generator = torch.Generator().manual_seed(step_seed(self.config.seed, step, rank))
+        parts = []
+        if self.first:
+            parts.append(self._noisy(self.first, generator))
+        if self.first < self.config.batch:
+            parts.append(self._clean(self.config.batch - self.first, generator))
+        names = ["noisy", "target", "noise_var", "error_unit", "valid", *(["level"] if self.told_multiple else [])]
+        joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+        return Pairs(**joined, first=self.first)
+
+    def _noisy(self, count: int, generator: torch.Generator) -> Pairs:
+        """Set 1: noisy patches with the teacher's result."""
+        chosen = [self.noisy[i] for i in _draw([image for _, image, _ in self.noisy], self.size, count, generator)]
+        patches = [cut([noisy, result], self.size, self.fill, generator) for _, noisy, result in chosen]
+        noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
+        valid = torch.stack([inside for _, inside in patches])
+        noise, which = self.known.noise, [number for number, _, _ in chosen]
+        told = self.told_multiple
+
+        def variance(image: Image) -> Variance:
+            return noise.variance(image, which)
+
+        power = _power(variance(target), valid)
+        return Pairs(
+            noisy=noisy,
+            target=target,
+            noise_var=power,
+            error_unit=_unit(power, self.known_noise),
+            level=told_level(variance, noisy, noise.model, told, generator) if told else None,
+            valid=valid,
+            first=count,
+        )
+
+    def _clean(self, count: int, generator: torch.Generator) -> Pairs:
+        """Set 2: clean patches with noise."""
+        among = self.config.busiest_of
+        chosen = _draw(self.clean, self.size, count * among, generator)
+        candidates = [self._shrunk(self.clean[i], generator) for i in chosen]
+        patches = [max(candidates[i : i + among], key=_detail) for i in range(0, len(candidates), among)]
+        clean, valid = (torch.stack(kind) for kind in zip(*patches, strict=True))
+        return synthetic_pairs(
+            clean, valid, self.known.noise, self.config, self.known_noise, generator, self.told_multiple
+        )
+
+    def _shrunk(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A patch (c, h, w) of a clean image that is shrunk by a random factor, and where it lies inside the image."""
+        large = self.size
+        if self.config.shrink > 1:
+            drawn = round(self.size * self.config.shrink ** float(torch.rand((), generator=generator)))
+            large = min(drawn, max(self.size, *image.shape[:2]))  # rather than shrink what is small already
+        [patch], inside = cut([image], large, self.fill, generator)
+        if large == self.size:
+            return patch, inside
+        size = (self.size, self.size)
+        whole = functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE
+        return shrunk_to(patch[None], size)[0], whole.float()
+
+
+def _detail(patch: tuple[Tensor, Tensor]) -> float:
+    """Mean step from pixel to pixel, down and across, of a patch (c, h, w) where it lies inside its image."""
+    image, inside = patch
+    steps = torch.zeros(())
+    for down, across in ((1, 0), (0, 1)):
+        height, width = image.shape[-2] - down, image.shape[-1] - across
+        both = inside[:, down:, across:] * inside[:, :height, :width]
+        step = (image[:, down:, across:] - image[:, :height, :width]).abs().mean(0, keepdim=True)
+        steps = steps + (step * both).sum() / both.sum().clamp_min(1)
+    return float(steps)
+
+
+def shrunk_to(image: Image, size: tuple[int, int]) -> Cells:
+    """An image (b, c, h, w) shrunk to another height and width, its intensities within what they were."""
+    least, most = image.aminmax()
+    return functional.interpolate(image, size, mode="bicubic", antialias=True).clamp(least, most)
+
+
+def synthetic_pairs(
+    clean: Image,
+    valid: Mask,
+    learned: NoiseModel,
+    config: DistillConfig,
+    known: Noises | None,
+    generator: torch.Generator,
+    told_multiple: int | None,
+) -> Pairs:
+    """Clean patches with noise drawn for them: the learned one, or a known one in its place (S2).
+
+    A guided student is told the level in cells of `told_multiple` pixels.
+    """
+    which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
+    noises = [one_noise(known, clean.shape[1], generator) for _ in clean] if known else []
+
+    def sample() -> Image:
+        if known:
+            drawn = torch.cat([noise.sample(x, generator) for noise, x in zip(noises, clean.split(1), strict=True)])
+        else:
+            drawn = learned.sample(clean, generator, which, jitter=config.jitter)
+        return torch.where(valid > 0, drawn, clean)
+
+    def variance(image: Image) -> Variance:
+        if not known:
+            return learned.variance(image, which)
+        parts = zip(noises, image.split(1), strict=True)
+        return torch.cat([channel_variance(noise.variance(part)) for noise, part in parts])
+
+    noisy = sample()
+    target = sample() if config.baseline == "n2n" else clean
+    power = _power(variance(clean), valid)
+    return Pairs(
+        noisy=noisy,
+        target=target,
+        noise_var=power,
+        error_unit=_unit(power, known),
+        level=told_level(variance, noisy, learned.model, told_multiple, generator) if told_multiple else None,
+        valid=valid,
+        first=0,
+    )
+
+
+def _unit(power: Tensor, known: Noises | None) -> Tensor:
+    """What the squared errors of patches under noise of this variance are counted in (S3, S6).
+
+    Where each image has another noise, levels differ so widely that the variance will not do: what a good denoiser
+    leaves rises with the noise's standard deviation. In units of it no level outweighs another, and clean images do not
+    count without bound.
+    """
+    if not isinstance(known, Several):
+        return power
+    return power.clamp_min(_LEAST_STD**2).sqrt() * _MIDDLE_STD
+
+
+def told_level(
+    variance: Callable[[Image], Variance],
+    noisy: Image,
+    model: BlindSpotModel,
+    multiple: int,
+    generator: torch.Generator,
+) -> Cells:
+    """The level of noise as it would be measured: not exactly, and texture is taken for noise (S6).
+
+    Args:
+        variance: That of the noise at an intensity; taken in cells of the noisy image, which do not tell the answer.
+        noisy: The patches. In half of them the level is measured on the patch, as if there were no more of its image.
+        model: In whose network units it is measured.
+        multiple: Side of a cell.
+        generator: Of the errors.
+    """
+    mean, scale = cells(noisy, multiple), model.config.scale
+    std = channel_variance(variance(mean)).sqrt()
+    shape = (*std.shape[:2], 1, 1)
+    error = (_LEVEL_ERROR * torch.randn(shape, generator=generator)).exp()
+    texture = _TEXTURE * scale * torch.empty(shape).exponential_(generator=generator)
+    large = ((std * error).square() + texture.square()).sqrt()
+    small = measured_variance(model.normalise(mean), model.measure(noisy)).sqrt() * scale
+    return small.where(torch.rand(len(noisy), 1, 1, 1, generator=generator) < _SMALL, large)
+
+
+def _first(config: DistillConfig) -> int:
+    """Patches of set 1 in a batch: at least one of each set, unless one is to be left out."""
+    if config.noisy_share in (0, 1):
+        return int(config.batch * config.noisy_share)
+    return min(max(round(config.batch * config.noisy_share), 1), max(config.batch - 1, 1))
+
+
+def _draw(images: Sequence[np.ndarray], size: int, count: int, generator: torch.Generator) -> list[int]:
+    chosen: list[int] = torch.multinomial(areas(images, size), count, replacement=True, generator=generator).tolist()
+    return chosen
+
+
+def _power(variance: Variance, valid: Mask) -> Tensor:
+    """Mean noise variance of each patch inside the image."""
+    inside = (channel_variance(variance) * valid).mean((1, 2, 3), keepdim=True)
+    return (inside / valid.mean((1, 2, 3), keepdim=True)).clamp_min(_LEAST_VAR)

@@ -1,0 +1,160 @@
+"""A training run and its folder: what was asked (config.json), what it starts from, and going on with it.
+
+`start` begins a run in a new folder, `go_on` resumes one from its own configuration; both yield the training's
+progress and keep the folder up to date (tests/e2e/test_resume.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from dbsn.config import MODEL, Training, student_network
+from dbsn.io.atomic import write_atomically
+from dbsn.io.folders import load_folder
+from dbsn.store.model_file import load_model
+from dbsn.training.checkpoint import CHECKPOINT
+from dbsn.training.initial_weights import origins
+from dbsn.training.loop import is_main_process
+from dbsn.training.run_config import CONFIG, RunConfig, saved_config
+from dbsn.training.run_log import PREVIEW_SIDE, recorded
+from dbsn.training.selfsupervised import check_truth
+from dbsn.training.stages import Stage, StageTwo, stages
+from dbsn.training.teacher import RESULTS
+from dbsn.version import __version__
+
+RESUMABLE = frozenset({"minutes", "steps", "learning_rate", "precision"})
+"""Settings that may change when a run is resumed."""
+
+_Settings = TypeVar("_Settings", bound=Training)
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a folder where something has been trained (a run that got nowhere may be started over).
+
+    Raises:
+        FileExistsError: `folder` holds a run.
+    """
+    if any((folder / name).exists() for name in (CHECKPOINT, MODEL, RESULTS)):
+        raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
+
+
+def start(
+    asked: RunConfig,
+    noisy: Sequence[np.ndarray],
+    clean: Sequence[np.ndarray],
+    folder: Path,
+    *,
+    truth: Sequence[np.ndarray] = (),
+    device: str = "auto",
+) -> Iterator[Stage]:
+    """Train on images read by `load_folder`; `folder` must not hold a run yet.
+
+    Raises:
+        FileExistsError: `folder` holds a run.
+        ValueError: A model file it names is of another kind, the student is not known, or the truth is not the images'.
+    """
+    check_free(folder)
+    check_truth(truth, noisy)
+    asked = replace(asked, model=replace(asked.model, channels=noisy[0].shape[2]))
+    _write_config(folder, asked)
+    return _stages(asked, noisy, clean, truth, folder, device)
+
+
+def _write_config(folder: Path, asked: RunConfig) -> None:
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / CONFIG, asked.to_json().encode())
+
+
+def go_on(
+    folder: Path, changes: dict[str, Any], student_changes: dict[str, Any] | None = None, *, device: str = "auto"
+) -> Iterator[Stage]:
+    """Resume a run where its checkpoint left it, or from the start if there is none yet.
+
+    Args:
+        folder: Of the run.
+        changes: Fields of its `TrainConfig` to replace; only RESUMABLE ones.
+        student_changes: The same for its `DistillConfig`.
+        device: Where to compute.
+
+    Raises:
+        ValueError: Another setting is to be changed, or an image of the run can no longer be read.
+    """
+    asked = saved_config(folder)
+    train = _changed(asked.train, changes, "--", folder)
+    distill = _changed(asked.distill, student_changes or {}, "--student.", folder)
+    asked = replace(asked, train=train, distill=distill)
+    images = []
+    for files, axes in ((asked.files, asked.axes), (asked.clean, None), (asked.truth, asked.axes)):
+        paths = [Path(file) for file in files]
+        _, found, failures = load_folder(paths, mixed=True, axes=axes) if files else ([], [], [])
+        if failures:
+            raise ValueError("cannot resume without the same images: " + "; ".join(failures))
+        images.append(found)
+    _write_config(folder, asked)
+    noisy, clean, truth = images
+    return _stages(asked, noisy, clean, truth, folder, device)
+
+
+def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: Path) -> _Settings:
+    """Training settings with some replaced, as far as a resumed run may."""
+    fixed = sorted(name for name in changes if name not in RESUMABLE and changes[name] != getattr(settings, name))
+    if fixed:
+        flags = " ".join(f"{prefix}{name.replace('_', '-')}" for name in fixed)
+        raise ValueError(f"--resume: {flags} cannot change in the middle of the run in {folder}")
+    if changes.get("minutes") is not None and "steps" not in changes:
+        changes = changes | {"steps": None}
+    return replace(settings, **changes)
+
+
+def _earlier_results(asked: RunConfig) -> Path | None:
+    """What --teacher has made of these very images in its own run, if it has."""
+    if asked.teacher is None or Path(asked.teacher).name != MODEL:
+        return None
+    results = Path(asked.teacher).parent / RESULTS
+    try:
+        seen, written = saved_config(results.parent), results.stat().st_mtime
+        is_same = (seen.files, seen.axes) == (asked.files, asked.axes)
+        return results if is_same and all(Path(file).stat().st_mtime < written for file in asked.files) else None
+    except (OSError, ValueError):  # no run, or none that can be understood
+        return None
+
+
+def _stages(
+    asked: RunConfig,
+    noisy: Sequence[np.ndarray],
+    clean: Sequence[np.ndarray],
+    truth: Sequence[np.ndarray],
+    folder: Path,
+    device: str,
+) -> Iterator[Stage]:
+    """The stages of a run, with metrics and preview kept on the way."""
+    taught_by = load_model(Path(asked.teacher)) if asked.teacher else None
+    if taught_by and not taught_by.model:
+        raise ValueError(f"--teacher {asked.teacher}: holds a student alone, no blind-spot model; leave it out")
+    teacher = taught_by.model if taught_by else None
+    if teacher and teacher.config.channels != noisy[0].shape[2]:
+        raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
+    second = None
+    begin_from, student = origins(asked, folder)
+    if clean:
+        network = student_network(asked.student)
+        second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=student)
+    about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
+    if clean:
+        about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
+    if truth:
+        about["truth images"] = len(truth)
+    if asked.start:
+        about["started from"] = asked.start
+    if taught_by:
+        about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
+    preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
+    todo = stages(
+        noisy, asked.model, asked.train, second, folder, teacher=teacher, results=_earlier_results(asked), truth=truth,
+        begin_from=begin_from, about=about, device=device,
+    )  # fmt: skip
+    return (recorded(stage, folder, preview) for stage in todo)

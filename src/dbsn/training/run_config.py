@@ -1,0 +1,78 @@
+"""What a run was asked, and the file in its folder that keeps it (config.json).
+
+Tested in tests/e2e/test_resume.py.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from dbsn.config import DistillConfig, ModelConfig, TrainConfig
+from dbsn.version import __version__
+
+CONFIG = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a run depends on; written to its folder."""
+
+    files: tuple[str, ...]
+    """Noisy image files."""
+    model: ModelConfig
+    """What stage 1 trains; channels, offset and scale follow from the images."""
+    train: TrainConfig
+    """How."""
+    clean: tuple[str, ...] = ()
+    """Clean image files; none for stage 1 alone."""
+    student: str = "unet"
+    """What stage 2 trains: a name of `dbsn.config.STUDENTS` or package.module:factory."""
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    """How."""
+    teacher: str | None = None
+    """Model file whose blind-spot model takes the place of stage 1."""
+    student_start: str | None = None
+    """Model file whose student's weights stage 2 starts from."""
+    start: str | None = None
+    """Model file, or name of a shipped model, whose blind-spot weights stage 1 starts from."""
+    truth: tuple[str, ...] = ()
+    """Files of the noisy images without noise, in their order, where stage 1 learns from them, too (L6)."""
+    axes: str | None = None
+    """In capitals, of the noisy files, see `dbsn.io.axes`; None for what they say themselves."""
+
+    def to_json(self) -> str:
+        """As text for config.json."""
+        return json.dumps({**asdict(self), "version": __version__}, indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "RunConfig":
+        """The inverse of `to_json`."""
+        values = json.loads(text)
+        del values["version"]
+        return RunConfig(
+            **{
+                **values,
+                "files": tuple(values["files"]),
+                "clean": tuple(values["clean"]),
+                "truth": tuple(values.get("truth", ())),
+                "model": ModelConfig.from_dict(values["model"]),
+                "train": TrainConfig(**values["train"]),
+                "distill": DistillConfig(**values["distill"]),
+            }
+        )
+
+
+def saved_config(folder: Path) -> RunConfig:
+    """What a run was asked.
+
+    Raises:
+        FileNotFoundError: There is no run in `folder`.
+        ValueError: Its configuration cannot be understood.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: no training run here (no {CONFIG})")
+    try:
+        return RunConfig.from_json(path.read_text())
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: not understood ({error}); was it edited, or written by another version?") from None

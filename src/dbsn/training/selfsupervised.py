@@ -1,0 +1,248 @@
+"""Stage 1: what is minimised when only noisy images exist (Wu et al. 2020, sec. 3.2; docs/math.md, L1-L5).
+
+Where the truth is known, it can be learned from, too (L6): a start for noise where it is not.
+
+A loss is a function from (model, batch, share of the budget spent) to `Losses`; the training loop minimises the sum
+of their terms. How the variance of the residual is split between prediction and noise decides everything downstream:
+the default splits by the lower envelope of the total variance, see docs/lab-notes.md.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dbsn.config import MODEL, ModelConfig, TrainConfig
+from dbsn.inference.lattices import lattices
+from dbsn.intensity import intensity_range, to_pixels
+from dbsn.likelihood import (
+    channel_variance,
+    constrained_nll,
+    fusion_share,
+    gaussian_nll,
+    log_volume,
+    marginal_nll,
+    profile_nll,
+    total_variance,
+)
+from dbsn.models.blindspot import SETTLED, BlindSpotModel, Estimate
+from dbsn.models.calibration import leaked
+from dbsn.store.model_file import Saved, save_model
+from dbsn.tensors import as_tensor
+from dbsn.training.loop import Losses, LossOf, Progress, train
+from dbsn.training.patches import Batch, ImageSet, Patches
+from dbsn.types import Image, Scalar
+
+_SPLIT = ("flat", "noise", "prediction")
+_ANCHOR = 0.03  # weight of L1 beside L2, which lets a mean drift that the fused image hardly needs
+_PROBED = 4  # one patch in so many is disturbed
+_HELD_OUT_SIDE = 240
+_SAME_MEAN = 0.25  # how far a noisy image's mean may be from the truth's, in half of all intensities
+_HELD_OUT_IMAGES = 8
+
+
+def learn(
+    images: Sequence[np.ndarray],
+    model_config: ModelConfig,
+    config: TrainConfig,
+    *,
+    run: Path,
+    about: dict[str, Any],
+    truth: Sequence[np.ndarray] = (),
+    begin_from: BlindSpotModel | None = None,
+    resume: bool = False,
+    device: str = "auto",
+) -> Iterator[Progress]:
+    """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
+
+    The best one is left in `run` as `model.safetensors`. It begins with the weights of `begin_from`, if there is one,
+    and may end halfway between these and its own (L8).
+    With the images' `truth`, which has their order and shapes, it learns from that, too (L6).
+
+    Raises:
+        ValueError: There is no image, their channels differ from the model's, or the truth's shapes from theirs.
+    """
+    if not images:
+        raise ValueError("no image to learn from")
+    offset, scale = intensity_range(images)
+    check_truth(truth, images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        model = BlindSpotModel(replace(model_config, offset=offset, scale=scale))
+    stride = model_config.stride
+    parts, truths = ([part for image in kind for _, part in lattices(image, stride)] for kind in (images, truth))
+    known = ImageSet.of(parts, model.measure, truths)
+    model.noise_estimator.expect(known.measurements)
+    begun_with = {}
+    if begin_from:
+        model.take_over(begin_from)
+        network = {name: weight for name, weight in model.named_parameters() if name.startswith("network.")}
+        begun_with = {name: weight.detach().clone() for name, weight in network.items()}
+    learned, held = known.hold_out(siblings=stride**2)
+    patches = Patches(
+        learned,
+        size=config.patch,
+        batch=config.batch,
+        multiple=model.multiple,
+        spacing=model.network.spacing,
+        seed=config.seed,
+        fill=offset,
+    )
+    crops = held_out_crops(held, config.seed)
+    return train(
+        model,
+        model.parameter_groups(),
+        self_supervised_loss(config),
+        patches,
+        lambda average: held_out_nll(average, crops),
+        lambda average, story: save_model(run / MODEL, Saved(model=average, about={**about, **story})),
+        config,
+        run=run,
+        begun_with=begun_with,
+        resume=resume,
+        device=device,
+    )
+
+
+def check_truth(truth: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> None:
+    """Refuse, with a ValueError, what cannot be the truth of these noisy images; there may be none."""
+    if not truth:
+        return
+    if [image.shape for image in truth] != [image.shape for image in images]:
+        told = f"{len(truth)} images, which are not those of {len(images)} noisy ones in their order"
+        raise ValueError(f"--truth: {told}")
+    clean, noisy = (np.array([to_pixels(image[::4, ::4]).mean() for image in kind]) for kind in (truth, images))
+    worst = int(np.abs(clean - noisy).argmax())
+    if abs(clean[worst] - noisy[worst]) > _SAME_MEAN * intensity_range(images)[1]:
+        means = f"its mean is {clean[worst]:.4g}, the noisy one's {noisy[worst]:.4g}"
+        raise ValueError(f"--truth: image {worst + 1}: {means}; it must be the same scene in the same unit")
+
+
+def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
+    """The loss of stage 1 under this configuration."""
+
+    def loss(model: BlindSpotModel, batch: Batch, share: float) -> Losses:
+        estimate = model(batch.noisy, batch.measurement, batch.phase)
+        valid = batch.predicted
+        staged = share < max(config.staged, SETTLED)
+        truth = None if batch.truth is None else batch.of_phase(batch.truth)
+        observed = (estimate.noisy - estimate.mean).detach()
+        residual = (estimate.noisy if truth is None else truth) - estimate.mean
+        terms = {"total": _average(gaussian_nll(observed, estimate.total_var), valid)}
+        if staged or config.mean == "l2":
+            terms["mean"] = _average(relative_squared_error(residual, estimate), valid)
+        elif config.mean == "fusion":
+            held = _ANCHOR * relative_squared_error(residual, estimate)
+            terms["mean"] = _average(fused_squared_error(residual, estimate) + held, valid)
+        learns_mean = residual if not staged and config.mean == "likelihood" else residual.detach()
+        if config.loss == "envelope" or truth is not None:
+            terms["flat"] = _average(flat_loss(estimate, config.quantile), valid)
+        if truth is not None:
+            terms["noise"] = _average(gaussian_nll(estimate.noisy - truth, estimate.noise_var), valid)
+            terms["prediction"] = _average(gaussian_nll(learns_mean, model.at_least_rounding(estimate.mean_var)), valid)
+        elif config.loss == "envelope":
+            terms["noise"] = noise_loss(model, batch, estimate)
+            terms["prediction"] = _average(
+                marginal_nll(learns_mean, estimate.mean_var, estimate.noise_var.detach()), valid
+            )
+        else:
+            nll = constrained_nll if config.loss == "constrained" else marginal_nll
+            terms["prediction"] = _average(nll(learns_mean, estimate.mean_var, estimate.noise_var), valid)
+        if share < SETTLED:
+            # a zero gradient rather than none, which several processes would wait for
+            terms |= {name: terms[name].detach() + 0.0 * terms[name] for name in _SPLIT if name in terms}
+        with torch.no_grad():
+            shown = {"noise_std": _average(estimate.noise_std().mean(1), valid)}
+            if share >= SETTLED:  # before, nothing is known of it
+                shown["denoised_std"] = _average(estimate.fused()[1].sqrt().mean(1), valid)
+        return Losses(terms=terms, shown=shown)
+
+    return loss
+
+
+def relative_squared_error(residual: Image, estimate: Estimate) -> Tensor:
+    """Squared error of the mean over each patch's own average total variance (L1), (b, h, w).
+
+    So an image with a tenth of the noise neither drowns nor, as under a likelihood, drowns the others.
+    """
+    size = channel_variance(estimate.total_var.detach()).mean((1, 2, 3), keepdim=True)
+    return (residual.square() / size).mean(1)
+
+
+def fused_squared_error(residual: Image, estimate: Estimate) -> Tensor:
+    """Squared error that an error of the mean leaves in the fused image, over the patch's noise variance (L2)."""
+    share = fusion_share(residual, estimate.mean_var.detach(), estimate.noise_var.detach())
+    size = channel_variance(estimate.noise_var.detach()).mean((1, 2, 3), keepdim=True)
+    return (share.square() / size).mean(1)
+
+
+def flat_loss(estimate: Estimate, quantile: float) -> Tensor:
+    """Pinball loss (b, h, w) that puts `flat_below` at the lower quantile of the total variance's volume (L3)."""
+    excess = log_volume(estimate.total_var.detach()) - estimate.flat_below
+    return torch.maximum(quantile * excess, (quantile - 1) * excess)
+
+
+def flat_pixels(estimate: Estimate) -> Tensor:
+    """1 where a pixel is among the flattest of its image and intensity, else 0; (b, 1, h, w).
+
+    Blind features decide, so the choice says nothing about the pixel's own noise, and the mean square of what is left
+    there after prediction is the noise variance: without bias, however rough the total variance is.
+    """
+    return (log_volume(estimate.total_var) <= estimate.flat_below).detach().float().unsqueeze(1)
+
+
+def noise_loss(model: BlindSpotModel, batch: Batch, estimate: Estimate) -> Scalar:
+    """Negative log-likelihood of the residuals in flat areas under the noise estimate alone (L4).
+
+    What is left there is the pixel's noise, plus the share of its neighbours' noise that the mean lets through, which
+    is taken out.
+    """
+    flat = flat_pixels(estimate) * batch.predicted
+    residual = (estimate.noisy - estimate.mean).detach() / (1 + leaked_share(model, batch, estimate, flat)).sqrt()
+    return _average(gaussian_nll(residual, estimate.noise_var), flat)
+
+
+@torch.no_grad()
+def leaked_share(model: BlindSpotModel, batch: Batch, estimate: Estimate, flat: Tensor) -> Tensor:
+    """Noise variance of the mean where `flat`, over that of its input, for each channel: (1, c, 1, 1).
+
+    Measured by disturbing a part of the batch a little.
+    """
+    part = slice(0, max(1, batch.noisy.shape[0] // _PROBED))
+    where = flat[part]
+    some = Estimate(**{field.name: getattr(estimate, field.name)[part] for field in fields(estimate)})
+    leak = leaked(lambda noisy: model(noisy, batch.measurement[part], batch.phase), some, batch.noisy[part], batch.seed)
+    return (leak * where).sum((0, 2, 3), keepdim=True) / where.sum().clamp_min(1)
+
+
+def _average(values: Tensor, valid: Tensor) -> Scalar:
+    return (values * valid[:, 0]).sum() / valid.sum().clamp_min(1)
+
+
+def held_out_crops(held: ImageSet, seed: int) -> list[tuple[Tensor, Tensor]]:
+    """One crop at a random place of each of some held-out images, with its whole image's measurement."""
+    random = np.random.default_rng(seed)
+    chosen = random.permutation(len(held.images))[:_HELD_OUT_IMAGES]
+    crops = []
+    for index in chosen.tolist():
+        image = held.images[index]
+        top, left = (int(random.integers(max(side - _HELD_OUT_SIDE, 0) + 1)) for side in image.shape[:2])
+        crop = as_tensor(image[top : top + _HELD_OUT_SIDE, left : left + _HELD_OUT_SIDE])
+        crops.append((crop, held.measurements[index]))
+    return crops
+
+
+def held_out_nll(model: BlindSpotModel, crops: Sequence[tuple[Tensor, Tensor]]) -> float:
+    """Negative log-likelihood per pixel of held-out noisy images: the figure that picks the checkpoint (L7)."""
+    device = next(model.parameters()).device
+    values = []
+    with torch.inference_mode():
+        for image, measurement in crops:
+            estimate = model(image.to(device, memory_format=torch.channels_last), measurement.to(device))
+            residual = estimate.noisy - estimate.mean
+            values.append(profile_nll(residual, total_variance(estimate.mean_var, estimate.noise_var)))
+    return float(torch.stack(values).mean())

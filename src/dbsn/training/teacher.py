@@ -1,0 +1,121 @@
+"""What the teacher knows of the noisy images: its results and their noise, computed once and kept in a file.
+
+Tested in tests/unit/test_distill.py. The pairs that are made of it do not belong here.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dbsn.inference.blindspot import learned_noise, predict
+from dbsn.models.blindspot import BlindSpotModel
+from dbsn.models.student import Student
+from dbsn.noise.learned import NoiseModel
+from dbsn.noise.recording import Recording
+from dbsn.store.tensors import load_tensors, save_tensors
+from dbsn.training.checkpoint import Standing
+from dbsn.training.noise_correction import refined
+from dbsn.training.patches import hold_out
+
+RESULTS = "teacher.safetensors"
+_MOST_PIXELS = 24_000_000  # of the noisy images that the teacher goes through
+_SAVED_EVERY = 60.0  # seconds
+Known = tuple[int, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taught:
+    """What the teacher knows of noisy images."""
+
+    noisy: Sequence[np.ndarray]
+    """The images it has gone through, (h, w, c), as they were."""
+    results: Sequence[np.ndarray]
+    """Its posterior means, (h, w, c) float32 intensities."""
+    noise: NoiseModel
+    """The images' noise, in the same order."""
+
+    def hold_out(self) -> tuple[list[Known], list[Known]]:
+        """What to learn from and what to validate on: (number, noisy, result) each."""
+        noisy, results = hold_out(self.noisy), hold_out(self.results)
+        learned, held = (
+            [(number, image, result) for (number, image), (_, result) in zip(*part, strict=True)]
+            for part in zip(noisy, results, strict=True)
+        )
+        return learned, held
+
+
+def some_of(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """As many of the images, evenly chosen, as the teacher has time for; all of them up to 24 megapixels."""
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    count = max(1, min(len(images), int(len(images) * _MOST_PIXELS / pixels)))
+    return [images[i * len(images) // count] for i in range(count)]
+
+
+def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, bf16: bool = False) -> Iterator[float]:
+    """Let the teacher denoise noisy images (h, w, c) and keep its results in the file `cache`.
+
+    Those that are there already are not asked for again; what is done is written every minute and when interrupted.
+
+    Yields:
+        Share of the images done.
+    """
+    known = recalled(model, images, cache) if cache.exists() else None
+    done = [
+        (_in_network_units(result, model), noise)
+        for result, noise in (zip(known.results, known.noise.images, strict=True) if known else ())
+    ]
+    recording, written, saved = Recording.of(images), len(done), time.monotonic()
+
+    def write() -> None:
+        noise = NoiseModel(model, [noise for _, noise in done], recording)
+        tensors = {f"result/{number}": result for number, (result, _) in enumerate(done)}
+        tensors |= {f"noise/{name}": part for name, part in noise.tensors().items()}
+        save_tensors(cache, tensors, {"recording": asdict(recording)})
+
+    try:
+        for image in images[len(done) :]:
+            estimate = predict(model, image, bf16=bf16)
+            noise = estimate.noise if model.config.stride == 1 else learned_noise(model, image, bf16=bf16)
+            done.append((_in_network_units(estimate.denoised, model), noise))
+            if time.monotonic() - saved > _SAVED_EVERY:
+                write()
+                written, saved = len(done), time.monotonic()
+            yield len(done) / len(images)
+    finally:
+        if len(done) > written:
+            write()
+
+
+def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
+    """Half the memory of intensities, which may be counts in the thousands."""
+    return torch.from_numpy((result - model.config.offset) / model.config.scale).half()
+
+
+def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
+    """What `teach` has left about these images, or the first of them."""
+    tensors, header = load_tensors(cache)
+    noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
+    names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config
+    return Taught(
+        noisy=images[: len(names)],
+        results=[(tensors[name].float() * config.scale + config.offset).numpy() for name in names],
+        noise=NoiseModel.from_tensors(model, noise, Recording(**header["recording"])),
+    )
+
+
+def keep_refined(known: Taught, student: Student | None, path: Path, when: Standing, *, bf16: bool) -> None:
+    """Leave in a file the noise as a student corrects it when it is so far (S9); if there is none, as it is."""
+    noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16) if student else known.noise
+    save_tensors(path, noise.tensors(), {"when": asdict(when)})
+
+
+def recall_refined(known: Taught, path: Path) -> tuple[NoiseModel, Standing]:
+    """The noise that `keep_refined` has left, and when it did; of the first such files, which do not say, at step 0."""
+    tensors, header = load_tensors(path)
+    noise = NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording)
+    return noise, Standing(**header.get("when", {}))
