@@ -22,6 +22,10 @@ _MOST_SHRUNK = 8
 _MOST_DRAWN = 64
 MODEL = "model.safetensors"
 """Name of the model file in a run's folder."""
+BUILTIN, SCRATCH = "shipped", "scratch"
+"""What a network begins with, where that is no model file: the built-in model for such images, or random weights."""
+AUTO: Auto = "auto"
+DEFAULT_STUDENT = "unet"
 
 
 def _require(holds: bool, what: str, got: object, expected: str) -> None:

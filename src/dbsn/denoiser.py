@@ -4,13 +4,15 @@ import tempfile
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
 from torch import nn
 
 from dbsn.config import (
+    AUTO,
+    BUILTIN,
     MODEL,
     NETWORKS,
     Auto,
@@ -29,15 +31,13 @@ from dbsn.intensity import from_pixels, to_pixels
 from dbsn.io.axes import as_planes
 from dbsn.io.folders import load_folder
 from dbsn.models.blindspot import BlindSpotModel
-from dbsn.noise.inspection import A_FEW, inspect_noise, suited
 from dbsn.noise.learned import NoiseModel
 from dbsn.store.builtin import model_file
 from dbsn.store.model_file import Saved, load_model, save_model
-from dbsn.training.initial_weights import AUTO, SHIPPED, origins, starting
-from dbsn.training.loop import Progress
-from dbsn.training.run_config import RunConfig
-from dbsn.training.stages import StageTwo, stages
 from dbsn.types import Canvas, Pixels
+
+if TYPE_CHECKING:
+    from dbsn.training.loop import Progress
 
 Method = Literal["auto", "student", "posterior"]
 """Which of a model's denoisers: the student, the blind-spot model's posterior mean, or the student if there is one."""
@@ -98,11 +98,11 @@ class Denoiser:
         stride: int | Auto = "auto",
         network: NetworkName = "grid",
         student: str | Callable[[int], nn.Module] = AUTO,
-        start: str = SHIPPED,
+        start: str = BUILTIN,
         distill: DistillConfig | None = None,
         seed: int = 0,
         device: str = "auto",
-        on_progress: Callable[[Progress], None] | None = None,
+        on_progress: Callable[["Progress"], None] | None = None,
         **settings: Any,
     ) -> "Denoiser":
         """Learn from noisy images (stage 1 of Wu et al. 2020), and with clean ones a fast student, too (stage 2).
@@ -135,29 +135,30 @@ class Denoiser:
         Warns:
             UserWarning: A file of the folder cannot be read.
         """
+        from dbsn.training.initial_weights import origins  # here, so that `load` does without training
+        from dbsn.training.loop import Progress
+        from dbsn.training.run import prepare
+        from dbsn.training.run_config import RunConfig
+        from dbsn.training.stages import StageTwo, stages
+
         images = _images(noisy, axes=axes, channel_axis=channel_axis)
         if not images:
             raise ValueError("fit: got no image")
         if len({image.shape[2] for image in images}) > 1:
             raise ValueError("fit: gray and colour images are mixed; train on one kind")
-        base = ModelConfig(network=NETWORKS[network], channels=images[0].shape[2])
-        try:
-            found = inspect_noise(images, A_FEW)
-        except ValueError:  # too small to tell
-            found = None
-        model = suited(base, found, noise=noise, stride=stride)
+        model = ModelConfig(network=NETWORKS[network])
         config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
         name = student if isinstance(student, str) else _name_of(student)
         how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
         plain = RunConfig(files=(), model=model, train=config, student=name, distill=how)
-        asked, _ = starting(plain, start, distils=clean is not None)
+        asked, _ = prepare(plain, images, noise=noise, stride=stride, init_from=start, distils=clean is not None)
         blind, begin_from = origins(asked)
         second = None
         if clean is not None:
             shape = student_network(asked.student)
             second = StageTwo(images=_images(clean, mixed=True), network=shape, config=how, begin_from=begin_from)
         with tempfile.TemporaryDirectory() as folder:
-            for stage in stages(images, model, config, second, Path(folder), begin_from=blind, device=device):
+            for stage in stages(images, asked.model, config, second, Path(folder), begin_from=blind, device=device):
                 for progress in stage.progress:
                     if on_progress and isinstance(progress, Progress):
                         on_progress(progress)

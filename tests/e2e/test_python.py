@@ -115,3 +115,12 @@ def test_fit_takes_a_stack_whose_axes_are_named(noisy: np.ndarray) -> None:
     stack = np.stack([noisy[:64, :64, 0], noisy[30:94, 30:94, 0]])
     made = Denoiser.fit(stack, axes="ZYX", steps=1, device="cpu", network="grid-tiny", batch=2, patch=24)
     assert made.model.config.channels == 1
+
+
+def test_a_model_is_loaded_without_training() -> None:
+    code = (
+        "import sys; from dbsn import Denoiser; Denoiser.load('gray', device='cpu');"
+        "print(*(name for name in sys.modules if name.startswith(('dbsn.training', 'dbsn.evaluation', 'accelerate'))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

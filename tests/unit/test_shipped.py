@@ -16,7 +16,19 @@ from scipy.ndimage import gaussian_filter
 
 from dbsn import Denoiser
 from dbsn.batch.model_choice import Choice
-from dbsn.config import MODEL, NETWORKS, STUDENTS, DistillConfig, ModelConfig, StudentConfig, TrainConfig, UNetConfig
+from dbsn.config import (
+    AUTO,
+    BUILTIN,
+    MODEL,
+    NETWORKS,
+    SCRATCH,
+    STUDENTS,
+    DistillConfig,
+    ModelConfig,
+    StudentConfig,
+    TrainConfig,
+    UNetConfig,
+)
 from dbsn.evaluation.evaluate import evaluate, synthetic_noise
 from dbsn.evaluation.metrics import psnr
 from dbsn.intensity import OF_255, to_pixels
@@ -28,7 +40,7 @@ from dbsn.noise.families import AWGN
 from dbsn.noise.inspection import inspect_noise
 from dbsn.store import builtin as shipped
 from dbsn.store.model_file import Saved, save_model
-from dbsn.training.initial_weights import AUTO, SCRATCH, SHIPPED, starting
+from dbsn.training.initial_weights import starting
 from dbsn.training.run_config import RunConfig
 from dbsn.training.stages import StageTwo, stages
 
@@ -208,7 +220,7 @@ def test_a_run_starts_from_a_model_of_its_kind(tmp_path: Path) -> None:
     save_model(alone, Saved(model=BlindSpotModel(ModelConfig())))
     begun, said = starting(asked(), str(alone), distils=True)
     assert (begun.start, begun.student_start) == (str(alone), "gray"), "a model without a student leaves ours"
-    begun, said = starting(asked(model=ModelConfig(network=NETWORKS["grid-tiny"])), SHIPPED, distils=False)
+    begun, said = starting(asked(model=ModelConfig(network=NETWORKS["grid-tiny"])), BUILTIN, distils=False)
     assert begun.start is None
     assert said.startswith("starting teacher from scratch (no model")
     begun, _ = starting(asked(), path, distils=False)
@@ -245,9 +257,9 @@ def test_a_student_alone_is_a_model_file_that_says_what_it_cannot(tmp_path: Path
 
 def test_shipped_models_are_what_a_run_starts_from_where_they_fit() -> None:
     for channels in (1, 3):
-        begun, _ = starting(asked(channels), SHIPPED, distils=True)
+        begun, _ = starting(asked(channels), BUILTIN, distils=True)
         assert begun.student_start == shipped.name_for(channels)
-    begun, _ = starting(asked(2), SHIPPED, distils=True)
+    begun, _ = starting(asked(2), BUILTIN, distils=True)
     assert (begun.start, begun.student_start) == (None, None)
 
 
@@ -360,7 +372,7 @@ def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pyte
 def test_a_student_that_is_named_brings_its_network(tmp_path: Path) -> None:
     path = tmp_path / "s.safetensors"
     save_model(path, Saved(student=Student(StudentConfig(network=STUDENTS["dncnn"]))))
-    for where in (SHIPPED, SCRATCH):
+    for where in (BUILTIN, SCRATCH):
         begun, _ = starting(asked(student_start=str(path)), where, distils=True)
         assert (begun.student, begun.student_start) == ("dncnn", str(path))
     save_model(path, Saved(student=Student(StudentConfig(network=UNetConfig(widths=(8,), blocks=(1,))))))
@@ -371,10 +383,10 @@ def test_a_student_that_is_named_brings_its_network(tmp_path: Path) -> None:
 def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be_measured(tmp_path: Path) -> None:
     path = str(like_shipped(tmp_path, 3))
     correlated = replace(asked(3), model=ModelConfig(channels=3).with_stride(5))
-    for where, origin in ((SHIPPED, shipped.name_for(3, independent=False)), (path, path)):
+    for where, origin in ((BUILTIN, shipped.name_for(3, independent=False)), (path, path)):
         begun, _ = starting(correlated, where, distils=True)
         assert (begun.student, begun.student_start) == ("unet", origin), "it begins with its weights all the same"
-        assert begun.start == ("photo" if where == SHIPPED else path)
+        assert begun.start == ("photo" if where == BUILTIN else path)
     images = [noisy(PHOTOGRAPHS[3], 20)]
     second = StageTwo(images=images, network=STUDENTS["unet-guided"], config=DistillConfig())
     with pytest.raises(ValueError, match="cannot be measured"):

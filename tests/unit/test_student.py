@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 
 from dbsn.config import (
+    AUTO,
     STUDENTS,
     DnCNNConfig,
     ModelConfig,
@@ -31,7 +32,7 @@ from dbsn.models.student import _USUAL_LEVEL, Student, mirrored
 from dbsn.networks.mwcnn import haar, inverse_haar
 from dbsn.networks.uncertainty import Spread
 from dbsn.store.model_file import Saved, load_model, save_model
-from dbsn.training.initial_weights import AUTO, starting
+from dbsn.training.initial_weights import starting
 from dbsn.training.run_config import RunConfig
 from dbsn.types import Margin
 

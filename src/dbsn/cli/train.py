@@ -80,10 +80,8 @@ class Train:
         """Train; 0 if every input file could be read."""
         from dbsn.cli.display import describe_clean, describe_images, show_training
         from dbsn.io.folders import load_folder
-        from dbsn.noise.inspection import A_FEW, inspect_noise, suited
-        from dbsn.training.initial_weights import starting
         from dbsn.training.loop import is_main_process
-        from dbsn.training.run import check_free, go_on, start
+        from dbsn.training.run import check_free, go_on, prepare, start
 
         failures: list[str] = []
         if self.resume:
@@ -99,19 +97,13 @@ class Train:
             if truths and failures + truth_failures:
                 raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
             failures += clean_failures
-            found = None
-            try:
-                found = inspect_noise(noisy, A_FEW)
-                told = found.verdict
-            except ValueError as error:  # images too small to tell can be learned from all the same
-                told = str(error)
-            model = suited(asked.model, found, noise=self.noise, stride=self.stride)
-            asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
             origin = builtin.model_file(Path(self.start))
             is_named = origin.parent == builtin.WEIGHTS or not origin.is_file()
             where = self.start if is_named else str(origin.resolve())
-            asked, begun = starting(asked, where, distils=bool(clean))
-            told += f"\n{begun}" if begun else ""
+            asked, told = prepare(
+                asked, noisy, noise=self.noise, stride=self.stride, init_from=where, distils=bool(clean)
+            )
+            model = asked.model
             if model.stride > 1 and not self.teacher:
                 told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
             if is_main_process():

@@ -6,7 +6,7 @@ Tested in tests/unit/test_shipped.py.
 from dataclasses import replace
 from pathlib import Path
 
-from dbsn.config import STUDENTS, ModuleConfig, UNetConfig
+from dbsn.config import AUTO, BUILTIN, DEFAULT_STUDENT, SCRATCH, STUDENTS, ModuleConfig, UNetConfig
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
 from dbsn.store.builtin import model_file, name_for
@@ -15,15 +15,13 @@ from dbsn.training.checkpoint import CHECKPOINT
 from dbsn.training.run_config import RunConfig
 from dbsn.training.stages import STUDENT
 
-SHIPPED, SCRATCH, AUTO, DEFAULT_STUDENT = "shipped", "scratch", "auto", "unet"
-
 
 def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig, str]:
     """Settle what a run starts from.
 
     Args:
         asked: With the images' channels; its student may be AUTO: that of what it starts from, or else a U-Net.
-        where: SHIPPED (the model that comes with dbsn for such images), a model file or a shipped model's name, or
+        where: BUILTIN (the model that comes with dbsn for such images), a model file or a shipped model's name, or
             SCRATCH.
         distils: Whether there is to be a student.
 
@@ -35,19 +33,19 @@ def starting(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunConfig,
         ValueError: The model named is of another kind than the run's, or has nothing to start from.
     """
     usual = name_for(asked.model.channels, independent=asked.model.stride == 1)
-    name = None if where == SCRATCH else name_for(asked.model.channels) if where == SHIPPED else where
+    name = None if where == SCRATCH else name_for(asked.model.channels) if where == BUILTIN else where
     saved = load_model(model_file(Path(name))) if name else Saved()
     begun = replace(asked, student=DEFAULT_STUDENT if asked.student == AUTO else asked.student)
     if saved.model and not asked.teacher and asked.model.is_like(saved.model.config):
         begun = replace(begun, start=name)
-    elif saved.model and not asked.teacher and where != SHIPPED:
+    elif saved.model and not asked.teacher and where != BUILTIN:
         raise ValueError(f"--from {where}: another network, or for other channels; --from scratch needs none")
     if distils and asked.student_start:
         begun = _with_student_of(begun, asked, load_model(model_file(Path(asked.student_start))), asked.student_start)
     elif distils and name and asked.student == AUTO and not asked.distill.baseline:
-        origin = name if (saved.student or saved.unmade) and where != SHIPPED else usual
+        origin = name if (saved.student or saved.unmade) and where != BUILTIN else usual
         begun = _with_student_of(begun, asked, load_model(model_file(Path(origin))), origin) if origin else begun
-    if name and where != SHIPPED and not asked.teacher and not begun.start and begun.student_start != name:
+    if name and where != BUILTIN and not asked.teacher and not begun.start and begun.student_start != name:
         raise ValueError(
             f"--from {where}: holds no blind-spot model, which stage 1 could start from; use --from scratch"
         )

@@ -11,12 +11,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dbsn.config import MODEL, Training, student_network
+from dbsn.config import MODEL, Auto, NoiseFamily, Training, student_network
 from dbsn.io.atomic import write_atomically
 from dbsn.io.folders import load_folder
+from dbsn.noise.inspection import A_FEW, inspect_noise, suited
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT
-from dbsn.training.initial_weights import origins
+from dbsn.training.initial_weights import origins, starting
 from dbsn.training.loop import is_main_process
 from dbsn.training.run_config import CONFIG, RunConfig, saved_config
 from dbsn.training.run_log import PREVIEW_SIDE, recorded
@@ -39,6 +40,43 @@ def check_free(folder: Path) -> None:
     """
     if any((folder / name).exists() for name in (CHECKPOINT, MODEL, RESULTS)):
         raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
+
+
+def prepare(
+    asked: RunConfig,
+    noisy: Sequence[np.ndarray],
+    *,
+    noise: NoiseFamily | Auto,
+    stride: int | Auto,
+    init_from: str,
+    distils: bool,
+) -> tuple[RunConfig, str]:
+    """Settle what depends on the noisy images: the model's channels, noise and stride, and the initial weights.
+
+    Args:
+        asked: The rest of the run.
+        noisy: Noisy images (h, w, c) of one kind.
+        noise: Form of the noise; "auto" is what the images show.
+        stride: Distance of pixels at which noise counts as independent; "auto" is what the images show.
+        init_from: As `where` of `starting`.
+        distils: Whether there is to be a student.
+
+    Returns:
+        The run, and for a person what noise the images have and what the run starts from.
+
+    Raises:
+        FileNotFoundError, ValueError: As of `starting`.
+    """
+    found = None
+    try:
+        found = inspect_noise(noisy, A_FEW)
+        told = found.verdict
+    except ValueError as error:  # images too small to tell can be learned from all the same
+        told = str(error)
+    model = suited(asked.model, found, noise=noise, stride=stride)
+    asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
+    asked, begun = starting(asked, init_from, distils=distils)
+    return asked, told + (f"\n{begun}" if begun else "")
 
 
 def start(
