@@ -155,7 +155,7 @@ def paper_networks(rows: list[Row]) -> str:
 
 def _curve(row: Row) -> list[Row]:
     """Minutes, operations and held-out likelihood of a stage 1, from its log."""
-    with (ROOT / "benchmarks" / "paper_models" / row["setting"] / "blind.csv").open(newline="") as file:
+    with (ROOT / "benchmarks" / "paper" / "models" / row["setting"] / "blind.csv").open(newline="") as file:
         looks = [line for line in csv.DictReader(file) if line["validation"]]
     step = 3 * row["mflop_per_pixel"] * row["pixels_per_step"] / 1e9  # backward is two; M8 adds a little
     return [

@@ -156,7 +156,7 @@ def _step(header: dict[str, Any], part: str) -> int:
 
 
 def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
-    """Put what benchmarks/quality.py found of a shipped model into its card."""
+    """Put what benchmarks/quality/quality.py found of a shipped model into its card."""
     tensors, header = load_tensors(shipped.path_of(name))
     header["about"][shipped.CARD]["measured"] = {
         f"{row['set']} {row['noise']}": f"{row['psnr']:.2f} dB, SSIM {row['ssim']:.4f} ({row['images']} images)"

@@ -1,6 +1,6 @@
 """Print one SHA-256 for each result of a fixed list of commands: equal before and after a change of the code's form.
 
-Usage: python benchmarks/robustness/results_stay.py > before.txt, change the code, run it again, compare the two files.
+Usage: python -m benchmarks.robustness.results_stay > before.txt, change the code, run it again, compare the two files.
 Only the command line is used, with one thread. Images are hashed as decoded pixels, text without folders and times.
 Figures depend on the processor and on the versions of the libraries, so both runs must be on one machine.
 """

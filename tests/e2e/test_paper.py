@@ -1,4 +1,4 @@
-"""benchmarks/paper.py: a setting of the paper's tables from noisy halves to figures, on a few small images."""
+"""benchmarks/paper/paper.py: a setting of the paper's tables from noisy halves to figures, on a few small images."""
 
 import json
 import shutil
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PillowImage
 
 pytestmark = pytest.mark.slow
-PAPER = Path(__file__).parents[2] / "benchmarks" / "paper.py"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
     places = {"--data": "", "--runs": "runs", "--results": "results.json", "--models": "models"}
     where = [str(part) for flag, place in places.items() for part in (flag, folder / place)]
-    return subprocess.run([sys.executable, str(PAPER), *flags, *where], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-m", "benchmarks.paper.paper", *flags, *where]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
 
 
 def test_every_part_is_measured_on_every_image(measured: Path) -> None:

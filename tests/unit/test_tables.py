@@ -51,8 +51,8 @@ def test_ours_stands_beside_the_papers_figure_the_better_in_bold(tables) -> None
 def test_networks_are_compared_at_equal_minutes_and_operations(tables, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     for name, seconds in (("gray-start", 60), ("gray25-dbsn", 120)):
         log = [f"{step},{seconds * step},{look}" for step, look in ((1, ""), (4, -1.0), (8, -1.4), (16, -1.5))]
-        (tmp_path / "benchmarks" / "paper_models" / name).mkdir(parents=True)
-        path = tmp_path / "benchmarks" / "paper_models" / name / "blind.csv"
+        (tmp_path / "benchmarks" / "paper" / "models" / name).mkdir(parents=True)
+        path = tmp_path / "benchmarks" / "paper" / "models" / name / "blind.csv"
         path.write_text("\n".join(["step,seconds,validation", *log]) + "\n")
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     usual = {"method": "stage 1", "steps": 16, "minutes": 16.0, "psnr": 28.0, "ssim": 0.8}

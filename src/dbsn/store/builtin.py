@@ -41,7 +41,7 @@ class Card:
     made_by: str
     """Commands that make it again."""
     measured: dict[str, Any]
-    """Its figures (benchmarks/quality.py): what was measured, and how good it is there."""
+    """Its figures (benchmarks/quality/quality.py): what was measured, and how good it is there."""
 
 
 def names() -> list[str]:

@@ -1,6 +1,6 @@
 """Is the learned noise the real noise? Noise drawn for the clean images beside noisy - clean, intensity by intensity.
 
-The truth is used for measuring only. Usage: python benchmarks/noise_match.py -m MODEL
+The truth is used for measuring only. Usage: python -m benchmarks.quality.noise_match -m MODEL
 (--noisy DIR --clean DIR [--affine] | --clean DIR --noise awgn:25 [--gray]) [--every N]
 Prints, as JSON, the standard deviations (of 255) in 16 bins of clean intensity that hold 1 % of the pixels, their worst
 ratio, and lag-1 correlation, skewness and excess kurtosis of both. --affine fits gain and offset of each clean image to

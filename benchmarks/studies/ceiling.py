@@ -2,7 +2,7 @@
 
 A ceiling for methods that see noisy images alone; not a way to use dbsn. Gain and offset are fitted to the truth
 ("affine"), image by image, for training as for measuring.
-Usage: python benchmarks/ceiling.py [--data DIR] [--held 001_] [--steps 600] [--threads N]
+Usage: python -m benchmarks.studies.ceiling [--data DIR] [--held 001_] [--steps 600] [--threads N]
 """
 
 import argparse

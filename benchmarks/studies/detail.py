@@ -1,6 +1,6 @@
 """How much detail clean images have: a student learns little from sky, walls and blur.
 
-Usage: python benchmarks/detail.py FOLDER... [--shrink F] [--every N]
+Usage: python -m benchmarks.studies.detail FOLDER... [--shrink F] [--every N]
 Prints, of all squares of 48 x 48 pixels, the quantiles of what the mean of 3 x 3 pixels leaves of them (root mean
 square, of 255, gray), in images shrunk by F.
 """

@@ -1,7 +1,7 @@
 """What each part of stage 2 is worth: students alike but for one thing, all taught by one teacher (as in the paper).
 
-Usage: python benchmarks/ablation.py EXPERIMENT --teacher RUN/model.safetensors [--variants NAME ...] [--steps N]
-       [--from scratch] [--data DIR] [--runs DIR] [--threads N] [dbsn train's flags]
+Usage: python -m benchmarks.studies.ablation EXPERIMENT --teacher RUN/model.safetensors [--variants NAME ...]
+       [--steps N] [--from scratch] [--data DIR] [--runs DIR] [--threads N] [dbsn train's flags]
 EXPERIMENT is one of stage2.py's with synthetic noise, and RUN the folder that it has left; its teacher's results are
 taken over. Prints a line of JSON for each, PSNR and SSIM on (c)bsd68.
 set1: noisy images with the teacher's results alone; set2: clean images with learned noise alone; both; level: both,
@@ -13,8 +13,8 @@ import json
 import os
 from pathlib import Path
 
-from stage1 import dbsn
-from stage2 import EXPERIMENTS, halves
+from benchmarks.quality.stage1 import dbsn
+from benchmarks.quality.stage2 import EXPERIMENTS, halves
 
 VARIANTS: dict[str, tuple[str, ...]] = {
     "set1": ("--student.noisy-share", "1"),

@@ -1,8 +1,9 @@
 """How well a folder's noise is known, and what a wrong level costs a student of one.
 
-Usage: python benchmarks/levels.py learned RUN NOISE
-       python benchmarks/levels.py real RUN CLEAN [--affine]
-       python benchmarks/levels.py strayed SETTING ... [--parts full n2c] [--every N] [--data DIR] [--models DIR]
+Usage: python -m benchmarks.studies.levels learned RUN NOISE
+       python -m benchmarks.studies.levels real RUN CLEAN [--affine]
+       python -m benchmarks.studies.levels strayed SETTING ... [--parts full n2c] [--every N] [--data DIR]
+               [--models DIR]
 learned: standard deviation (of 255) of the noise of a run's images at eleven intensities, first channel: true, and as
          learned by each image itself, then corrected by the student (docs/math.md, S9), and each of the two from all
          images (S8): mean and standard deviation over images.
@@ -20,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from paper import EVERY, MODELS, network_of, pairs
 
+from benchmarks.paper.paper import EVERY, MODELS, network_of, pairs
 from dbsn.config import MODEL
 from dbsn.evaluation.metrics import psnr
 from dbsn.inference.student import apply_student

@@ -1,8 +1,9 @@
 """Is the uncertainty true? Share of pixels whose true error is within one and two of the standard deviations promised.
 
 A Gaussian error has 68.3 and 95.4 %. The truth is used for measuring only.
-Usage: python benchmarks/calibration.py -m MODEL (--noisy DIR --clean DIR [--affine] | --clean DIR --noise awgn:25)
-       [--gray] [--every N] [--method student|posterior]
+Usage: python -m benchmarks.quality.calibration -m MODEL
+       (--noisy DIR --clean DIR [--affine] | --clean DIR --noise awgn:25) [--gray] [--every N]
+       [--method student|posterior]
 --affine fits gain and offset of each clean image to its noisy one first. Errors and promises are given as root mean
 squares (of 255) too.
 """
@@ -10,8 +11,8 @@ squares (of 255) too.
 import json
 
 import numpy as np
-from noise_match import pair_flags, pairs_of
 
+from benchmarks.quality.noise_match import pair_flags, pairs_of
 from dbsn.denoiser import Denoiser
 
 

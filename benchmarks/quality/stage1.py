@@ -1,6 +1,6 @@
 """Stage 1 against its bars: train on noisy images alone, then measure with the truth. One command an experiment.
 
-Usage: python benchmarks/stage1.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [--brief]
+Usage: python -m benchmarks.quality.stage1 EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [--brief]
            [--curve] [dbsn train's flags]
 Training starts from scratch; --from shipped starts from the model that comes with dbsn.
 Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.

@@ -1,6 +1,6 @@
 """What `inspect` says of noise whose nature is known: real sets, and synthetic noise on cbsd68, JPEG-compressed or not.
 
-Usage: python benchmarks/inspect_sets.py [--data DIR]
+Usage: python -m benchmarks.quality.inspect_sets [--data DIR]
 A line a set: independent or not, its form, and the figures behind it.
 """
 

@@ -3,7 +3,7 @@
 Without the calibration by the image itself (M8), which takes two passes more. Random weights; the image quality that
 bfloat16 costs is given as rms difference over the output's spread, and as what that does to a 28.8 dB result. With
 --model, also the PSNR of a trained model either way.
-Usage: python benchmarks/dbsn_speed.py [--repeats 3] [--model FILE --clean DIR]
+Usage: python -m benchmarks.speed.dbsn_speed [--repeats 3] [--model FILE --clean DIR]
 """
 
 import argparse

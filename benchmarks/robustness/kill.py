@@ -1,6 +1,6 @@
 """Kill a training at ten random moments, resume it each time, and compare its weights with an uninterrupted run's.
 
-Usage: python benchmarks/kill.py [--kills 10] [--steps 4000] [--seed 0]
+Usage: python -m benchmarks.robustness.kill [--kills 10] [--steps 4000] [--seed 0]
 """
 
 import argparse

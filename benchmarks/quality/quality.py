@@ -1,6 +1,6 @@
 """How good the models that come with dbsn are, blind, beside denoisers that are told the true noise level.
 
-Usage: python benchmarks/quality.py [--data DIR] [--every N] [--models gray photo ...] [--peers BM3D ...]
+Usage: python -m benchmarks.quality.quality [--data DIR] [--every N] [--models gray photo ...] [--peers BM3D ...]
            [--sets set12 ...] [--noises awgn:25 ...] [--only-peers] [--out FILE]
 Clean images of set12 and bsd68 (gray) and cbsd68 (colour) with one fixed realisation each of AWGN 15 / 25 / 50, HG
 40,10, MG 75 (colour), and without noise; and real_w2s, real_sidd_small and real_cc15 with the noise they have ("own").
@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from noise_match import fitted
-from peers import PEERS, Denoise
-from results import here, kept
 
+from benchmarks.peers import PEERS, Denoise
+from benchmarks.quality.noise_match import fitted
+from benchmarks.results import here, kept
 from dbsn import Denoiser
 from dbsn.evaluation.evaluate import Pair, synthetic_noise, true_noise_std
 from dbsn.evaluation.metrics import Protocol, prepare, psnr, ssim
@@ -34,7 +34,7 @@ SETS = {
 }  # fmt: skip
 OWN = "own"
 NOISES = ("awgn:15", "awgn:25", "awgn:50", "hg:40,10", "mg:75", "awgn:0", OWN)
-RESULTS = Path(__file__).parent / "results" / "quality.json"
+RESULTS = Path(__file__).parents[1] / "results" / "quality.json"
 
 
 def pairs(folder: Path, spec: str, every: int) -> Iterator[Pair]:

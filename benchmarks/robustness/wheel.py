@@ -1,6 +1,6 @@
 """Does the package work where nothing else of it is? The wheel in an empty environment, a photo, no network.
 
-Usage: python benchmarks/wheel.py [--folder DIR]
+Usage: python -m benchmarks.robustness.wheel [--folder DIR]
 Builds the wheel, installs it into a new environment, and denoises a photograph with noise there, without the network
 where the system allows it (unshare). Prints what was written and the PSNR before and after.
 """
@@ -17,7 +17,7 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def run(*command: object, cwd: Path) -> None:

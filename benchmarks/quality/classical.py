@@ -2,7 +2,7 @@
 
 Each image's strength is chosen by `skimage.restoration.calibrate_denoiser` from the noisy image alone. What that
 returns predicts every pixel without looking at it; "plain" is the denoiser itself with the strength so chosen.
-Usage: python benchmarks/classical.py --noisy DIR --clean DIR [--protocol float|affine] [--save DIR] [--every N]
+Usage: python -m benchmarks.quality.classical --noisy DIR --clean DIR [--protocol float|affine] [--save DIR] [--every N]
 """
 
 import argparse

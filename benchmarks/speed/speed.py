@@ -1,6 +1,6 @@
 """How fast the models that come with dbsn are: against this machine's convolutions, other denoisers, and the clock.
 
-Usage: python benchmarks/speed.py [--parts student peers sizes files training] [--repeats 5] [--out FILE]
+Usage: python -m benchmarks.speed.speed [--parts student peers sizes files training] [--repeats 5] [--out FILE]
 Nothing else may run beside it. Medians; ratios are medians over runs that follow each other. Results are added to FILE
 as JSON (benchmarks/results/speed.json), from which benchmarks/tables.py makes README's table.
 """
@@ -19,12 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peers import PEERS
 from PIL import Image
-from results import here, kept
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.peers import PEERS
+from benchmarks.results import here, kept
 from dbsn import Denoiser
 from dbsn.batch.denoise import UNETS_TILE
 from dbsn.cli.allocator import keep_freed_memory
@@ -39,7 +39,7 @@ from dbsn.training.pairs import Pairs
 from dbsn.training.patches import Batch
 from dbsn.training.selfsupervised import self_supervised_loss
 
-RESULTS = Path(__file__).parent / "results" / "speed.json"
+RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
 MODELS = {name: card(name).channels for name in names()}
 SIZES = (0.1, 1.0, 10.0, 100.0)
 REPEATS = 5

@@ -1,6 +1,7 @@
 """Stage 2 against its bars: an unrelated clean half, a teacher, a student. One command an experiment.
 
-Usage: python benchmarks/stage2.py EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [dbsn train's flags]
+Usage: python -m benchmarks.quality.stage2 EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N]
+       [dbsn train's flags]
 gray25, colour25, hg, mg: the even images of clean_bsds, made noisy once, and the odd ones, clean; measured on (c)bsd68.
 sidd, w2s: scenes 002-005 / fields 011-051, and clean_free; measured on scene 001 / field 001.
 cc15: all its noisy images, and clean_free; measured on the same images. --stride 1 for comparison.
@@ -15,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tifffile
-from stage1 import budget, dbsn
 
+from benchmarks.quality.stage1 import budget, dbsn
 from dbsn.evaluation.evaluate import synthetic_noise
 from dbsn.intensity import to_gray
 from dbsn.io.folders import find_images

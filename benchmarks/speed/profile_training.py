@@ -1,6 +1,6 @@
 """Where the time of a training step goes, as the first version took it and as it is now; teacher and student, colour.
 
-Usage: python benchmarks/profile_training.py [--repeats 5]
+Usage: python -m benchmarks.speed.profile_training [--repeats 5]
 Before: float32, channels first, Adam. Now: bf16 where the processor has it, channels last, Muon. Each kind of operation
 is given as a share of its step, forward and backward; `times as fast` is a median of pairs that follow each other.
 Nothing else may run beside it.
@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from speed import precisions, seconds, student_step, teacher_step
 from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.speed.speed import precisions, seconds, student_step, teacher_step
 
 KINDS = (  # what an operation's name contains, first match
     ("convolutions", ("convolution", "conv_")),

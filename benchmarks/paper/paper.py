@@ -1,14 +1,14 @@
 """The paper's tables 1 and 2 on two cores: nine settings, stage 1, the full method and N2C beside them. Resumable.
 
-Usage: python benchmarks/paper.py SETTING ...|all [--parts blind full n2c] [--data DIR] [--runs DIR] [--threads N]
+Usage: python -m benchmarks.paper.paper SETTING ...|all [--parts blind full n2c] [--data DIR] [--runs DIR] [--threads N]
            [--blind-steps N] [--student-steps N] [--only-measure] [--ensemble]
-       python benchmarks/paper.py [SETTING ...] --check [--data DIR]
+       python -m benchmarks.paper.paper [SETTING ...] --check [--data DIR]
 The even images of clean_bsds, made noisy once, are learned from in stage 1; the odd ones are the clean images of stage
 2, and of N2C, which is the same student, begun and trained in the same way, told the true noise. bsd68 and cbsd68 are
 for measuring alone. Each part goes on where it was stopped, also with other steps than it was begun with. Figures go to
 benchmarks/results/paper.json, from which benchmarks/tables.py makes docs/paper.md.
 
---check measures every 6th image again with the models that are kept in benchmarks/paper_models, and compares.
+--check measures every 6th image again with the models that are kept in benchmarks/paper/models, and compares.
 """
 
 import argparse
@@ -24,12 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from results import here, kept
-from stage1 import dbsn
-from stage2 import Experiment, halves
-from tables import FULL, N2C, ORIENTED, STAGE_1
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.quality.stage1 import dbsn
+from benchmarks.quality.stage2 import Experiment, halves
+from benchmarks.results import here, kept
+from benchmarks.tables import FULL, N2C, ORIENTED, STAGE_1
 from dbsn.config import MODEL
 from dbsn.devices import has_fast_bf16
 from dbsn.evaluation.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
@@ -44,8 +44,8 @@ from dbsn.training.run_config import CONFIG
 from dbsn.training.run_log import METRICS
 from dbsn.training.stages import STUDENT
 
-ROOT = Path(__file__).parent
-RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper_models"
+ROOT = Path(__file__).parents[1]
+RESULTS, MODELS = ROOT / "results" / "paper.json", ROOT / "paper" / "models"
 CHECKED_EVERY, TOLERANCE = 6, 0.02  # images, dB
 MADE = "made.json"
 LARGE = ("--student.network", "unet-large", "--student.jitter", 0)

@@ -1,6 +1,6 @@
 """Peak memory and time of `dbsn denoise` on one large colour photograph, a Zarr or a TIFF stack, of the whole process.
 
-Usage: python benchmarks/memory.py [--megapixels 50 [--zarr] | --pages 1000] [--network grid-tiny|unet-tiny]
+Usage: python -m benchmarks.speed.memory [--megapixels 50 [--zarr] | --pages 1000] [--network grid-tiny|unet-tiny]
 Zarr and pages are gray, 16 bit; pages are of 256 x 256 pixels, a Zarr's chunks of 1024 x 1024.
 """
 

@@ -1,6 +1,6 @@
 """The picture at the top of the README: photographs of scikit-image with noise added, and what comes out at once.
 
-Usage: python benchmarks/showcase.py [-o docs/showcase.jpg]
+Usage: python -m benchmarks.quality.showcase [-o docs/showcase.jpg]
 """
 
 import argparse

@@ -1,17 +1,17 @@
 """Noisy, blind mean, denoised, noise level and truth side by side, a row for each image, with PSNR.
 
-A model with a student shows its result, too; --nl-means adds scikit-image's (benchmarks/classical.py).
-Usage: python benchmarks/picture.py -m MODEL --noisy DIR --clean DIR -o PICTURE [--names A B ...] [--protocol affine]
-       [--nl-means]
+A model with a student shows its result, too; --nl-means adds scikit-image's (benchmarks/quality/classical.py).
+Usage: python -m benchmarks.quality.picture -m MODEL --noisy DIR --clean DIR -o PICTURE [--names A B ...]
+       [--protocol affine] [--nl-means]
 """
 
 import argparse
 from pathlib import Path
 
 import numpy as np
-from classical import denoised
 from PIL import Image, ImageDraw
 
+from benchmarks.quality.classical import denoised
 from dbsn.denoiser import Denoiser
 from dbsn.evaluation.metrics import prepare, psnr
 from dbsn.intensity import from_pixels
