@@ -22,7 +22,7 @@ from dbsn.io.folders import find_images
 from dbsn.io.formats import read_image
 from dbsn.noise.mixtures import one_noise, parse_noises
 from dbsn.store.builtin import names, path_of
-from dbsn.store.model_file import Saved, load_model
+from dbsn.store.model_file import ModelFile, load_model
 from dbsn.tensors import as_tensor
 
 NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
@@ -101,7 +101,7 @@ def main() -> None:
     folder, taught = arguments.runs / f"ship_{name}", arguments.runs / f"ship_{TEACHERS[name]}"
     (noisy, truth), teacher = make_noisy(arguments.clean, name == "gray", taught), taught / "teacher"
 
-    def begun(name: str) -> Saved | None:
+    def begun(name: str) -> ModelFile | None:
         return load_model(path_of(name)) if name in names() and not arguments.afresh else None
 
     if arguments.part in ("teacher", "all"):

@@ -20,7 +20,7 @@ from dbsn.evaluation.evaluate import synthetic_noise
 from dbsn.intensity import to_gray, to_pixels
 from dbsn.noise.families import AWGN
 from dbsn.noise.mixtures import JPEGNoise
-from dbsn.store import builtin as shipped
+from dbsn.store import builtin
 from dbsn.store.model_file import load_model
 from dbsn.store.tensors import in_half_precision, load_tensors, save_tensors
 from dbsn.tensors import as_tensor
@@ -80,8 +80,8 @@ CARDS = {
 
 
 def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
-    """Write the shipped model file of this name from its runs; its measured figures stay until they are replaced."""
-    run, ships = runs / f"ship_{name}", shipped.WEIGHTS / f"{name}.safetensors"
+    """Write the built-in model file of this name from its runs; its measured figures stay until they are replaced."""
+    run, ships = runs / f"ship_{name}", builtin.WEIGHTS / f"{name}.safetensors"
 
     def made(part: str) -> Path:
         file = run / part / "model.safetensors"
@@ -99,9 +99,9 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         header["about"] |= {"teacher": {"step": _step(of_teacher, "teacher")}}
     small = in_half_precision(parts)
     purpose, independent, noise = CARDS[name]
-    known = shipped.card(name).measured if name in shipped.names() else {}
+    known = builtin.card(name).measured if name in builtin.names() else {}
     steps = [f"make.py {name}", f"pack.py {name}{' --teacher' if with_teacher else ''}"]
-    card = shipped.Card(
+    card = builtin.Card(
         name=name,
         channels=header["student"]["channels"],
         purpose=purpose,
@@ -112,8 +112,8 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
         made_by="; ".join(f"python training/{step}" for step in steps),
         measured=known,
     )
-    shipped.WEIGHTS.mkdir(exist_ok=True)
-    header["about"] |= {shipped.CARD: asdict(card)}
+    builtin.WEIGHTS.mkdir(exist_ok=True)
+    header["about"] |= {builtin.CARD: asdict(card)}
     for part in {"model", "student"} & header.keys():
         header[part]["stretches"] = True
     with tempfile.TemporaryDirectory() as folder:  # what ships is replaced by what has been read again
@@ -124,7 +124,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
     recalibrate(recalibrated, held_out_pairs(header["student"]["channels"], independent=independent))
     assert recalibrated.spread is not None
     small["student/spread.factor"] = recalibrated.spread.factor
-    save_tensors(shipped.WEIGHTS / f"{name}.safetensors", small, header)
+    save_tensors(builtin.WEIGHTS / f"{name}.safetensors", small, header)
 
 
 def held_out_pairs(channels: int, *, independent: bool) -> list[Pairs]:
@@ -156,14 +156,14 @@ def _step(header: dict[str, Any], part: str) -> int:
 
 
 def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
-    """Put what benchmarks/quality/quality.py found of a shipped model into its card."""
-    tensors, header = load_tensors(shipped.path_of(name))
-    header["about"][shipped.CARD]["measured"] = {
+    """Put what benchmarks/quality/quality.py found of a built-in model into its card."""
+    tensors, header = load_tensors(builtin.path_of(name))
+    header["about"][builtin.CARD]["measured"] = {
         f"{row['set']} {row['noise']}": f"{row['psnr']:.2f} dB, SSIM {row['ssim']:.4f} ({row['images']} images)"
         for row in sorted(rows, key=lambda row: row["images"])
         if row["method"] == name
     }
-    save_tensors(shipped.path_of(name), tensors, header)
+    save_tensors(builtin.path_of(name), tensors, header)
 
 
 def cards() -> str:
@@ -174,11 +174,11 @@ def cards() -> str:
         "Made from the cards in the model files by `python training/pack.py`.",
         "",
     ]
-    for name in shipped.names():
-        card = shipped.card(name)
+    for name in builtin.names():
+        card = builtin.card(name)
         lines += [f"## {name}", "", f"For {card.purpose}.", ""]
         facts = {"Takes out": card.noise, "Trained on": card.data, "Terms": card.terms, "Made by": f"`{card.made_by}`"}
-        facts |= {"File": f"{shipped.path_of(name).stat().st_size / 1e6:.1f} MB, sha256 `{shipped.sha256(name)}`"}
+        facts |= {"File": f"{builtin.path_of(name).stat().st_size / 1e6:.1f} MB, sha256 `{builtin.sha256(name)}`"}
         lines += [f"- **{what}**: {said}" for what, said in (facts | card.measured).items()] + [""]
     return "\n".join([*lines, CREDITS.format(**{kind: ", ".join(every) for kind, every in IMAGES.items()})])
 

@@ -38,7 +38,7 @@ from dbsn.io.formats import read_image
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
 from dbsn.noise.families import parse_noise
-from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.store.tensors import in_half_precision, load_tensors, save_tensors
 from dbsn.training.run_config import CONFIG
 from dbsn.training.run_log import METRICS
@@ -60,7 +60,7 @@ class Setting:
     gray: bool
     start: str = ""
     """The setting whose blind-spot network that of this one begins with; empty: with random weights."""
-    student_start: str = ""
+    student_init_from: str = ""
     """The same for students, each part with its like."""
     parts: tuple[str, ...] = ("blind", "full", "n2c")
     """What there is to train."""
@@ -108,7 +108,7 @@ SETTINGS = {
         noise=noise,
         gray=start == "gray-start",
         start=start,
-        student_start=first if name != first else start,
+        student_init_from=first if name != first else start,
         steps=1200,
         student=(*LARGE, *OF_STUDENTS.get(name, ())),
         student_steps=STUDENT_STEPS.get(noise, 1000),
@@ -165,7 +165,7 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     experiment = Experiment(noise=setting.noise, gray=setting.gray)
     noisy, clean = halves(experiment, arguments.data, arguments.runs / f"{name}_noisy")
     run = arguments.runs / name / part
-    begins = setting.start if part == "blind" else setting.student_start
+    begins = setting.start if part == "blind" else setting.student_init_from
     first = trained(begins, part, arguments) if begins else None
     asked: tuple[object, ...]
     other: tuple[object, ...]
@@ -195,7 +195,7 @@ def in_half(run: Path, part: str) -> Path:
     That is what is measured.
     """
     saved, half = load_model(run / MODEL), run / "half.safetensors"
-    save_model(half, Saved(model=saved.model) if part == "blind" else Saved(student=saved.student))
+    save_model(half, ModelFile(model=saved.model) if part == "blind" else ModelFile(student=saved.student))
     tensors, header = load_tensors(half)
     save_tensors(half, in_half_precision(tensors), header)
     return half

@@ -20,7 +20,7 @@ from PIL import Image
 
 from dbsn.config import NETWORKS, ModelConfig
 from dbsn.models.blindspot import BlindSpotModel
-from dbsn.store.model_file import Saved, save_model
+from dbsn.store.model_file import ModelFile, save_model
 
 
 def denoise(folder: Path, output: str) -> subprocess.Popen[bytes]:
@@ -38,7 +38,7 @@ def main() -> None:
     moments, generator = random.Random(arguments.seed), np.random.default_rng(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        save_model(folder / "model", Saved(model=BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))))
+        save_model(folder / "model", ModelFile(model=BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))))
         for number in range(arguments.files):
             file = folder / "in" / f"{number % 7}" / f"{number:03}.png"
             file.parent.mkdir(parents=True, exist_ok=True)

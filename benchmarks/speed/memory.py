@@ -21,7 +21,7 @@ from PIL import Image
 from dbsn.config import NETWORKS, STUDENTS, ModelConfig, StudentConfig
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
-from dbsn.store.model_file import Saved, save_model
+from dbsn.store.model_file import ModelFile, save_model
 
 
 def main() -> None:
@@ -38,9 +38,9 @@ def main() -> None:
         channels = 1 if arguments.pages or arguments.zarr else 3
         if arguments.network in STUDENTS:
             shape = StudentConfig(channels=channels, network=STUDENTS[arguments.network])
-            saved = Saved(student=Student(shape))
+            saved = ModelFile(student=Student(shape))
         else:
-            saved = Saved(model=BlindSpotModel(ModelConfig(channels=channels, network=NETWORKS[arguments.network])))
+            saved = ModelFile(model=BlindSpotModel(ModelConfig(channels=channels, network=NETWORKS[arguments.network])))
         save_model(folder / "m", saved)
         generator = np.random.default_rng(0)
         if arguments.pages:

@@ -32,8 +32,8 @@ from dbsn.io.axes import as_planes
 from dbsn.io.folders import load_folder
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.noise.learned import NoiseModel
-from dbsn.store.builtin import model_file
-from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.builtin import find_model
+from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.types import Canvas, Pixels
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Denoiser:
     with (gray will do for a student of colours): integers span their whole range, floats are taken as they are.
     """
 
-    def __init__(self, saved: Saved, *, device: str = "auto") -> None:
+    def __init__(self, saved: ModelFile, *, device: str = "auto") -> None:
         self.device = pick_device(device)
         self.saved = saved
         self.student = saved.student
@@ -135,7 +135,7 @@ class Denoiser:
         Warns:
             UserWarning: A file of the folder cannot be read.
         """
-        from dbsn.training.initial_weights import origins  # here, so that `load` does without training
+        from dbsn.training.initial_weights import load_initial  # here, so that `load` does without training
         from dbsn.training.loop import Progress
         from dbsn.training.run import prepare
         from dbsn.training.run_config import RunConfig
@@ -152,13 +152,13 @@ class Denoiser:
         how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
         plain = RunConfig(files=(), model=model, train=config, student=name, distill=how)
         asked, _ = prepare(plain, images, noise=noise, stride=stride, init_from=start, distils=clean is not None)
-        blind, begin_from = origins(asked)
+        blind, init_from = load_initial(asked)
         second = None
         if clean is not None:
             shape = student_network(asked.student)
-            second = StageTwo(images=_images(clean, mixed=True), network=shape, config=how, begin_from=begin_from)
+            second = StageTwo(images=_images(clean, mixed=True), network=shape, config=how, init_from=init_from)
         with tempfile.TemporaryDirectory() as folder:
-            for stage in stages(images, asked.model, config, second, Path(folder), begin_from=blind, device=device):
+            for stage in stages(images, asked.model, config, second, Path(folder), init_from=blind, device=device):
                 for progress in stage.progress:
                     if on_progress and isinstance(progress, Progress):
                         on_progress(progress)
@@ -328,7 +328,7 @@ class Denoiser:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged or not a model of this program.
         """
-        return Denoiser(load_model(model_file(Path(path))), device=device)
+        return Denoiser(load_model(find_model(Path(path))), device=device)
 
 
 def _name_of(factory: object) -> str:

@@ -1,7 +1,7 @@
 """Intensities: their unit, their range, and the samples of files that they are made from and become again.
 
 Integers are divided by their kind's largest value; floats are taken as they are. Tested in tests/unit/test_images.py,
-tests/unit/test_patches.py and tests/unit/test_noisemodel.py. Not here: files, tensors. This module must not
+tests/unit/test_patches.py and tests/unit/test_learned.py. Not here: files, tensors. This module must not
 import torch.
 """
 

@@ -26,7 +26,7 @@ from torch import nn
 from dbsn.config import MODEL, NETWORKS, ModelConfig, TrainConfig
 from dbsn.errors import TrainingDivergedError
 from dbsn.models.blindspot import BlindSpotModel
-from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.store.tensors import load_tensors
 from dbsn.training.checkpoint import CHECKPOINT
 from dbsn.training.loop import Losses, Progress, train
@@ -157,7 +157,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_cause_and_remedy_and_the_chec
         breaks_down,
         lambda step, rank: batch,
         lambda average: 0.0,
-        lambda average, story: save_model(tmp_path / MODEL, Saved(model=average)),
+        lambda average, story: save_model(tmp_path / MODEL, ModelFile(model=average)),
         config,
         run=tmp_path,
         device="cpu",
@@ -313,7 +313,7 @@ def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
 
 
 def rising(
-    run: Path, validate: Callable[[nn.Linear], float], begun_with: float | None = None, *, resume: bool = False
+    run: Path, validate: Callable[[nn.Linear], float], initial_weights: float | None = None, *, resume: bool = False
 ) -> tuple[Iterator[Progress], list[tuple[float, dict[str, Any]]]]:
     """A training of one weight that begins at 0 and is told to rise, and the weights that it has kept, with stories."""
     model, kept = nn.Linear(1, 1, bias=False), list[tuple[float, dict[str, Any]]]()
@@ -329,7 +329,7 @@ def rising(
         lambda average, story: kept.append((average.weight.item(), story)),
         TrainConfig(steps=100, batch=2, patch=24, validations=4, learning_rate=1e-3),
         run=run,
-        begun_with=None if begun_with is None else {"weight": torch.tensor([[begun_with]])},
+        initial_weights=None if initial_weights is None else {"weight": torch.tensor([[initial_weights]])},
         resume=resume,
         device="cpu",
     )
@@ -341,7 +341,7 @@ def test_at_the_end_the_middle_between_begin_and_end_is_kept_if_it_is_better(wan
     progress, plain = rising(tmp_path, lambda average: -average.weight.item())
     list(progress)
     assert len(plain) == 4
-    progress, kept = rising(tmp_path, lambda average: abs(average.weight.item() - wanted), begun_with=-1.0)
+    progress, kept = rising(tmp_path, lambda average: abs(average.weight.item() - wanted), initial_weights=-1.0)
     list(progress)
     end = plain[-1][0]
     assert kept[-1][0] == pytest.approx((end - 1) / 2 if wanted < 0 else end, rel=1e-4)
@@ -355,7 +355,7 @@ def test_a_run_that_goes_on_still_knows_what_it_began_with(tmp_path: Path) -> No
         seen.append(average.weight.item())
         return 0.0
 
-    list(islice(rising(tmp_path, validate, begun_with=-1.0)[0], 60))
+    list(islice(rising(tmp_path, validate, initial_weights=-1.0)[0], 60))
     assert len(seen) == 2
     list(rising(tmp_path, validate, resume=True)[0])
     assert len(seen) == 5
@@ -369,7 +369,7 @@ def test_a_run_that_is_interrupted_does_not_try_the_middle(tmp_path: Path) -> No
         seen.append(average.weight.item())
         return 0.0
 
-    for progress in rising(tmp_path, validate, begun_with=-1.0)[0]:
+    for progress in rising(tmp_path, validate, initial_weights=-1.0)[0]:
         if progress.step == 59:
             signal.raise_signal(signal.SIGINT)
     assert progress.step == 60
@@ -379,7 +379,7 @@ def test_a_run_that_is_interrupted_does_not_try_the_middle(tmp_path: Path) -> No
 def test_a_blind_spot_models_checkpoint_knows_the_network_that_it_began_with(tmp_path: Path) -> None:
     config = TrainConfig(steps=4, batch=2, patch=24, validations=1, learning_rate=1e-9)
     begun = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
-    list(learn(images(), begun.config, config, run=tmp_path, about={}, begin_from=begun, device="cpu"))
+    list(learn(images(), begun.config, config, run=tmp_path, about={}, init_from=begun, device="cpu"))
     tensors, _ = load_tensors(tmp_path / CHECKPOINT)
     known = {name.removeprefix("begun with/"): part for name, part in tensors.items() if name.startswith("begun with/")}
     assert known.keys() == {f"network.{name}" for name, _ in begun.network.named_parameters()}

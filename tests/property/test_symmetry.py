@@ -15,7 +15,7 @@ from dbsn.models.student import Student
 from dbsn.networks.symmetry import ORDER
 from dbsn.networks.unet import DenseUNet
 from dbsn.orientations import ORIENTATIONS
-from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.store.tensors import load_tensors
 from dbsn.training.optimizer import Muon
 
@@ -94,7 +94,7 @@ def test_a_file_holds_every_number_once(make: Callable[..., nn.Module], tmp_path
     network = trained(make(1), 1)
     sizes = {}
     for kind, each in (("symmetric", network), ("plain", make(1, symmetric=False))):
-        kept = Saved(student=each) if isinstance(each, Student) else Saved(model=each)  # type: ignore[arg-type]
+        kept = ModelFile(student=each) if isinstance(each, Student) else ModelFile(model=each)  # type: ignore[arg-type]
         save_model(tmp_path / kind, kept)
         sizes[kind] = (tmp_path / kind).stat().st_size
     assert sizes["symmetric"] < 0.25 * sizes["plain"]
@@ -111,7 +111,7 @@ def test_a_file_holds_every_number_once(make: Callable[..., nn.Module], tmp_path
 def test_weights_that_have_been_trained_without_their_symmetry_are_not_kept(tmp_path: Path) -> None:
     network = copy.deepcopy(student(1))  # which forgets what is to happen to gradients
     with pytest.raises(AssertionError, match="is not symmetric"):
-        save_model(tmp_path / "model", Saved(student=trained(network, 1)))  # type: ignore[arg-type]
+        save_model(tmp_path / "model", ModelFile(student=trained(network, 1)))  # type: ignore[arg-type]
 
 
 def test_features_that_do_not_come_in_eights_are_refused() -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from dbsn.config import NETWORKS, ModelConfig
 from dbsn.io.atomic import write_atomically
 from dbsn.models.blindspot import BlindSpotModel
-from dbsn.store.model_file import Saved, load_model, save_model
+from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.store.tensors import load_tensors, save_tensors
 
 
@@ -25,7 +25,7 @@ def test_a_saved_model_comes_back_with_weights_configuration_and_story(
     tmp_path: Path, network: str, channels: int
 ) -> None:
     model = small_model(channels, network)
-    save_model(tmp_path / "m.safetensors", Saved(model=model, about={"images": 3}))
+    save_model(tmp_path / "m.safetensors", ModelFile(model=model, about={"images": 3}))
     saved = load_model(tmp_path / "m.safetensors")
     loaded, about = saved.model, saved.about
     assert loaded.config == model.config
@@ -36,7 +36,7 @@ def test_a_saved_model_comes_back_with_weights_configuration_and_story(
 
 
 def test_the_configuration_can_be_read_from_the_header_by_anyone(tmp_path: Path) -> None:
-    save_model(tmp_path / "m.safetensors", Saved(model=small_model()))
+    save_model(tmp_path / "m.safetensors", ModelFile(model=small_model()))
     with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
         header = json.loads(file.metadata()["header"])
     assert header["model"]["network"]["kind"] == "grid"
@@ -47,7 +47,7 @@ def test_a_missing_damaged_or_foreign_file_is_refused_by_name(tmp_path: Path) ->
     path = tmp_path / "m.safetensors"
     with pytest.raises(FileNotFoundError, match=r"m\.safetensors: no such model file"):
         load_model(path)
-    save_model(path, Saved(model=small_model()))
+    save_model(path, ModelFile(model=small_model()))
     whole = path.read_bytes()
     for damaged in (b"", b"hello", whole[:100], whole[: len(whole) // 2]):
         path.write_bytes(damaged)

@@ -26,32 +26,32 @@ from dbsn.likelihood import spread_nll
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student, cells
 from dbsn.networks.measurement import measured_variance
-from dbsn.networks.uncertainty import Spread
+from dbsn.networks.uncertainty import Uncertainty
 from dbsn.noise.inspection import flaws
 from dbsn.noise.learned import ImageNoise, NoiseModel
 from dbsn.noise.pooling import shared
 from dbsn.noise.recording import Recording
 from dbsn.store.model_file import load_model
 from dbsn.store.tensors import load_tensors
-from dbsn.training.checkpoint import CHECKPOINT, Standing
+from dbsn.training.checkpoint import CHECKPOINT, TrainingState
 from dbsn.training.distill import REFINED, distil, distillation_loss, recalibrate
 from dbsn.training.held_out import HeldOut, stein_risk
 from dbsn.training.loop import Progress
 from dbsn.training.pairs import PairedPatches, Pairs, told_level
 from dbsn.training.stages import clean_like
-from dbsn.training.teacher import Taught, keep_refined, recalled, some_of, teach
+from dbsn.training.teacher import TeacherResults, keep_refined, recalled, some_of, teach
 
 MODEL = BlindSpotModel(ModelConfig()).eval()
 CONFIG = DistillConfig(batch=8, patch=32)
 
 
-def known(count: int = 3) -> Taught:
+def known(count: int = 3) -> TeacherResults:
     """Noisy images with constant intensity i / 10 and noise 0.05; results i / 10 + 0.01."""
     random = np.random.default_rng(0)
     noisy = [random.normal(i / 10, 0.05, (80, 64, 1)).astype(np.float32) for i in range(count)]
     results = [np.full(image.shape, i / 10 + 0.01, np.float32) for i, image in enumerate(noisy)]
     images = [ImageNoise(MODEL.measure(torch.from_numpy(image).permute(2, 0, 1)[None])) for image in noisy]
-    return Taught(noisy=noisy, results=results, noise=NoiseModel(MODEL, images, Recording()))
+    return TeacherResults(noisy=noisy, results=results, noise=NoiseModel(MODEL, images, Recording()))
 
 
 def calibrated(noise: NoiseModel, std: float) -> NoiseModel:
@@ -61,7 +61,7 @@ def calibrated(noise: NoiseModel, std: float) -> NoiseModel:
     return NoiseModel(noise.model, images, noise.recording)
 
 
-def known_exactly() -> Taught:
+def known_exactly() -> TeacherResults:
     """The same with calibrations, as larger images have."""
     return replace(known(), noise=calibrated(known().noise, 0.05))
 
@@ -346,7 +346,7 @@ def test_a_longer_budget_has_the_noise_corrected_again_unless_that_was_done_late
     """Until then the earlier correction holds."""
     corrected_after, levels = list[int](), list[float]()
 
-    def keep(known: Taught, student: Student, path: Path, when: Standing, **how: Any) -> None:
+    def keep(known: TeacherResults, student: Student, path: Path, when: TrainingState, **how: Any) -> None:
         corrected_after.append(when.step)
         keep_refined(known, student, path, when, **how)
 
@@ -375,14 +375,14 @@ def test_a_longer_budget_has_the_noise_corrected_again_unless_that_was_done_late
         )
         assert corrected_after == at
         assert list(dict.fromkeys(levels)) == used
-    assert Standing.of(tmp_path / CHECKPOINT).step == 110
+    assert TrainingState.of(tmp_path / CHECKPOINT).step == 110
 
 
 @pytest.mark.parametrize(
     ("told", "change"), [(known_exactly(), {"noise": "awgn:25"}), (known(), {})], ids=["another noise", "tiny images"]
 )
 def test_noise_that_is_not_learned_under_or_cannot_be_corrected_is_not(
-    told: Taught, change: dict[str, Any], tmp_path: Path
+    told: TeacherResults, change: dict[str, Any], tmp_path: Path
 ) -> None:
     config = DistillConfig(steps=2, batch=2, patch=32, **change)
     list(distil(told, CLEAN, STUDENTS["unet-tiny"], config, run=tmp_path, about={}, device="cpu"))
@@ -507,7 +507,7 @@ def pairs_of(levels: list[float], seed: int = 0) -> Pairs:
 
 def test_uncertainty_holds_at_levels_never_seen() -> None:
     torch.manual_seed(0)
-    spread = Spread(1)
+    spread = Uncertainty(1)
     optimizer = torch.optim.Adam(spread.parameters(), 0.01)
 
     def smoothed(noisy: Tensor) -> Tensor:  # a denoiser that leaves a third of the noise

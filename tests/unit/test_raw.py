@@ -19,7 +19,7 @@ from dbsn.io import raw
 from dbsn.io.folders import find_images
 from dbsn.io.formats import read_planes, writing_planes
 from dbsn.models.blindspot import BlindSpotModel
-from dbsn.store.model_file import Saved
+from dbsn.store.model_file import ModelFile
 
 Command = Callable[..., Any]
 BLACK, WHITE = (512, 500, 505, 520), 15_000
@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     network = BlindSpotModel(ModelConfig(network=GridConfig(widths=(4,), blocks=(1,))))
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    Denoiser(Saved(model=network, about={}), device="cpu").save(path)
+    Denoiser(ModelFile(model=network, about={}), device="cpu").save(path)
     return path
 
 

@@ -30,9 +30,9 @@ from dbsn.inference.student import apply_student, apply_student_into
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import _USUAL_LEVEL, Student, mirrored
 from dbsn.networks.mwcnn import haar, inverse_haar
-from dbsn.networks.uncertainty import Spread
-from dbsn.store.model_file import Saved, load_model, save_model
-from dbsn.training.initial_weights import starting
+from dbsn.networks.uncertainty import Uncertainty
+from dbsn.store.model_file import ModelFile, load_model, save_model
+from dbsn.training.initial_weights import choose_initial
 from dbsn.training.run_config import RunConfig
 from dbsn.types import Margin
 
@@ -126,7 +126,7 @@ DEEP = UNetConfig(widths=(8, 8, 16), blocks=(1, 1, 2))
 @pytest.mark.parametrize("network", [*TINY, GUIDED, DEEP], ids=str)
 def test_a_margin_is_left_out_of_the_result_and_changes_nothing_inside(network: StudentNetwork) -> None:
     student = disturbed(network)
-    reach = student.receptive_radius + Spread.receptive_radius
+    reach = student.receptive_radius + Uncertainty.receptive_radius
     for top, bottom, left, right in ((reach + 3, 0, 0, reach), (0, reach, reach + 5, reach), (9, 24, 1, 40)):
         margin = Margin(top, bottom, left, right)
         height, width = 61 + top + bottom, 50 + left + right
@@ -202,7 +202,7 @@ def test_a_gray_image_is_shown_to_a_student_of_colours_as_three_that_are_alike(n
 def test_a_student_that_is_not_told_the_level_begins_as_one_that_is_told_a_usual_one(channels: int) -> None:
     guided = disturbed(GUIDED, channels)
     untold = disturbed(TINY[0], channels)
-    untold.take_over(guided)
+    untold.init_from(guided)
     noisy = torch.rand((1, channels, 64, 64), generator=torch.Generator().manual_seed(1))
     usual = torch.full((1, channels, 16, 16), _USUAL_LEVEL)
     inner = (..., slice(24, -24), slice(24, -24))  # the border of what is told is seen near the image's
@@ -211,7 +211,7 @@ def test_a_student_that_is_not_told_the_level_begins_as_one_that_is_told_a_usual
         assert_close(untold(noisy)[inner], guided(noisy, usual)[inner], rtol=1e-4, atol=1e-5)
         assert not torch.allclose(untold(noisy)[inner], guided(noisy, 2 * usual)[inner], rtol=1e-2, atol=1e-3)
     with pytest.raises(ValueError, match="cannot start from one that is"):
-        guided.take_over(untold)
+        guided.init_from(untold)
 
 
 @pytest.mark.parametrize(
@@ -229,14 +229,14 @@ def test_a_larger_student_begins_as_the_one_whose_weights_it_takes_and_what_is_n
     known, larger = disturbed(TINY[0]), disturbed(network)
     noisy = torch.rand((1, 1, 64, 64), generator=torch.Generator().manual_seed(1))
     assert not torch.allclose(larger(noisy), known(noisy), atol=1e-2)
-    larger.take_over(known)
+    larger.init_from(known)
     assert_close(larger(noisy), known(noisy))
     larger(noisy).square().sum().backward()
     gradient = larger.network.get_parameter(new).grad
     assert gradient is not None
     assert gradient.any()
     with pytest.raises(ValueError, match="cannot start from one that is"):
-        known.take_over(larger)
+        known.init_from(larger)
 
 
 def test_which_students_can_begin_with_whose_weights() -> None:
@@ -283,9 +283,9 @@ def test_haar_is_orthonormal_and_its_first_band_is_twice_the_mean() -> None:
 @pytest.mark.parametrize("network", TINY, ids=lambda network: network.kind)
 def test_each_student_comes_back_from_its_file_and_denoises_alike(network: StudentNetwork, tmp_path: Path) -> None:
     teacher = BlindSpotModel(ModelConfig())
-    save_model(tmp_path / "m.safetensors", Saved(model=teacher, student=disturbed(network)))
+    save_model(tmp_path / "m.safetensors", ModelFile(model=teacher, student=disturbed(network)))
     image = np.random.default_rng(1).random((30, 21))
-    ours = Denoiser(Saved(model=teacher, student=disturbed(network)), device="cpu").denoise(image)
+    ours = Denoiser(ModelFile(model=teacher, student=disturbed(network)), device="cpu").denoise(image)
     theirs = Denoiser.load(tmp_path / "m.safetensors", device="cpu").denoise(image)
     assert np.array_equal(ours, theirs)
     assert np.abs(ours - image).max() > 1e-2
@@ -303,7 +303,7 @@ def test_a_module_of_the_users_own_from_a_file_outside_the_package(
         blurred = 0.75 * image + 0.25 * image.roll(1, -1)
         torch.testing.assert_close(by_file(image), blurred)
         torch.testing.assert_close(by_name(image), blurred)
-    save_model(tmp_path / "m.safetensors", Saved(model=BlindSpotModel(ModelConfig()), student=by_name))
+    save_model(tmp_path / "m.safetensors", ModelFile(model=BlindSpotModel(ModelConfig()), student=by_name))
     loaded = load_model(tmp_path / "m.safetensors").student
     assert loaded is not None
     assert loaded.config.network == ModuleConfig(factory="own_networks:Blur")
@@ -324,14 +324,14 @@ def test_a_module_of_the_users_own_from_a_file_outside_the_package(
     assert "weights do not fit" in changed.unmade
     asked = RunConfig(files=(), model=ModelConfig(), train=TrainConfig(), student=AUTO)
     with pytest.raises(ValueError, match="weights do not fit"):  # rather than start from another student, silently
-        starting(asked, str(tmp_path / "m.safetensors"), distils=True)
+        choose_initial(asked, str(tmp_path / "m.safetensors"), distils=True)
 
 
 def test_layers_that_share_weights_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "own_networks.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     student = Student(StudentConfig(network=student_network("own_networks:Twice")))
-    save_model(tmp_path / "m.safetensors", Saved(student=student))
+    save_model(tmp_path / "m.safetensors", ModelFile(student=student))
     loaded = load_model(tmp_path / "m.safetensors").student
     assert loaded is not None
     image = torch.rand(1, 1, 5, 4)
@@ -366,7 +366,7 @@ def test_an_unknown_student_is_refused_with_the_names_there_are() -> None:
 
 def test_the_uncertainty_sees_as_far_as_it_says_and_no_further() -> None:
     torch.manual_seed(0)
-    spread, reach = Spread(1), Spread.receptive_radius
+    spread, reach = Uncertainty(1), Uncertainty.receptive_radius
     noisy, denoised = torch.rand(2, 1, 1, 61, 61)
     before = spread(noisy, denoised)
     changed = noisy.clone()

@@ -19,7 +19,7 @@ from dbsn.io import zarr as zarrs
 from dbsn.io.folders import find_images
 from dbsn.io.formats import megapixels, read_image, read_planes
 from dbsn.models.blindspot import BlindSpotModel
-from dbsn.store.model_file import Saved
+from dbsn.store.model_file import ModelFile
 
 Command = Callable[..., Any]
 RANDOM = np.random.default_rng(0)
@@ -65,7 +65,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    Denoiser(Saved(model=network, about={}), device="cpu").save(path)
+    Denoiser(ModelFile(model=network, about={}), device="cpu").save(path)
     return path
 
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dbsn.batch.jobs import LOOKED_AT, Done, Found, each_job, mean_level
-from dbsn.batch.journal import Ledger, Made
-from dbsn.batch.model_choice import Choice
+from dbsn.batch.jobs import LOOKED_AT, Found, JobResult, each_job, mean_level
+from dbsn.batch.journal import Journal, Provenance
+from dbsn.batch.model_choice import ModelPicker
 from dbsn.batch.plan import Job
 from dbsn.config import UNetConfig
 from dbsn.denoiser import Denoiser, Method
@@ -30,7 +30,7 @@ DType = Literal["input", "uint8", "uint16", "float32"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class How:
+class DenoiseOptions:
     """Settings of `denoise_files`."""
 
     method: Method = "auto"
@@ -64,7 +64,7 @@ class How:
         is_light = denoiser.student is not None and isinstance(denoiser.student.config.network, UNetConfig)
         return UNETS_TILE if denoiser.picks_student(self.method) and is_light else DEFAULT_TILE
 
-    def settings(self, choice: Choice) -> str:
+    def settings(self, choice: ModelPicker) -> str:
         """Everything that a result depends on, in words."""
         often = " ensemble" if self.ensemble else ""
         kind = "" if self.dtype == "input" else f" as {self.dtype}"
@@ -76,15 +76,15 @@ class How:
 
 
 def denoise_files(
-    choice: Choice, jobs: Sequence[Job], how: How, ledger: Ledger | None = None, settings: str = ""
-) -> Iterator[Done]:
-    """Denoise each file into its output; yields one `Done` per job, failures included.
+    choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions, journal: Journal | None = None, settings: str = ""
+) -> Iterator[JobResult]:
+    """Denoise each file into its output; yields one `JobResult` per job, failures included.
 
     Args:
         choice: What denoises.
         jobs: What goes where.
         how: Settings.
-        ledger: Where to note what became of each.
+        journal: Where to note what became of each.
         settings: What to note of how they were made.
     """
 
@@ -122,19 +122,19 @@ def denoise_files(
                 write(*converted(samples, picture, dtype))
         return Found(mean_level(levels), unit, why)
 
-    if ledger is None:
+    if journal is None:
         yield from each_job(jobs, denoise)
         return
 
     def noted(number: int, job: Job) -> Found:
         for target in job.targets:
-            ledger.begin(target)
+            journal.begin(target)
         return denoise(number, job)
 
     for job, done in zip(jobs, each_job(jobs, noted), strict=True):
         for target in job.targets:
-            made = Made(settings, job.source)
-            ledger.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error)
+            made = Provenance(settings, job.source)
+            journal.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error)
         yield done
 
 
@@ -155,7 +155,7 @@ class _Mixed:
         self.samples[place] = part if self.samples.dtype.kind == "f" else from_pixels(part, self.samples.dtype)
 
 
-def _denoise_zarr(choice: Choice, job: Job, how: How) -> Found:
+def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
     """Denoise an array plane by plane, each block by block."""
     if job.output.suffix.lower() != zarr.SUFFIX:
         raise ValueError(f"{job.output}: a Zarr stays one; write {zarr.SUFFIX} instead")

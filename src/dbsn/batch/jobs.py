@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dbsn.batch.model_choice import Why
+from dbsn.batch.model_choice import PickReason
 from dbsn.batch.plan import Job
 from dbsn.intensity import OF_255, Unit
 
@@ -15,7 +15,7 @@ LOOKED_AT = 8  # blocks of a Zarr, or files, that tell a unit
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class JobResult:
     """What became of a job."""
 
     output: Path
@@ -40,10 +40,10 @@ class Found:
     """What a job found out."""
 
     level: float | None
-    """As `Done.noise_std`."""
+    """As `JobResult.noise_std`."""
     unit: Unit
-    """As `Done.unit`."""
-    why: Why | None = None
+    """As `JobResult.unit`."""
+    why: PickReason | None = None
     """Which model was picked for it and why, if one was picked."""
 
 
@@ -52,7 +52,7 @@ def mean_level(levels: Sequence[float]) -> float | None:
     return float(np.sqrt(np.mean(np.square(levels)))) if levels else None
 
 
-def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[Done]:
+def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[JobResult]:
     """Do each job; one that fails is told by a line that names its file."""
     told = set[tuple[object, ...]]()
     for number, job in enumerate(jobs):
@@ -62,10 +62,10 @@ def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             text = reason if str(job.source) in reason else f"{job.source}: {reason}"
-            yield Done(output=job.output, seconds=time.perf_counter() - began, error=text)
+            yield JobResult(output=job.output, seconds=time.perf_counter() - began, error=text)
         else:
             why = found.why.line if found.why and found.why.like not in told else ""
             told |= {found.why.like} if found.why else set()
-            yield Done(
+            yield JobResult(
                 output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, unit=found.unit, why=why
             )

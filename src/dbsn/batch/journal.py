@@ -1,7 +1,7 @@
 """`denoise.csv` in the folder of results: what became of each, so that a second run does only what is missing.
 
 A line is written before a result is made and another after it stands, so that one that was interrupted is known and
-made again; the last line on a result counts. Lines of several processes may mix (tests/unit/test_ledger.py). What the
+made again; the last line on a result counts. Lines of several processes may mix (tests/unit/test_journal.py). What the
 work is does not belong here.
 """
 
@@ -17,7 +17,7 @@ _BEGUN, _DONE, _FAILED = "begun", "done", "failed"
 
 
 @dataclass(frozen=True)
-class Made:
+class Provenance:
     """What a result depends on."""
 
     settings: str
@@ -34,8 +34,8 @@ class Made:
         return str(max(path.stat().st_mtime_ns for path in (self.source, *inside)))
 
 
-class Ledger:
-    """The ledger of one folder of results, read when made and then appended to."""
+class Journal:
+    """The journal of one folder of results, read when made and then appended to."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
@@ -47,7 +47,7 @@ class Ledger:
                     if len(known) == len(_COLUMNS):
                         self._last[known["file"]] = known
 
-    def is_made(self, result: Path, made: Made) -> bool:
+    def is_made(self, result: Path, made: Provenance) -> bool:
         """Whether a result that exists is what would be made again.
 
         Returns:
@@ -73,7 +73,7 @@ class Ledger:
         """Note that a result is being made."""
         self._append([self._name(result), _BEGUN, *[""] * (len(_COLUMNS) - 2)])
 
-    def end(self, result: Path, made: Made, *, seconds: float, noise: tuple[str, str], error: str | None) -> None:
+    def end(self, result: Path, made: Provenance, *, seconds: float, noise: tuple[str, str], error: str | None) -> None:
         """Note what became of a result.
 
         Args:

@@ -1,6 +1,6 @@
 """Which model denoises which image: the one that was named, or of those that come with dbsn the one for its kind.
 
-Tested in tests/unit/test_shipped.py. What models do with an image does not belong here.
+Tested in tests/unit/test_builtin.py. What models do with an image does not belong here.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 
 
 @dataclass(frozen=True)
-class Why:
+class PickReason:
     """Which model was picked for an image, and why."""
 
     like: tuple[object, ...]
@@ -34,7 +34,7 @@ class Why:
     """For a person."""
 
 
-class Choice:
+class ModelPicker:
     """The models of one `denoise`, each loaded when it is first needed."""
 
     def __init__(
@@ -43,27 +43,27 @@ class Choice:
         """Choose.
 
         Args:
-            given: A model file or the name of a shipped model; None picks a shipped one for each image.
+            given: A model file or the name of a built-in model; None picks a built-in one for each image.
             device: Where they compute.
             check: Refuses a model that cannot do what is asked, with a ValueError.
         """
-        self.given, self.device = builtin.model_file(given) if given else None, device
+        self.given, self.device = builtin.find_model(given) if given else None, device
         self._check = check
         self._loaded: dict[Path, Denoiser] = {}
 
-    def pick(self, image: Pixels, unit: Unit) -> tuple[Denoiser, Why | None]:
+    def pick(self, image: Pixels, unit: Unit) -> tuple[Denoiser, PickReason | None]:
         """The model for an image (h, w, c), and which it is and why; None if there is nothing to say.
 
         What is said is said in numbers of the unit.
 
         Raises:
-            FileNotFoundError: The file that was named is not there, or no shipped model is for such images.
+            FileNotFoundError: The file that was named is not there, or no built-in model is for such images.
             ValueError: The file cannot be used, or not for what is asked.
         """
         if self.given:
             denoiser = self.load(self.given)
             is_gray_alone = image.shape[2] == 1 and denoiser.channels > 1
-            return denoiser, Why((1,), f"a gray image, {_ALIKE}") if is_gray_alone else None
+            return denoiser, PickReason((1,), f"a gray image, {_ALIKE}") if is_gray_alone else None
         middle = _Middle.of(image)
         verdict, independent = _verdict(middle, unit)
         name = builtin.name_for(image.shape[2], independent=independent, to_apply=True)
@@ -75,7 +75,7 @@ class Choice:
             name, verdict = builtin.name_for(image.shape[2]) or name, f"{verdict}, but hardly any where it is flat"
         kind = "gray" if image.shape[2] == 1 else "colour"
         line = f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}"
-        return self.load(builtin.path_of(name)), Why((name, independent, kind), line)
+        return self.load(builtin.path_of(name)), PickReason((name, independent, kind), line)
 
     def load(self, path: Path) -> Denoiser:
         """A model; ValueError if it cannot be used, or not for what is asked."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dbsn.batch.journal import Ledger, Made
+from dbsn.batch.journal import Journal, Provenance
 from dbsn.io import raw, zarr
 from dbsn.io.folders import find_images
 from dbsn.io.formats import SUFFIXES
@@ -83,24 +83,24 @@ def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> lis
     return _safe(jobs)
 
 
-def left(jobs: Sequence[Job], ledger: Ledger | None, settings: str = "") -> list[Job]:
+def left(jobs: Sequence[Job], journal: Journal | None, settings: str = "") -> list[Job]:
     """The jobs whose results are not there yet.
 
     Args:
         jobs: Everything that is wanted.
-        ledger: What is known of results that exist; without it there must be none.
+        journal: What is known of results that exist; without it there must be none.
         settings: What they would be made with.
 
     Raises:
-        FileExistsError: A result exists that was made in another way, from another file, or not by this ledger's work.
+        FileExistsError: A result exists that was made in another way, from another file, or not by this journal's work.
     """
     found = [target for job in jobs for target in job.targets if target.exists()]
-    if found and ledger is None:
+    if found and journal is None:
         raise FileExistsError(f"{found[0]} exists already ({len(found)} in all); --overwrite replaces")
 
     def is_missing(job: Job) -> bool:
         there = [target for target in job.targets if target.exists()]
-        made = [ledger.is_made(target, Made(settings, job.source)) for target in there] if ledger else []
+        made = [journal.is_made(target, Provenance(settings, job.source)) for target in there] if journal else []
         return len(there) < len(job.targets) or not all(made)
 
     return [job for job in jobs if is_missing(job)]

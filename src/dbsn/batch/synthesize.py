@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from dbsn.batch.jobs import LOOKED_AT, Done, Found, each_job
+from dbsn.batch.jobs import LOOKED_AT, Found, JobResult, each_job
 from dbsn.batch.plan import Job
 from dbsn.errors import ImageError
 from dbsn.intensity import Unit, by_unit, from_pixels, intensity_range, placement, to_gray
@@ -17,7 +17,7 @@ from dbsn.noise.learned import NoiseModel
 from dbsn.tensors import as_tensor, step_seed
 
 
-def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[Done]:
+def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool, seed: int) -> Iterator[JobResult]:
     """Write each clean file with noise into its output, and itself beside it.
 
     Gray noise makes gray pairs of colour files. Noise of images in another unit, such as counts, is put on the files

@@ -11,7 +11,7 @@ from dbsn.cli.allocator import keep_freed_memory
 from dbsn.cli.options import Axes, Device, Method, Output
 
 if TYPE_CHECKING:
-    from dbsn.batch.denoise import How
+    from dbsn.batch.denoise import DenoiseOptions
     from dbsn.denoiser import Denoiser
 
 
@@ -52,9 +52,9 @@ class Denoise:
 
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""
-        from dbsn.batch.denoise import How, denoise_files
-        from dbsn.batch.journal import Ledger
-        from dbsn.batch.model_choice import Choice
+        from dbsn.batch.denoise import DenoiseOptions, denoise_files
+        from dbsn.batch.journal import Journal
+        from dbsn.batch.model_choice import ModelPicker
         from dbsn.batch.plan import goes_to_file, left, plan
         from dbsn.cli.display import show_files
 
@@ -62,23 +62,23 @@ class Denoise:
             raise ValueError("INPUT: name the image files or folders to denoise")
         keep_freed_memory()
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
-        how = How(
+        how = DenoiseOptions(
             method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
             axes=self.axes,
         )  # fmt: skip
-        choice = Choice(self.model, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
+        choice = ModelPicker(self.model, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
         if choice.given:
             choice.load(choice.given)  # now, so that what cannot be done is told before all files
-        ledger = None if goes_to_file(self.output) else Ledger(self.output)
+        journal = None if goes_to_file(self.output) else Journal(self.output)
         settings = how.settings(choice)
-        missing = jobs if self.overwrite else left(jobs, ledger, settings)
+        missing = jobs if self.overwrite else left(jobs, journal, settings)
         if len(missing) < len(jobs):
             print(f"{len(jobs) - len(missing)} of {len(jobs)} results are there already; --overwrite makes them again")
-        work = denoise_files(choice, missing, how, ledger, settings)
+        work = denoise_files(choice, missing, how, journal, settings)
         return show_files(work, [job.source for job in missing], self.axes)
 
 
-def _check_can(denoiser: "Denoiser", path: Path, *, how: "How", save_std: bool) -> None:
+def _check_can(denoiser: "Denoiser", path: Path, *, how: "DenoiseOptions", save_std: bool) -> None:
     """Refuse what a model cannot do; ValueError names the flag, the file and the remedy."""
     if how.method == "posterior" and denoiser.saved.model is None:
         advice = "leave --method out, or name a model that `dbsn train` made: -m"

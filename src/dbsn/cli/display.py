@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from dbsn.batch.jobs import Done
+from dbsn.batch.jobs import JobResult
 from dbsn.config import MODEL
 from dbsn.intensity import Unit, by_unit, clean_range, intensity_range, to_pixels
 from dbsn.io.folders import printable
@@ -71,7 +71,7 @@ def show_training(stages: Iterator[Stage], folder: Path) -> None:
         print(f"model: {folder / MODEL}")
 
 
-def show_files(work: Iterator[Done], files: Sequence[Path], axes: str | None = None) -> int:
+def show_files(work: Iterator[JobResult], files: Sequence[Path], axes: str | None = None) -> int:
     """Consume the work on many files: a line each, on a terminal with a bar over their megapixels.
 
     Args:

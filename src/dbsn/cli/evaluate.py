@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dbsn.cli.options import Device, Method, ModelFile, load, report_failures
+from dbsn.cli.options import Device, Method, ModelPath, load, report_failures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Evaluate:
     """Measure a model against clean images: real pairs, or clean images with synthetic noise."""
 
-    model: ModelFile
+    model: ModelPath
     """Model file."""
     clean: Path
     """Folder of clean images."""

@@ -30,7 +30,7 @@ class Info:
         """Describe; always 0."""
         from dbsn.store.model_file import load_model
 
-        saved = load_model(builtin.model_file(self.model))
+        saved = load_model(builtin.find_model(self.model))
         facts: dict[str, Any] = {}
         if saved.model:
             facts |= {"model": saved.model.config.to_dict(), "parameters": _parameters(saved.model)}

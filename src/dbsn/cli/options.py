@@ -19,7 +19,7 @@ AXES_HELP = (
     "colours of a pixel, and every other letter counts planes that share one noise."
 )
 Axes = Annotated[str | None, tyro.conf.arg(help=AXES_HELP)]
-ModelFile = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
+ModelPath = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
 
 
 def report_failures(failures: list[str]) -> None:
@@ -32,4 +32,4 @@ def load(path: Path, device: str) -> "Denoiser":
     """A model file, or one that comes with dbsn by its name."""
     from dbsn.denoiser import Denoiser
 
-    return Denoiser.load(builtin.model_file(path), device=device)
+    return Denoiser.load(builtin.find_model(path), device=device)

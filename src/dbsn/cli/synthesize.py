@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from dbsn.cli.options import ModelFile, Output, load
+from dbsn.cli.options import ModelPath, Output, load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class Synthesize:
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CLEAN")]
     """Clean image files, folders or patterns."""
-    model: ModelFile
+    model: ModelPath
     """Model file with a noise model (one trained with --clean)."""
     output: Output
     """Folder for the pairs."""

@@ -97,7 +97,7 @@ class Train:
             if truths and failures + truth_failures:
                 raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
             failures += clean_failures
-            origin = builtin.model_file(Path(self.start))
+            origin = builtin.find_model(Path(self.start))
             is_named = origin.parent == builtin.WEIGHTS or not origin.is_file()
             where = self.start if is_named else str(origin.resolve())
             asked, told = prepare(
@@ -143,7 +143,7 @@ class Train:
             student=f"{own}{colon}{factory}",
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
             teacher=_found(self.teacher),
-            student_start=_found(self.student.start),
+            student_init_from=_found(self.student.start),
             axes=self.axes.upper() if self.axes else None,
         )
 
@@ -187,7 +187,7 @@ def _differing(asked: TrainConfig | DistillConfig, usual: TrainConfig | DistillC
 
 def _found(model: Path | None) -> str | None:
     """Where a model file is, for a run that may go on elsewhere."""
-    return str(builtin.model_file(model).resolve()) if model else None
+    return str(builtin.find_model(model).resolve()) if model else None
 
 
 def _resolved(files: Sequence[Path]) -> tuple[str, ...]:

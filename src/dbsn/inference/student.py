@@ -12,7 +12,7 @@ import torch
 from dbsn.inference.tiles import DEFAULT_TILE, check_image, strips, tiles
 from dbsn.inference.views import in_colours, stretched
 from dbsn.models.student import Student
-from dbsn.networks.uncertainty import Spread
+from dbsn.networks.uncertainty import Uncertainty
 from dbsn.orientations import ORIENTATIONS, Orientation
 from dbsn.tensors import as_tensor
 from dbsn.types import Canvas, Image, Margin, Pixels
@@ -78,7 +78,7 @@ def apply_student_into(
     image, into, unit = stretched(image, into, student.config)
     device = next(student.parameters()).device
     turns = ORIENTATIONS if ensemble else ORIENTATIONS[:1]
-    cell, radius = student.multiple, student.receptive_radius + (Spread.receptive_radius if "std" in into else 0)
+    cell, radius = student.multiple, student.receptive_radius + (Uncertainty.receptive_radius if "std" in into else 0)
     power = 0.0
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
         measurement = student.measure(as_tensor(image[rows]).to(device) for rows in strips(image.shape[0]))

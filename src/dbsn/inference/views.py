@@ -1,7 +1,7 @@
 """An image in counts, dark or of little contrast, shown to a network that knows photographs from black to white; and a
 gray one, shown to a network of colours.
 
-Tested in tests/unit/test_shipped.py and tests/unit/test_student.py. Results come back as the image was.
+Tested in tests/unit/test_builtin.py and tests/unit/test_student.py. Results come back as the image was.
 """
 
 from collections.abc import Mapping

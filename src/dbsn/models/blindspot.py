@@ -94,7 +94,7 @@ class BlindSpotModel(nn.Module):
         others = [parameter for parameter in self.parameters() if id(parameter) not in chosen]
         return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE, "waits": SETTLED}]
 
-    def take_over(self, other: "BlindSpotModel") -> None:
+    def init_from(self, other: "BlindSpotModel") -> None:
         """Begin with another model's weights, which give the same estimates here, in network units.
 
         What sets an image apart stays in the units of the images that are to be learned from (`NoiseEstimator.expect`).

@@ -22,7 +22,7 @@ from dbsn.networks.dncnn import DnCNN
 from dbsn.networks.layers import initialise, without
 from dbsn.networks.measurement import measure, measured_variance
 from dbsn.networks.mwcnn import MWCNN
-from dbsn.networks.uncertainty import Spread
+from dbsn.networks.uncertainty import Uncertainty
 from dbsn.networks.unet import DenseUNet, begin_smaller, zero_residuals
 from dbsn.types import NO_MARGIN, Cells, Image, Margin, Part, PartOfSome
 
@@ -41,13 +41,13 @@ class Student(nn.Module):
         self.multiple = int(getattr(self.network, "multiple", 1))
         self.receptive_radius = int(getattr(self.network, "receptive_radius", _UNKNOWN_RADIUS))
         self.guided = isinstance(config.network, UNetConfig) and config.network.guided
-        self.spread = Spread(config.channels) if config.uncertainty else None
+        self.spread = Uncertainty(config.channels) if config.uncertainty else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The optimiser's groups: what is not frozen."""
         return [{"params": [each for each in self.parameters() if each.requires_grad], "pace": 1.0}]
 
-    def take_over(self, other: "Student") -> None:
+    def init_from(self, other: "Student") -> None:
         """Begin with another student's weights, or with those of one that its network extends (`begin_smaller`).
 
         With those of one told the noise level it begins untold, as though it were always told a usual one.
@@ -155,7 +155,7 @@ class Student(nn.Module):
         """How much of a margin the network itself can leave out: not what the uncertainty still sees."""
         if not isinstance(self.config.network, UNetConfig):
             return NO_MARGIN
-        seen = Spread.receptive_radius if with_std else 0
+        seen = Uncertainty.receptive_radius if with_std else 0
         return Margin(*(max(side - seen, 0) // self.multiple * self.multiple for side in margin))
 
 

@@ -1,6 +1,6 @@
 """An image's noise level, measured without a network (docs/math.md, E1).
 
-The estimator and guided students are told it. Tested in tests/unit/test_estimator.py.
+The estimator and guided students are told it. Tested in tests/unit/test_noise_estimator.py.
 """
 
 from collections.abc import Iterable

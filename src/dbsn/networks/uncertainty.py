@@ -16,7 +16,7 @@ _LEAST = 1e-3  # network units
 _STARTED = 1.0  # the untrained network says e^-1 of what was taken out around a pixel
 
 
-class Spread(nn.Module):
+class Uncertainty(nn.Module):
     """Standard deviation of each denoised pixel and channel, from its surroundings of 29 x 29 pixels.
 
     What was taken out around a pixel, root mean square, is the unit of what the network sees and of what it says: so

@@ -2,8 +2,8 @@
 
 Each knows its variance (or channel covariance) at a clean intensity and draws from it; numbers on the command line are
 of 255, inside they are intensities in [0, 1]. Equations N1-N4 of docs/math.md; tested against numbers written out by
-hand in tests/unit/test_noise.py and by moments in tests/property. No file, no network, no estimate belongs here; noise
-that is another one for each image is in `dbsn.noise.mixtures`.
+hand in tests/unit/test_families.py and by moments in tests/property. No file, no network, no estimate belongs here.
+Noise that is another one for each image is in `dbsn.noise.mixtures`.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Noise that is another one for each image, written `any:60` or `jpeg:40`, for a student that is to know all of it.
 
 Noise that is independent from pixel to pixel is N5 of docs/math.md, that of camera JPEGs N6. Tested in
-tests/unit/test_noises.py. Noise that is learned from noisy images does not belong here.
+tests/unit/test_mixtures.py. Noise that is learned from noisy images does not belong here.
 """
 
 import io

@@ -2,7 +2,7 @@
 
 One image tells its noise to a few percent, worse at intensities that it hardly has, and takes texture for noise. What a
 student is taught must not stray as these errors do: one that knows a single level is better at it. Reading images does
-not belong here. Tested in tests/unit/test_sharing.py.
+not belong here. Tested in tests/unit/test_pooling.py.
 """
 
 from collections.abc import Sequence

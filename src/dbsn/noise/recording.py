@@ -1,6 +1,6 @@
 """What a camera or a file format does to a signal: where it is cut off, and how it is rounded (docs/math.md, S2).
 
-Tested in tests/unit/test_noisemodel.py.
+Tested in tests/unit/test_learned.py.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The models that come with the package: which there are, what for, and what their files say of them. Loads no torch.
 
 Each is a model file in `dbsn/store/weights` whose header holds its card (training/pack.py writes both); docs/models.md
-is made from the cards. Picking weights apart does not belong here. Tested in tests/unit/test_shipped.py.
+is made from the cards. Picking weights apart does not belong here. Tested in tests/unit/test_builtin.py.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ _INDEPENDENT, _SHARED = {1: "gray", 3: "photo"}, {3: "jpeg-photo"}
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a shipped model says of itself."""
+    """What a built-in model says of itself."""
 
     name: str
     """To be given as -m."""
@@ -50,7 +50,7 @@ def names() -> list[str]:
 
 
 def path_of(name: str) -> Path:
-    """The file of a shipped model.
+    """The file of a built-in model.
 
     Raises:
         FileNotFoundError: There is none of this name.
@@ -61,15 +61,15 @@ def path_of(name: str) -> Path:
     return path
 
 
-def model_file(given: Path) -> Path:
-    """The file that -m means: a file, that of a run's folder, or else the shipped model of this name."""
+def find_model(given: Path) -> Path:
+    """The file that -m means: a file, that of a run's folder, or else the built-in model of this name."""
     if (given / MODEL).is_file():
         return given / MODEL
     return path_of(given.name) if str(given) in names() and not given.is_file() else given
 
 
 def name_for(channels: int, *, independent: bool = True, to_apply: bool = False) -> str | None:
-    """The shipped model for images of so many channels, if there is one.
+    """The built-in model for images of so many channels, if there is one.
 
     Where none has learned noise that neighbours share, the one for independent noise is the nearest. To be applied, not
     to be started from, one for colours will do for gray images.
@@ -81,12 +81,12 @@ def name_for(channels: int, *, independent: bool = True, to_apply: bool = False)
 
 
 def card(name: str) -> Card:
-    """What a shipped model says of itself."""
+    """What a built-in model says of itself."""
     with safe_open(path_of(name), framework="np") as file:
         header = json.loads(file.metadata()["header"])
     return Card(**header["about"][CARD])
 
 
 def sha256(name: str) -> str:
-    """Of a shipped model's file, in hexadecimal."""
+    """Of a built-in model's file, in hexadecimal."""
     return hashlib.sha256(path_of(name).read_bytes()).hexdigest()

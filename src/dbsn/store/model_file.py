@@ -23,7 +23,7 @@ _MISFIT = "weights do not fit the configuration in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class ModelFile:
     """What a model file holds."""
 
     model: BlindSpotModel | None = None
@@ -49,7 +49,7 @@ class Saved:
         return self.model
 
 
-def save_model(path: Path, saved: Saved) -> None:
+def save_model(path: Path, saved: ModelFile) -> None:
     """Write a model file. The blind-spot model's tensors have their plain names, the others a prefix.
 
     Raises:
@@ -72,7 +72,7 @@ def save_model(path: Path, saved: Saved) -> None:
     save_tensors(path, tensors, header)
 
 
-def load_model(path: Path) -> Saved:
+def load_model(path: Path) -> ModelFile:
     """Read a model file, its networks ready for inference.
 
     Raises:
@@ -103,7 +103,7 @@ def load_model(path: Path) -> Saved:
     noise = None
     if model and "recording" in header:
         noise = NoiseModel.from_tensors(model, parts["noise"], Recording(**header["recording"]))
-    return Saved(
+    return ModelFile(
         model=model.eval() if model else None,
         student=student.eval() if student else None,
         noise=noise,

@@ -17,11 +17,11 @@ from dbsn.config import Training
 from dbsn.store.tensors import load_tensors, save_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
-_BEGUN_WITH = "begun with"
+_INITIAL_WEIGHTS = "begun with"
 
 
 @dataclass(kw_only=True)
-class Standing:
+class TrainingState:
     """How far a training is."""
 
     step: int = 0
@@ -39,14 +39,14 @@ class Standing:
         return self.seconds / (60 * config.minutes)
 
     @staticmethod
-    def of(checkpoint: Path) -> "Standing":
+    def of(checkpoint: Path) -> "TrainingState":
         """How far the training is that left this checkpoint; at its beginning, if there is none."""
-        return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else Standing()
+        return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else TrainingState()
 
 
 def finished(checkpoint: Path, config: Training) -> bool:
     """Whether the training that left this checkpoint has spent its budget; not, if there is none."""
-    return Standing.of(checkpoint).share(config) >= 1
+    return TrainingState.of(checkpoint).share(config) >= 1
 
 
 def save_checkpoint(
@@ -54,19 +54,19 @@ def save_checkpoint(
     model: nn.Module,
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
-    begun_with: Mapping[str, Tensor],
-    state: Standing,
+    initial_weights: Mapping[str, Tensor],
+    state: TrainingState,
 ) -> None:
     """Write all that `restore` brings back."""
     parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer_tensors(optimizer)}
-    parts[_BEGUN_WITH] = dict(begun_with)
+    parts[_INITIAL_WEIGHTS] = dict(initial_weights)
     tensors = {f"{part}/{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
     save_tensors(path, tensors, {"state": asdict(state)})
 
 
 def restore(
     path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> tuple[Standing, dict[str, Tensor]]:
+) -> tuple[TrainingState, dict[str, Tensor]]:
     """Load a checkpoint into what is trained; returns how far the training is, and what it began with.
 
     Raises:
@@ -74,7 +74,7 @@ def restore(
         ValueError: It is of other networks.
     """
     tensors, header = load_tensors(path)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, _BEGUN_WITH: {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, _INITIAL_WEIGHTS: {}}
     for key, tensor in tensors.items():
         part, name = key.split("/", 1)
         parts[part][name] = tensor
@@ -84,12 +84,12 @@ def restore(
     except RuntimeError:
         raise ValueError(f"{path}: of another version of dbsn, whose networks differ; start a new run") from None
     restore_optimizer(optimizer, parts["optimizer"])
-    return _standing(header), parts[_BEGUN_WITH]
+    return _standing(header), parts[_INITIAL_WEIGHTS]
 
 
-def _standing(header: dict[str, Any]) -> Standing:
+def _standing(header: dict[str, Any]) -> TrainingState:
     state = header["state"]  # of the first checkpoints there is more
-    return Standing(step=state["step"], seconds=state["seconds"], best=state["best"])
+    return TrainingState(step=state["step"], seconds=state["seconds"], best=state["best"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

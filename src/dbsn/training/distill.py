@@ -19,14 +19,14 @@ from dbsn.likelihood import spread_nll
 from dbsn.models.student import Student
 from dbsn.noise.learned import NoiseModel
 from dbsn.noise.pooling import shared
-from dbsn.store.model_file import Saved, load_model, save_model
-from dbsn.training.checkpoint import CHECKPOINT, Standing, finished
+from dbsn.store.model_file import ModelFile, load_model, save_model
+from dbsn.training.checkpoint import CHECKPOINT, TrainingState, finished
 from dbsn.training.held_out import HeldOut
 from dbsn.training.loop import Losses, LossOf, Progress, is_main_process, train, wait_for_all
 from dbsn.training.noise_correction import can_tell
 from dbsn.training.pairs import PairedPatches, Pairs
 from dbsn.training.patches import hold_out
-from dbsn.training.teacher import Taught, keep_refined, recall_refined
+from dbsn.training.teacher import TeacherResults, keep_refined, recall_refined
 
 REFINED = "noise.safetensors"
 """The noise as the student corrected it, in the folder of its checkpoint."""
@@ -36,14 +36,14 @@ _SPREAD_OF = 3  # one clean patch in so many: a small network sees enough of the
 
 
 def distil(
-    known: Taught,
+    known: TeacherResults,
     clean: Sequence[np.ndarray],
     network: StudentNetwork,
     config: DistillConfig,
     *,
     run: Path,
     about: dict[str, Any],
-    begin_from: Student | None = None,
+    init_from: Student | None = None,
     resume: bool = False,
     device: str = "auto",
     to: Path | None = None,
@@ -60,23 +60,23 @@ def distil(
         config: How it is trained.
         run: Existing folder for the checkpoint.
         about: Kept in the model file.
-        begin_from: A student whose weights to start from; needed, when resuming, too, if its uncertainty alone is to
+        init_from: A student whose weights to start from; needed, when resuming, too, if its uncertainty alone is to
             be learned.
         resume: Go on from the checkpoint in `run`.
         device: "auto", "cpu", "cuda" or "mps".
         to: Existing folder for the model file.
 
     Raises:
-        ValueError: There is no clean image, its channels differ, or `begin_from` is another kind of network.
+        ValueError: There is no clean image, its channels differ, or `init_from` is another kind of network.
     """
     teacher = known.noise.model
-    shape = _student_config(teacher.config, network, config, begin_from)
+    shape = _student_config(teacher.config, network, config, init_from)
     learned, held = hold_out(clean)
     target = (to or run) / MODEL
 
     def training(noise: NoiseModel, **how: Any) -> Iterator[Progress]:
         """A new student each time: what trains one in half precision wraps it for good."""
-        student = new_student(shape, config.seed, begin_from)
+        student = new_student(shape, config.seed, init_from)
         if config.uncertainty_alone:
             student.freeze_results()
         alike, told_multiple = replace(known, noise=shared(noise)), student.multiple if student.guided else None
@@ -87,7 +87,7 @@ def distil(
         def keep(average: Student, story: dict[str, Any]) -> None:
             recalibrate(average, held_out.synthetic)
             gathered = None if config.baseline else alike.noise  # a baseline's has hardly been
-            save_model(target, Saved(model=teacher, student=average, noise=gathered, about={**about, **story}))
+            save_model(target, ModelFile(model=teacher, student=average, noise=gathered, about={**about, **story}))
 
         groups, loss = student.parameter_groups(), distillation_loss(config)
         return train(student, groups, loss, pairs, held_out, keep, config, run=run, device=device, **how)
@@ -103,7 +103,7 @@ def distil(
 
 def _in_two_parts(
     training: Callable[..., Iterator[Progress]],
-    known: Taught,
+    known: TeacherResults,
     config: DistillConfig,
     run: Path,
     model: Path,
@@ -116,7 +116,7 @@ def _in_two_parts(
     `training` makes each part, from the noise and what `train` is to be told; all else as of `distil` and `_refine`.
     """
     corrected = (run / REFINED).exists()
-    noise, when = recall_refined(known, run / REFINED) if corrected else (known.noise, Standing())
+    noise, when = recall_refined(known, run / REFINED) if corrected else (known.noise, TrainingState())
     remark = ""
     if when.share(config) < _REFINED_AT:  # also what was done early in a budget that has been extended
         interrupted = False
@@ -136,25 +136,25 @@ def _in_two_parts(
         remark = ""
 
 
-def _refine(known: Taught, config: DistillConfig, run: Path, model: Path, device: str) -> None:
+def _refine(known: TeacherResults, config: DistillConfig, run: Path, model: Path, device: str) -> None:
     """Let the best student so far, which is in the file `model`, correct the noise (S9)."""
     where, student = pick_device(device), load_model(model).student if model.exists() else None
     keep_refined(
         known,
         student.eval().to(where) if student else None,
         run / REFINED,
-        Standing.of(run / CHECKPOINT),
+        TrainingState.of(run / CHECKPOINT),
         bf16=convolves_in_bf16(config.precision, where),
     )
 
 
 def _student_config(
-    teacher: ModelConfig, network: StudentNetwork, config: DistillConfig, begin_from: Student | None
+    teacher: ModelConfig, network: StudentNetwork, config: DistillConfig, init_from: Student | None
 ) -> StudentConfig:
     """What the student is; the one it begins with, where that one's results are to stay what they are."""
     if config.uncertainty_alone:
-        assert begin_from is not None
-        return replace(begin_from.config, uncertainty=True)
+        assert init_from is not None
+        return replace(init_from.config, uncertainty=True)
     return StudentConfig(
         network=network,
         channels=teacher.channels,
@@ -164,17 +164,17 @@ def _student_config(
     )
 
 
-def new_student(config: StudentConfig, seed: int, begin_from: Student | None = None) -> Student:
+def new_student(config: StudentConfig, seed: int, init_from: Student | None = None) -> Student:
     """A student to be trained.
 
     Raises:
-        ValueError: `begin_from`, whose weights to start from, is another kind of network.
+        ValueError: `init_from`, whose weights to start from, is another kind of network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         student = Student(config)
-    if begin_from:
-        student.take_over(begin_from)
+    if init_from:
+        student.init_from(init_from)
     return student
 
 

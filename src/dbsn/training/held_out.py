@@ -18,7 +18,7 @@ from dbsn.networks.layers import full_precision
 from dbsn.noise.mixtures import parse_noises
 from dbsn.tensors import as_tensor
 from dbsn.training.pairs import Pairs, shrunk_to, synthetic_pairs
-from dbsn.training.teacher import Taught
+from dbsn.training.teacher import TeacherResults
 from dbsn.types import Image, Scalar
 
 _HELD_OUT, _HELD_OUT_SIDE = 8, 192
@@ -35,7 +35,7 @@ class HeldOut:
     """
 
     def __init__(
-        self, known: Taught, clean: Sequence[np.ndarray], config: DistillConfig, told_multiple: int | None
+        self, known: TeacherResults, clean: Sequence[np.ndarray], config: DistillConfig, told_multiple: int | None
     ) -> None:
         self.uncertainty_alone = config.uncertainty_alone
         generator = torch.Generator().manual_seed(config.seed)

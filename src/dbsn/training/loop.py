@@ -28,7 +28,7 @@ from torch.optim.swa_utils import AveragedModel
 from dbsn.config import Training
 from dbsn.devices import convolves_in_bf16, pick_device
 from dbsn.errors import TrainingDivergedError
-from dbsn.training.checkpoint import CHECKPOINT, Standing, restore, save_checkpoint
+from dbsn.training.checkpoint import CHECKPOINT, TrainingState, restore, save_checkpoint
 from dbsn.training.optimizer import Muon
 
 _CHECKPOINT_SECONDS = 60.0
@@ -106,7 +106,7 @@ def train(
     config: Training,
     *,
     run: Path,
-    begun_with: Mapping[str, Tensor] | None = None,
+    initial_weights: Mapping[str, Tensor] | None = None,
     resume: bool = False,
     until: float = 1.0,
     renewed: int = 0,
@@ -124,8 +124,8 @@ def train(
         save: Keeps weights that are the best so far; also told the step, their figure, and whether they are halfway.
         config: Budget, optimiser, precision, seed.
         run: Existing folder for the checkpoint.
-        begun_with: Weights by name that an earlier training had left, which the model began with: at the end of the
-            budget the averaged weights are also validated halfway between them and these. A checkpoint has its own.
+        initial_weights: Weights by name that an earlier training had left, which the model began with. At the end of
+            the budget the averaged weights are also validated halfway between them and these. A checkpoint has its own.
         resume: Go on from the run's checkpoint.
         until: Share of the budget at which to stop, as though interrupted.
         renewed: Step from which on `validate` measures something else: what was the best by then no longer is.
@@ -143,10 +143,10 @@ def train(
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
     averaged: _Model = average.module  # type: ignore[assignment]
     optimizer = Muon(groups, lr=config.learning_rate)
-    begun_with = begun_with or {}
-    state = Standing()
+    initial_weights = initial_weights or {}
+    state = TrainingState()
     if resume:
-        state, begun_with = restore(run / CHECKPOINT, model, average, optimizer)
+        state, initial_weights = restore(run / CHECKPOINT, model, average, optimizer)
         state.best = math.inf if state.step <= renewed else state.best
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
@@ -172,7 +172,7 @@ def train(
             if int(share * config.validations) > int(before * config.validations) or stopping:
                 averaged.eval()
                 with accelerator.autocast():
-                    validation, chosen, story = _best_of(averaged, begun_with if share >= 1 else {}, validate)
+                    validation, chosen, story = _best_of(averaged, initial_weights if share >= 1 else {}, validate)
                 better = validation < state.best
                 state.best = min(state.best, validation)
                 if better and accelerator.is_main_process:
@@ -180,7 +180,7 @@ def train(
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 saved_at = clock.seconds
                 if accelerator.is_main_process:
-                    save_checkpoint(run / CHECKPOINT, model, average, optimizer, begun_with, state)
+                    save_checkpoint(run / CHECKPOINT, model, average, optimizer, initial_weights, state)
             yield Progress(
                 step=state.step,
                 share=share,
@@ -197,17 +197,17 @@ def train(
 
 
 def _best_of(
-    averaged: _Model, begun_with: Mapping[str, Tensor], validate: Callable[[_Model], float]
+    averaged: _Model, initial_weights: Mapping[str, Tensor], validate: Callable[[_Model], float]
 ) -> tuple[float, _Model, dict[str, Any]]:
-    """The figure of the averaged weights, or of those halfway between them and `begun_with` if it is lower (L8).
+    """The figure of the averaged weights, or of those halfway between them and `initial_weights` if it is lower (L8).
 
     Also the model with these weights, and what to say of it.
     """
     figure = validate(averaged)
-    if not begun_with:
+    if not initial_weights:
         return figure, averaged, {}
     middle = copy.deepcopy(averaged)
-    for name, weight in begun_with.items():
+    for name, weight in initial_weights.items():
         parameter = middle.get_parameter(name).data
         parameter.lerp_(weight.to(parameter), 0.5)
     halfway = validate(middle)

@@ -2,7 +2,7 @@
 
 What it takes out, and how much of the noise passes it, give the noise at each intensity, if it is the best one for such
 images and such noise. Where it is not, nor is it of the teacher's results with the learned noise on them: that cancels.
-Training and files do not belong here. Tested in tests/unit/test_refinement.py.
+Training and files do not belong here. Tested in tests/unit/test_noise_correction.py.
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,7 @@ from dbsn.noise.learned import NoiseModel
 from dbsn.noise.mixtures import Noises, Several, one_noise, parse_noises
 from dbsn.tensors import step_seed
 from dbsn.training.patches import areas, cut, fitting_size
-from dbsn.training.teacher import Taught
+from dbsn.training.teacher import TeacherResults
 from dbsn.types import Cells, Image, Mask, Variance
 
 _LEAST_VAR = 1e-12
@@ -72,7 +72,7 @@ class PairedPatches:
 
     def __init__(
         self,
-        known: Taught,
+        known: TeacherResults,
         clean: Sequence[np.ndarray],
         config: DistillConfig,
         *,

@@ -17,7 +17,7 @@ from dbsn.io.folders import load_folder
 from dbsn.noise.inspection import A_FEW, inspect_noise, suited
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT
-from dbsn.training.initial_weights import origins, starting
+from dbsn.training.initial_weights import choose_initial, load_initial
 from dbsn.training.loop import is_main_process
 from dbsn.training.run_config import CONFIG, RunConfig, saved_config
 from dbsn.training.run_log import PREVIEW_SIDE, recorded
@@ -58,14 +58,14 @@ def prepare(
         noisy: Noisy images (h, w, c) of one kind.
         noise: Form of the noise; "auto" is what the images show.
         stride: Distance of pixels at which noise counts as independent; "auto" is what the images show.
-        init_from: As `where` of `starting`.
+        init_from: As `where` of `choose_initial`.
         distils: Whether there is to be a student.
 
     Returns:
         The run, and for a person what noise the images have and what the run starts from.
 
     Raises:
-        FileNotFoundError, ValueError: As of `starting`.
+        FileNotFoundError, ValueError: As of `choose_initial`.
     """
     found = None
     try:
@@ -75,7 +75,7 @@ def prepare(
         told = str(error)
     model = suited(asked.model, found, noise=noise, stride=stride)
     asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
-    asked, begun = starting(asked, init_from, distils=distils)
+    asked, begun = choose_initial(asked, init_from, distils=distils)
     return asked, told + (f"\n{begun}" if begun else "")
 
 
@@ -177,22 +177,22 @@ def _stages(
     if teacher and teacher.config.channels != noisy[0].shape[2]:
         raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
     second = None
-    begin_from, student = origins(asked, folder)
+    init_from, student = load_initial(asked, folder)
     if clean:
         network = student_network(asked.student)
-        second = StageTwo(images=clean, network=network, config=asked.distill, begin_from=student)
+        second = StageTwo(images=clean, network=network, config=asked.distill, init_from=student)
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
     if clean:
         about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
     if truth:
         about["truth images"] = len(truth)
-    if asked.start:
-        about["started from"] = asked.start
+    if asked.init_from:
+        about["started from"] = asked.init_from
     if taught_by:
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
     preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
     todo = stages(
         noisy, asked.model, asked.train, second, folder, teacher=teacher, results=_earlier_results(asked), truth=truth,
-        begin_from=begin_from, about=about, device=device,
+        init_from=init_from, about=about, device=device,
     )  # fmt: skip
     return (recorded(stage, folder, preview) for stage in todo)

@@ -11,6 +11,8 @@ from dbsn.config import DistillConfig, ModelConfig, TrainConfig
 from dbsn.version import __version__
 
 CONFIG = "config.json"
+_IN_FILE = {"init_from": "start", "student_init_from": "student_start"}
+"""Fields that the file knows by other names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,10 @@ class RunConfig:
     """How."""
     teacher: str | None = None
     """Model file whose blind-spot model takes the place of stage 1."""
-    student_start: str | None = None
+    student_init_from: str | None = None
     """Model file whose student's weights stage 2 starts from."""
-    start: str | None = None
-    """Model file, or name of a shipped model, whose blind-spot weights stage 1 starts from."""
+    init_from: str | None = None
+    """Model file, or name of a built-in model, whose blind-spot weights stage 1 starts from."""
     truth: tuple[str, ...] = ()
     """Files of the noisy images without noise, in their order, where stage 1 learns from them, too (L6)."""
     axes: str | None = None
@@ -42,13 +44,16 @@ class RunConfig:
 
     def to_json(self) -> str:
         """As text for config.json."""
-        return json.dumps({**asdict(self), "version": __version__}, indent=2) + "\n"
+        values = {_IN_FILE.get(name, name): value for name, value in asdict(self).items()}
+        return json.dumps({**values, "version": __version__}, indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> "RunConfig":
         """The inverse of `to_json`."""
         values = json.loads(text)
         del values["version"]
+        fields = {in_file: name for name, in_file in _IN_FILE.items()}
+        values = {fields.get(name, name): value for name, value in values.items()}
         return RunConfig(
             **{
                 **values,

@@ -31,7 +31,7 @@ from dbsn.likelihood import (
 )
 from dbsn.models.blindspot import SETTLED, BlindSpotModel, Estimate
 from dbsn.models.calibration import leaked
-from dbsn.store.model_file import Saved, save_model
+from dbsn.store.model_file import ModelFile, save_model
 from dbsn.tensors import as_tensor
 from dbsn.training.loop import Losses, LossOf, Progress, train
 from dbsn.training.patches import Batch, ImageSet, Patches
@@ -53,13 +53,13 @@ def learn(
     run: Path,
     about: dict[str, Any],
     truth: Sequence[np.ndarray] = (),
-    begin_from: BlindSpotModel | None = None,
+    init_from: BlindSpotModel | None = None,
     resume: bool = False,
     device: str = "auto",
 ) -> Iterator[Progress]:
     """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
 
-    The best one is left in `run` as `model.safetensors`. It begins with the weights of `begin_from`, if there is one,
+    The best one is left in `run` as `model.safetensors`. It begins with the weights of `init_from`, if there is one,
     and may end halfway between these and its own (L8).
     With the images' `truth`, which has their order and shapes, it learns from that, too (L6).
 
@@ -77,11 +77,11 @@ def learn(
     parts, truths = ([part for image in kind for _, part in lattices(image, stride)] for kind in (images, truth))
     known = ImageSet.of(parts, model.measure, truths)
     model.noise_estimator.expect(known.measurements)
-    begun_with = {}
-    if begin_from:
-        model.take_over(begin_from)
+    initial_weights = {}
+    if init_from:
+        model.init_from(init_from)
         network = {name: weight for name, weight in model.named_parameters() if name.startswith("network.")}
-        begun_with = {name: weight.detach().clone() for name, weight in network.items()}
+        initial_weights = {name: weight.detach().clone() for name, weight in network.items()}
     learned, held = known.hold_out(siblings=stride**2)
     patches = Patches(
         learned,
@@ -99,10 +99,10 @@ def learn(
         self_supervised_loss(config),
         patches,
         lambda average: held_out_nll(average, crops),
-        lambda average, story: save_model(run / MODEL, Saved(model=average, about={**about, **story})),
+        lambda average, story: save_model(run / MODEL, ModelFile(model=average, about={**about, **story})),
         config,
         run=run,
-        begun_with=begun_with,
+        initial_weights=initial_weights,
         resume=resume,
         device=device,
     )

@@ -55,7 +55,7 @@ class StageTwo:
     """The student's."""
     config: DistillConfig
     """How it is trained."""
-    begin_from: Student | None = None
+    init_from: Student | None = None
     """A student whose weights to start from."""
 
 
@@ -84,7 +84,7 @@ def stages(
     teacher: BlindSpotModel | None = None,
     results: Path | None = None,
     truth: Sequence[np.ndarray] = (),
-    begin_from: BlindSpotModel | None = None,
+    init_from: BlindSpotModel | None = None,
     about: dict[str, Any] | None = None,
     device: str = "auto",
 ) -> Iterator[Stage]:
@@ -99,7 +99,7 @@ def stages(
         teacher: A trained blind-spot model, in the place of stage 1.
         results: What it has left elsewhere of the same noisy images (`teach`), rather than go through them again.
         truth: The noisy images without noise, if stage 1 is to learn from that (L6).
-        begin_from: A blind-spot model whose weights stage 1 begins with.
+        init_from: A blind-spot model whose weights stage 1 begins with.
         about: Kept in the model file.
         device: "auto", "cpu", "cuda" or "mps".
 
@@ -119,7 +119,7 @@ def stages(
             raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended; start a new run")
         resume = (folder / CHECKPOINT).exists()
         progress = learn(
-            noisy, model, config, run=folder, about=story, truth=truth, begin_from=begin_from, resume=resume,
+            noisy, model, config, run=folder, about=story, truth=truth, init_from=init_from, resume=resume,
             device=device,
         )  # fmt: skip
         yield Stage("blind", progress, unit=Unit.of_samples(*noisy))
@@ -181,7 +181,7 @@ def _distilled(
         run=folder / STUDENT,
         to=folder,
         about=story,
-        begin_from=second.begin_from,
+        init_from=second.init_from,
         resume=(folder / STUDENT / CHECKPOINT).exists(),
         device=device,
     )
@@ -197,12 +197,12 @@ def _distilled(
 def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
     """Find what is wrong with stage 2 before stage 1 has taken its time."""
     channels = noisy[0].shape[2]
-    if second.config.uncertainty_alone and not second.begin_from:
+    if second.config.uncertainty_alone and not second.init_from:
         raise ValueError("--student.uncertainty-alone: of which student? Name its model file: --student.start")
     config = StudentConfig(network=second.network, channels=channels)
-    student = new_student(config, second.config.seed, second.begin_from)
-    if second.config.uncertainty_alone and second.begin_from and second.begin_from.config.network != second.network:
-        kept = f"it stays what it is, {second.begin_from.config.network}, and {second.network} was asked for"
+    student = new_student(config, second.config.seed, second.init_from)
+    if second.config.uncertainty_alone and second.init_from and second.init_from.config.network != second.network:
+        kept = f"it stays what it is, {second.init_from.config.network}, and {second.network} was asked for"
         raise ValueError(f"--student.uncertainty-alone: {kept}; leave --student.network out")
     if student.guided and stride > 1:
         raise ValueError(

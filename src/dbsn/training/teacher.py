@@ -18,7 +18,7 @@ from dbsn.models.student import Student
 from dbsn.noise.learned import NoiseModel
 from dbsn.noise.recording import Recording
 from dbsn.store.tensors import load_tensors, save_tensors
-from dbsn.training.checkpoint import Standing
+from dbsn.training.checkpoint import TrainingState
 from dbsn.training.noise_correction import refined
 from dbsn.training.patches import hold_out
 
@@ -29,7 +29,7 @@ Known = tuple[int, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Taught:
+class TeacherResults:
     """What the teacher knows of noisy images."""
 
     noisy: Sequence[np.ndarray]
@@ -96,26 +96,28 @@ def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
     return torch.from_numpy((result - model.config.offset) / model.config.scale).half()
 
 
-def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> Taught:
+def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> TeacherResults:
     """What `teach` has left about these images, or the first of them."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
     names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config
-    return Taught(
+    return TeacherResults(
         noisy=images[: len(names)],
         results=[(tensors[name].float() * config.scale + config.offset).numpy() for name in names],
         noise=NoiseModel.from_tensors(model, noise, Recording(**header["recording"])),
     )
 
 
-def keep_refined(known: Taught, student: Student | None, path: Path, when: Standing, *, bf16: bool) -> None:
+def keep_refined(
+    known: TeacherResults, student: Student | None, path: Path, when: TrainingState, *, bf16: bool
+) -> None:
     """Leave in a file the noise as a student corrects it when it is so far (S9); if there is none, as it is."""
     noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16) if student else known.noise
     save_tensors(path, noise.tensors(), {"when": asdict(when)})
 
 
-def recall_refined(known: Taught, path: Path) -> tuple[NoiseModel, Standing]:
+def recall_refined(known: TeacherResults, path: Path) -> tuple[NoiseModel, TrainingState]:
     """The noise that `keep_refined` has left, and when it did; of the first such files, which do not say, at step 0."""
     tensors, header = load_tensors(path)
     noise = NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording)
-    return noise, Standing(**header.get("when", {}))
+    return noise, TrainingState(**header.get("when", {}))

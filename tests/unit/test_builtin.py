@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from dbsn import Denoiser
-from dbsn.batch.model_choice import Choice
+from dbsn.batch.model_choice import ModelPicker
 from dbsn.config import (
     AUTO,
     BUILTIN,
@@ -38,9 +38,9 @@ from dbsn.models.student import Student
 from dbsn.networks.measurement import MEASURES
 from dbsn.noise.families import AWGN
 from dbsn.noise.inspection import inspect_noise
-from dbsn.store import builtin as shipped
-from dbsn.store.model_file import Saved, save_model
-from dbsn.training.initial_weights import starting
+from dbsn.store import builtin
+from dbsn.store.model_file import ModelFile, save_model
+from dbsn.training.initial_weights import choose_initial
 from dbsn.training.run_config import RunConfig
 from dbsn.training.stages import StageTwo, stages
 
@@ -54,9 +54,9 @@ def noisy(clean: np.ndarray, level: float) -> np.ndarray:
     return drawn.clip(0, 255).round().astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", [name for name in shipped.names() if shipped.card(name).independent])
+@pytest.mark.parametrize("name", [name for name in builtin.names() if builtin.card(name).independent])
 def test_each_takes_noise_of_any_level_out_and_leaves_a_clean_image_alone(name: str) -> None:
-    denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[shipped.card(name).channels]
+    denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[builtin.card(name).channels]
     for level, least in ((10, 3.5), (25, 7), (50, 9.5)):
         image = noisy(clean, level)
         before, after = (psnr(to_pixels(each), to_pixels(clean)) for each in (image, denoiser.denoise(image)))
@@ -94,18 +94,18 @@ def test_texture_in_a_jpeg_without_noise_is_not_taken_for_noise(name: str) -> No
     photograph = getattr(skimage.data, name)()
     seen = through_jpeg(photograph, 95).reshape(*photograph.shape[:2], -1)
     assert inspect_noise([seen]).levels[0] > 1.5 / 255, "or this test would not be one"
-    denoiser, why = Choice(None, device="cpu").pick(seen, OF_255)
+    denoiser, why = ModelPicker(None, device="cpu").pick(seen, OF_255)
     assert why is not None
     assert why.line.endswith("spread by JPEG, but hardly any where it is flat")
     assert psnr(to_pixels(denoiser.denoise(seen)), to_pixels(seen)) > 45
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", builtin.names())
 @pytest.mark.parametrize(("low", "high"), [(0, 4095), (100.0, 3000.0), (0.0, 0.1), (0.6, 0.65)])
 def test_images_in_counts_dark_or_of_little_contrast_are_denoised_as_photographs_are(
     name: str, low: float, high: float
 ) -> None:
-    denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[shipped.card(name).channels]
+    denoiser, clean = Denoiser.load(name, device="cpu"), PHOTOGRAPHS[builtin.card(name).channels]
     image = noisy(clean, 20) / np.float32(255)
     span = high - low
     other = (low + span * image).round().astype(np.uint16) if isinstance(low, int) else low + np.float32(span) * image
@@ -114,23 +114,23 @@ def test_images_in_counts_dark_or_of_little_contrast_are_denoised_as_photographs
     assert denoiser.denoise(other).dtype == other.dtype
 
 
-@pytest.mark.parametrize("name", shipped.names())
+@pytest.mark.parametrize("name", builtin.names())
 def test_cards_are_whole_and_the_weights_small(name: str) -> None:
-    card = shipped.card(name)
+    card = builtin.card(name)
     assert card.name == name
     assert all(getattr(card, field) for field in ("purpose", "noise", "data", "terms", "made_by"))
-    assert sum(shipped.path_of(each).stat().st_size for each in shipped.names()) < 40e6
+    assert sum(builtin.path_of(each).stat().st_size for each in builtin.names()) < 40e6
     models = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    assert shipped.sha256(name) in models, "python training/pack.py makes docs/models.md again"
+    assert builtin.sha256(name) in models, "python training/pack.py makes docs/models.md again"
     assert all(said in models for said in (card.purpose, card.noise, card.data, card.terms, *card.measured.values()))
 
 
 def test_models_are_listed(dbsn_command: Command) -> None:
     listed = dbsn_command("models")
-    for name in shipped.names():
-        assert f"{name}: {shipped.card(name).purpose}" in listed.stdout
-        assert shipped.sha256(name) in listed.stdout
-    assert set(json.loads(dbsn_command("models", "--json").stdout)) == set(shipped.names())
+    for name in builtin.names():
+        assert f"{name}: {builtin.card(name).purpose}" in listed.stdout
+        assert builtin.sha256(name) in listed.stdout
+    assert set(json.loads(dbsn_command("models", "--json").stdout)) == set(builtin.names())
     assert "photo" in dbsn_command("info", "photo").stdout
 
 
@@ -171,7 +171,7 @@ def test_strength_is_how_much_is_taken_out_and_more_than_all_where_the_level_is_
     assert refused.returncode == 2
     assert "expected a number from 0" in refused.stderr
     path = tmp_path / "unguided.safetensors"
-    save_model(path, Saved(student=Student(StudentConfig(channels=3, network=STUDENTS["unet-tiny"]))))
+    save_model(path, ModelFile(student=Student(StudentConfig(channels=3, network=STUDENTS["unet-tiny"]))))
     refused = dbsn_command("denoise", tmp_path / "a.png", "-m", path, "-o", tmp_path / "x.png", "--strength", 1.5)
     assert refused.returncode == 2
     assert "told the noise level" in refused.stderr
@@ -191,17 +191,17 @@ def test_a_model_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, d
     Image.fromarray(PHOTOGRAPHS[3]).save(tmp_path / "a.png")
     done = dbsn_command("denoise", tmp_path / "a.png", "-m", "phot", "-o", tmp_path / "out")
     assert done.returncode == 2
-    assert f"phot: no such model file; those that come with dbsn are {', '.join(shipped.names())}" in done.stderr
+    assert f"phot: no such model file; those that come with dbsn are {', '.join(builtin.names())}" in done.stderr
     with pytest.raises(FileNotFoundError, match="there are"):
-        shipped.path_of("phot")
+        builtin.path_of("phot")
 
 
-def like_shipped(folder: Path, channels: int, *, alone: bool = False) -> Path:
-    """A model file as the shipped ones are, small."""
+def like_builtin(folder: Path, channels: int, *, alone: bool = False) -> Path:
+    """A model file as the built-in ones are, small."""
     config = ModelConfig(channels=channels)
     student = Student(StudentConfig(channels=channels, network=STUDENTS["unet-guided"]))
     path = folder / "like.safetensors"
-    save_model(path, Saved(model=None if alone else BlindSpotModel(config), student=student))
+    save_model(path, ModelFile(model=None if alone else BlindSpotModel(config), student=student))
     return path
 
 
@@ -212,39 +212,39 @@ def asked(channels: int = 1, **changes: Any) -> RunConfig:
 
 
 def test_a_run_starts_from_a_model_of_its_kind(tmp_path: Path) -> None:
-    path = str(like_shipped(tmp_path, 1))
-    begun, said = starting(asked(), path, distils=True)
-    assert (begun.start, begun.student, begun.student_start) == (path, "unet-guided", path)
+    path = str(like_builtin(tmp_path, 1))
+    begun, said = choose_initial(asked(), path, distils=True)
+    assert (begun.init_from, begun.student, begun.student_init_from) == (path, "unet-guided", path)
     assert said.startswith(f"starting teacher from {path}, student from {path}; --from scratch")
     alone = tmp_path / "alone.safetensors"
-    save_model(alone, Saved(model=BlindSpotModel(ModelConfig())))
-    begun, said = starting(asked(), str(alone), distils=True)
-    assert (begun.start, begun.student_start) == (str(alone), "gray"), "a model without a student leaves ours"
-    begun, said = starting(asked(model=ModelConfig(network=NETWORKS["grid-tiny"])), BUILTIN, distils=False)
-    assert begun.start is None
+    save_model(alone, ModelFile(model=BlindSpotModel(ModelConfig())))
+    begun, said = choose_initial(asked(), str(alone), distils=True)
+    assert (begun.init_from, begun.student_init_from) == (str(alone), "gray"), "a model without a student leaves ours"
+    begun, said = choose_initial(asked(model=ModelConfig(network=NETWORKS["grid-tiny"])), BUILTIN, distils=False)
+    assert begun.init_from is None
     assert said.startswith("starting teacher from scratch (no model")
-    begun, _ = starting(asked(), path, distils=False)
-    assert (begun.start, begun.student_start) == (path, None)
-    begun, said = starting(asked(), SCRATCH, distils=True)
-    assert (begun.start, begun.student, begun.student_start, said) == (None, "unet", None, "")
-    begun, _ = starting(asked(teacher="some.safetensors"), path, distils=True)
-    assert (begun.start, begun.student_start) == (None, path)
-    begun, _ = starting(asked(student="dncnn"), path, distils=True)
-    assert (begun.start, begun.student, begun.student_start) == (path, "dncnn", None)
+    begun, _ = choose_initial(asked(), path, distils=False)
+    assert (begun.init_from, begun.student_init_from) == (path, None)
+    begun, said = choose_initial(asked(), SCRATCH, distils=True)
+    assert (begun.init_from, begun.student, begun.student_init_from, said) == (None, "unet", None, "")
+    begun, _ = choose_initial(asked(teacher="some.safetensors"), path, distils=True)
+    assert (begun.init_from, begun.student_init_from) == (None, path)
+    begun, _ = choose_initial(asked(student="dncnn"), path, distils=True)
+    assert (begun.init_from, begun.student, begun.student_init_from) == (path, "dncnn", None)
     with pytest.raises(ValueError, match="--from"):
-        starting(asked(3), path, distils=False)
+        choose_initial(asked(3), path, distils=False)
 
 
 def test_a_student_alone_is_a_model_file_that_says_what_it_cannot(tmp_path: Path, dbsn_command: Command) -> None:
-    path = like_shipped(tmp_path, 1, alone=True)
+    path = like_builtin(tmp_path, 1, alone=True)
     denoiser = Denoiser.load(path, device="cpu")
     image = noisy(PHOTOGRAPHS[1], 20)
     assert denoiser.denoise(image).shape == image.shape
     with pytest.raises(ValueError, match="holds a student alone"):
         denoiser.denoise(image, method="posterior")
     with pytest.raises(ValueError, match=r"like\.safetensors: holds no blind-spot model"):
-        starting(asked(), str(path), distils=False)
-    assert starting(asked(), str(path), distils=True)[0].student_start == str(path)
+        choose_initial(asked(), str(path), distils=False)
+    assert choose_initial(asked(), str(path), distils=True)[0].student_init_from == str(path)
     Image.fromarray(image.squeeze()).save(tmp_path / "a.png")
     refused = dbsn_command("denoise", tmp_path / "a.png", "-m", path, "-o", tmp_path / "o", "--method", "posterior")
     assert refused.returncode == 2
@@ -257,10 +257,10 @@ def test_a_student_alone_is_a_model_file_that_says_what_it_cannot(tmp_path: Path
 
 def test_shipped_models_are_what_a_run_starts_from_where_they_fit() -> None:
     for channels in (1, 3):
-        begun, _ = starting(asked(channels), BUILTIN, distils=True)
-        assert begun.student_start == shipped.name_for(channels)
-    begun, _ = starting(asked(2), BUILTIN, distils=True)
-    assert (begun.start, begun.student_start) == (None, None)
+        begun, _ = choose_initial(asked(channels), BUILTIN, distils=True)
+        assert begun.student_init_from == builtin.name_for(channels)
+    begun, _ = choose_initial(asked(2), BUILTIN, distils=True)
+    assert (begun.init_from, begun.student_init_from) == (None, None)
 
 
 def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_images() -> None:
@@ -273,7 +273,7 @@ def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_im
     one.noise_estimator.expect(seen)
     other.noise_estimator.expect([0.3 * measurement + 1 for measurement in seen])
     units = other.noise_estimator.spread.clone()
-    other.take_over(one)
+    other.init_from(one)
     assert torch.equal(other.noise_estimator.spread, units)
     image = torch.rand(1, 3, 36, 36)
     with torch.inference_mode():
@@ -281,7 +281,7 @@ def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_im
     for name in ("mean", "mean_var", "noise_var", "total_var", "flat_below"):
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="cannot start from"):
-        BlindSpotModel(ModelConfig(channels=1)).take_over(one)
+        BlindSpotModel(ModelConfig(channels=1)).init_from(one)
 
 
 def test_for_noise_of_another_form_the_noise_estimate_begins_anew() -> None:
@@ -292,7 +292,7 @@ def test_for_noise_of_another_form_the_noise_estimate_begins_anew() -> None:
     image = torch.rand(1, 3, 36, 36)
     with torch.inference_mode():
         begun = other(image).noise_var
-        other.take_over(one)
+        other.init_from(one)
         expected, got = one(image), other(image)
     for name in ("mean", "mean_var", "total_var", "flat_below"):
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
@@ -303,7 +303,7 @@ def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command
     Image.fromarray(noisy(PHOTOGRAPHS[1], 20).squeeze()).save(tmp_path / "a.png")
     path = tmp_path / "earlier" / MODEL
     path.parent.mkdir()
-    like_shipped(tmp_path, 1).rename(path)
+    like_builtin(tmp_path, 1).rename(path)
     flags = ("--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
     done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path.parent, *flags)
     assert done.returncode == 0, done.stderr
@@ -328,7 +328,7 @@ def test_a_jpeg_of_any_size_is_known_for_one(side: int) -> None:
     tiled = np.tile(PHOTOGRAPHS[3], (3, 3, 1))[:side, :side]
     file = io.BytesIO()
     Image.fromarray(noisy(tiled, 10)).save(file, "JPEG", quality=90)
-    _, picked = Choice(None, device="cpu").pick(np.array(Image.open(file)), OF_255)
+    _, picked = ModelPicker(None, device="cpu").pick(np.array(Image.open(file)), OF_255)
     why = picked.line if picked else ""
     assert "spread by JPEG" in why
 
@@ -338,7 +338,7 @@ def test_what_a_model_cannot_do_is_told_when_it_is_picked_and_others_go_on(tmp_p
         if path.stem == "photo":
             raise ValueError(f"{path}: not this one")
 
-    choice = Choice(None, device="cpu", check=check)
+    choice = ModelPicker(None, device="cpu", check=check)
     with pytest.raises(ValueError, match="not this one"):
         choice.pick(noisy(PHOTOGRAPHS[3], 20), OF_255)
     denoiser, why = choice.pick(noisy(PHOTOGRAPHS[1], 20), OF_255)
@@ -348,7 +348,7 @@ def test_what_a_model_cannot_do_is_told_when_it_is_picked_and_others_go_on(tmp_p
 
 
 def test_a_gray_image_for_a_model_of_colours_is_said() -> None:
-    choice = Choice(Path("photo"), device="cpu")
+    choice = ModelPicker(Path("photo"), device="cpu")
     whys = {channels: choice.pick(noisy(PHOTOGRAPHS[channels], 20), OF_255)[1] for channels in (1, 3)}
     assert whys[3] is None
     assert whys[1] is not None
@@ -357,46 +357,46 @@ def test_a_gray_image_for_a_model_of_colours_is_said() -> None:
 
 def test_a_runs_folder_means_its_model(tmp_path: Path, dbsn_command: Command) -> None:
     (tmp_path / "run").mkdir()
-    like_shipped(tmp_path, 1).rename(tmp_path / "run" / MODEL)
-    assert shipped.model_file(tmp_path / "run") == tmp_path / "run" / MODEL
+    like_builtin(tmp_path, 1).rename(tmp_path / "run" / MODEL)
+    assert builtin.find_model(tmp_path / "run") == tmp_path / "run" / MODEL
     assert dbsn_command("info", tmp_path / "run").returncode == 0
 
 
 def test_a_folder_of_a_models_name_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photo").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert shipped.model_file(Path("photo")) == shipped.path_of("photo")
-    assert shipped.model_file(tmp_path / "photo") == tmp_path / "photo"
+    assert builtin.find_model(Path("photo")) == builtin.path_of("photo")
+    assert builtin.find_model(tmp_path / "photo") == tmp_path / "photo"
 
 
 def test_a_student_that_is_named_brings_its_network(tmp_path: Path) -> None:
     path = tmp_path / "s.safetensors"
-    save_model(path, Saved(student=Student(StudentConfig(network=STUDENTS["dncnn"]))))
+    save_model(path, ModelFile(student=Student(StudentConfig(network=STUDENTS["dncnn"]))))
     for where in (BUILTIN, SCRATCH):
-        begun, _ = starting(asked(student_start=str(path)), where, distils=True)
-        assert (begun.student, begun.student_start) == ("dncnn", str(path))
-    save_model(path, Saved(student=Student(StudentConfig(network=UNetConfig(widths=(8,), blocks=(1,))))))
+        begun, _ = choose_initial(asked(student_init_from=str(path)), where, distils=True)
+        assert (begun.student, begun.student_init_from) == ("dncnn", str(path))
+    save_model(path, ModelFile(student=Student(StudentConfig(network=UNetConfig(widths=(8,), blocks=(1,))))))
     with pytest.raises(ValueError, match=r"--student\.start .*name the network"):
-        starting(asked(student_start=str(path)), SCRATCH, distils=True)
+        choose_initial(asked(student_init_from=str(path)), SCRATCH, distils=True)
 
 
 def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be_measured(tmp_path: Path) -> None:
-    path = str(like_shipped(tmp_path, 3))
+    path = str(like_builtin(tmp_path, 3))
     correlated = replace(asked(3), model=ModelConfig(channels=3).with_stride(5))
-    for where, origin in ((BUILTIN, shipped.name_for(3, independent=False)), (path, path)):
-        begun, _ = starting(correlated, where, distils=True)
-        assert (begun.student, begun.student_start) == ("unet", origin), "it begins with its weights all the same"
-        assert begun.start == ("photo" if where == BUILTIN else path)
+    for where, origin in ((BUILTIN, builtin.name_for(3, independent=False)), (path, path)):
+        begun, _ = choose_initial(correlated, where, distils=True)
+        assert (begun.student, begun.student_init_from) == ("unet", origin), "it begins with its weights all the same"
+        assert begun.init_from == ("photo" if where == BUILTIN else path)
     images = [noisy(PHOTOGRAPHS[3], 20)]
     second = StageTwo(images=images, network=STUDENTS["unet-guided"], config=DistillConfig())
     with pytest.raises(ValueError, match="cannot be measured"):
         next(stages(images, correlated.model, TrainConfig(), second, tmp_path))
     alone = DistillConfig(uncertainty_alone=True)
     guided = Student(StudentConfig(channels=3, network=STUDENTS["unet-guided"]))
-    begun, _ = starting(replace(correlated, distill=alone, student_start=path), SCRATCH, distils=True)
+    begun, _ = choose_initial(replace(correlated, distill=alone, student_init_from=path), SCRATCH, distils=True)
     assert begun.student == "unet-guided", "the student is to stay what it is"
     for network, told in (("unet-guided", "cannot be measured"), ("unet", "leave --student.network out")):
-        second = StageTwo(images=images, network=STUDENTS[network], config=alone, begin_from=guided)
+        second = StageTwo(images=images, network=STUDENTS[network], config=alone, init_from=guided)
         with pytest.raises(ValueError, match=told):
             next(stages(images, correlated.model, TrainConfig(), second, tmp_path))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dbsn.batch.journal import Ledger, Made
+from dbsn.batch.journal import Journal, Provenance
 
 
 @pytest.fixture
@@ -15,14 +15,14 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "in" / "x.png"
 
 
-def make(ledger: Ledger, result: Path, made: Made, *, error: str | None = None) -> None:
-    ledger.begin(result)
-    ledger.end(result, made, seconds=1.25, noise=("25.5", "of 255"), error=error)
+def make(journal: Journal, result: Path, made: Provenance, *, error: str | None = None) -> None:
+    journal.begin(result)
+    journal.end(result, made, seconds=1.25, noise=("25.5", "of 255"), error=error)
 
 
 def test_a_result_is_known_by_what_it_was_made_of_and_with(tmp_path: Path, source: Path) -> None:
-    make(Ledger(tmp_path), tmp_path / "a" / "x.png", Made("m", source))
-    make(Ledger(tmp_path), tmp_path / "y, z.png", Made("m", source), error="damaged, or so")
+    make(Journal(tmp_path), tmp_path / "a" / "x.png", Provenance("m", source))
+    make(Journal(tmp_path), tmp_path / "y, z.png", Provenance("m", source), error="damaged, or so")
     lines = (tmp_path / "denoise.csv").read_text().splitlines()
     when = source.stat().st_mtime_ns
     assert lines == [
@@ -32,60 +32,60 @@ def test_a_result_is_known_by_what_it_was_made_of_and_with(tmp_path: Path, sourc
         '"y, z.png",begun,,,,,,,',
         f'"y, z.png",failed,1.25,25.5,of 255,m,{source},{when},"damaged, or so"',
     ]
-    ledger = Ledger(tmp_path)
-    assert ledger.is_made(tmp_path / "a" / "x.png", Made("m", source))
-    assert not ledger.is_made(tmp_path / "y, z.png", Made("m", source))
+    journal = Journal(tmp_path)
+    assert journal.is_made(tmp_path / "a" / "x.png", Provenance("m", source))
+    assert not journal.is_made(tmp_path / "y, z.png", Provenance("m", source))
     with pytest.raises(FileExistsError, match=r"x.png was made with m, not n; --overwrite"):
-        ledger.is_made(tmp_path / "a" / "x.png", Made("n", source))
+        journal.is_made(tmp_path / "a" / "x.png", Provenance("n", source))
     with pytest.raises(FileExistsError, match=r"x.png was made from .*x.png, not .*other.png; --overwrite"):
-        ledger.is_made(tmp_path / "a" / "x.png", Made("m", tmp_path / "other.png"))
+        journal.is_made(tmp_path / "a" / "x.png", Provenance("m", tmp_path / "other.png"))
     with pytest.raises(FileExistsError, match=r"other.png exists already and is not in denoise.csv"):
-        ledger.is_made(tmp_path / "other.png", Made("m", source))
+        journal.is_made(tmp_path / "other.png", Provenance("m", source))
 
 
 def test_a_result_is_made_again_when_its_source_has_changed(tmp_path: Path, source: Path) -> None:
-    make(Ledger(tmp_path), tmp_path / "x.png", Made("m", source))
+    make(Journal(tmp_path), tmp_path / "x.png", Provenance("m", source))
     later = source.stat().st_mtime_ns + 10**9
     os.utime(source, ns=(later, later))
-    assert not Ledger(tmp_path).is_made(tmp_path / "x.png", Made("m", source))
+    assert not Journal(tmp_path).is_made(tmp_path / "x.png", Provenance("m", source))
 
 
 @pytest.mark.parametrize("torn", ["", "y.png,do", "y.png,done,1.25,25.5", "\n", "\n\n"])
 def test_what_is_torn_or_empty_counts_as_not_made(tmp_path: Path, source: Path, torn: str) -> None:
-    made = Made("m", source)
-    make(Ledger(tmp_path), tmp_path / "x.png", made)
-    Ledger(tmp_path).begin(tmp_path / "y.png")
+    made = Provenance("m", source)
+    make(Journal(tmp_path), tmp_path / "x.png", made)
+    Journal(tmp_path).begin(tmp_path / "y.png")
     with (tmp_path / "denoise.csv").open("a") as file:
         file.write(torn)
-    ledger = Ledger(tmp_path)
-    assert ledger.is_made(tmp_path / "x.png", made)
-    assert not ledger.is_made(tmp_path / "y.png", made)
+    journal = Journal(tmp_path)
+    assert journal.is_made(tmp_path / "x.png", made)
+    assert not journal.is_made(tmp_path / "y.png", made)
 
 
 def test_an_empty_ledger_gets_its_head(tmp_path: Path, source: Path) -> None:
     (tmp_path / "denoise.csv").touch()
-    make(Ledger(tmp_path), tmp_path / "x.png", Made("m", source))
-    assert Ledger(tmp_path).is_made(tmp_path / "x.png", Made("m", source))
+    make(Journal(tmp_path), tmp_path / "x.png", Provenance("m", source))
+    assert Journal(tmp_path).is_made(tmp_path / "x.png", Provenance("m", source))
     assert (tmp_path / "denoise.csv").read_text().startswith("file,status")
 
 
 def test_the_last_word_on_a_file_counts(tmp_path: Path, source: Path) -> None:
-    make(Ledger(tmp_path), tmp_path / "x.png", Made("a", source))
-    make(Ledger(tmp_path), tmp_path / "x.png", Made("b", source))
-    assert Ledger(tmp_path).is_made(tmp_path / "x.png", Made("b", source))
+    make(Journal(tmp_path), tmp_path / "x.png", Provenance("a", source))
+    make(Journal(tmp_path), tmp_path / "x.png", Provenance("b", source))
+    assert Journal(tmp_path).is_made(tmp_path / "x.png", Provenance("b", source))
 
 
 def test_two_processes_may_share_a_folder(tmp_path: Path, source: Path) -> None:
-    first, second = Ledger(tmp_path), Ledger(tmp_path)
-    made = Made("m", source)
+    first, second = Journal(tmp_path), Journal(tmp_path)
+    made = Provenance("m", source)
     first.begin(tmp_path / "a.png")
     second.begin(tmp_path / "b.png")
-    for ledger, name in ((second, "b.png"), (first, "a.png")):
-        ledger.end(tmp_path / name, made, seconds=1.0, noise=("", ""), error=None)
-    assert all(Ledger(tmp_path).is_made(tmp_path / name, made) for name in ("a.png", "b.png"))
+    for journal, name in ((second, "b.png"), (first, "a.png")):
+        journal.end(tmp_path / name, made, seconds=1.0, noise=("", ""), error=None)
+    assert all(Journal(tmp_path).is_made(tmp_path / name, made) for name in ("a.png", "b.png"))
 
 
 def test_names_that_are_no_text_are_kept(tmp_path: Path, source: Path) -> None:
     odd = tmp_path / "m\udcff.png"
-    make(Ledger(tmp_path), odd, Made("m", source))
-    assert Ledger(tmp_path).is_made(odd, Made("m", source))
+    make(Journal(tmp_path), odd, Provenance("m", source))
+    assert Journal(tmp_path).is_made(odd, Provenance("m", source))
