@@ -33,6 +33,7 @@ from benchmarks.tables import FULL, N2C, ORIENTED, STAGE_1
 from dbsn.config import MODEL
 from dbsn.devices import has_fast_bf16
 from dbsn.evaluation.evaluate import Pair, Score, evaluate, summarise, synthetic_noise
+from dbsn.inference.options import InferenceOptions
 from dbsn.io.folders import find_images
 from dbsn.io.formats import read_image
 from dbsn.models.blindspot import BlindSpotModel
@@ -218,7 +219,9 @@ def scores(
     network: BlindSpotModel | Student, setting: Setting, data: Path, *, every: int = 1, ensemble: bool = False
 ) -> Iterator[Score]:
     """Figures of every so many-th image, in the paper's protocol."""
-    return evaluate(network, pairs(setting, data, every), ensemble=ensemble, bf16=has_fast_bf16("cpu"))
+    return evaluate(
+        network, pairs(setting, data, every), options=InferenceOptions(ensemble=ensemble, bf16=has_fast_bf16("cpu"))
+    )
 
 
 def cost(network: BlindSpotModel | Student) -> dict[str, float | int]:

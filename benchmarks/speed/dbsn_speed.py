@@ -17,6 +17,7 @@ import torch
 from dbsn.config import NETWORKS, ModelConfig
 from dbsn.evaluation.evaluate import evaluate, summarise, synthetic_noise
 from dbsn.inference.blindspot import predict
+from dbsn.inference.options import InferenceOptions
 from dbsn.io.folders import find_images
 from dbsn.io.formats import read_image
 from dbsn.models.blindspot import BlindSpotModel
@@ -39,7 +40,9 @@ def main() -> None:
     tensor = torch.from_numpy(image).permute(2, 0, 1)[None]
     with torch.inference_mode():
         reference = plain.network.mean(plain.network.features(plain.normalise(tensor)))
-        ours = predict(model, image, tile=0, bf16=True, calibrated=False, extras=("mean",)).mean
+        ours = predict(
+            model, image, options=InferenceOptions(tile=0, bf16=True), calibrated=False, extras=("mean",)
+        ).mean
     assert ours is not None
     difference = (torch.from_numpy(ours[..., 0]) - 0.5) / 0.5 - reference[0, 0]
     relative = float(difference.square().mean().sqrt() / reference.std())
@@ -50,7 +53,7 @@ def main() -> None:
             plain.network.mean(plain.network.features(plain.normalise(tensor)))
         seconds["plain"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        predict(model, image, tile=0, bf16=True, calibrated=False)
+        predict(model, image, options=InferenceOptions(tile=0, bf16=True), calibrated=False)
         seconds["ours"].append(time.perf_counter() - began)
     ratios = [a / b for a, b in zip(seconds["plain"], seconds["ours"], strict=True)]
     error = (relative * 0.2) ** 2  # of an image whose spread is 0.2
@@ -64,7 +67,7 @@ def main() -> None:
         files = find_images([arguments.clean])[:10]
         pairs = [synthetic_noise(read_image(f).pixels, AWGN(25 / 255), seed=0, index=i) for i, f in enumerate(files)]
         for bf16 in (False, True):
-            scores = list(evaluate(trained, pairs, bf16=bf16))
+            scores = list(evaluate(trained, pairs, options=InferenceOptions(bf16=bf16)))
             figures["psnr_bf16" if bf16 else "psnr_fp32"] = summarise(scores, "float")["psnr"]
     print(json.dumps(figures))
 

@@ -14,6 +14,7 @@ import torch
 
 from dbsn.config import NETWORKS, STUDENTS, ModelConfig, StudentConfig
 from dbsn.inference.blindspot import predict
+from dbsn.inference.options import InferenceOptions
 from dbsn.inference.student import apply_student
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
@@ -41,9 +42,11 @@ def main() -> None:
     student = Student(StudentConfig(channels=arguments.channels, network=STUDENTS[arguments.student])).eval()
     student.to(memory_format=torch.channels_last)
     work = {
-        "student": lambda: apply_student(student, image, bf16=True),
-        "grid teacher, calibrated and fused": lambda: predict(models["grid"], image, bf16=True),
-        "D-BSN, fused": lambda: predict(models["dbsn"], image, bf16=True, calibrated=False),
+        "student": lambda: apply_student(student, image, options=InferenceOptions(bf16=True)),
+        "grid teacher, calibrated and fused": lambda: predict(
+            models["grid"], image, options=InferenceOptions(bf16=True)
+        ),
+        "D-BSN, fused": lambda: predict(models["dbsn"], image, options=InferenceOptions(bf16=True), calibrated=False),
     }
     work["student"]()
     taken = {name: [] for name in work}

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from dbsn.config import StudentConfig
 from dbsn.evaluation.metrics import prepare, psnr
+from dbsn.inference.options import InferenceOptions
 from dbsn.inference.student import apply_student
 from dbsn.io.folders import find_images
 from dbsn.io.formats import read_image
@@ -71,7 +72,7 @@ def main() -> None:
     student.eval()
     scores = []
     for pair, truth in held:
-        result = apply_student(student, pair[0][..., None], bf16=True)
+        result = apply_student(student, pair[0][..., None], options=InferenceOptions(bf16=True))
         scores.append(psnr(prepare(result, truth[..., None], "affine"), truth[..., None]))
     print(json.dumps({"psnr": float(np.mean(scores)), "of images": scores, "steps": arguments.steps,
                       "minutes": (time.perf_counter() - began) / 60}))  # fmt: skip

@@ -3,6 +3,7 @@
 import tempfile
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -25,6 +26,7 @@ from dbsn.config import (
 )
 from dbsn.devices import has_fast_bf16, pick_device
 from dbsn.inference.blindspot import Extra, Prediction, predict, predict_into
+from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.student import apply_student_into
 from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import from_pixels, to_pixels
@@ -191,10 +193,11 @@ class Denoiser:
         """
         planes, back = as_planes(image, axes, channel_axis)
         results = np.empty(planes.shape, image.dtype)
+        options = InferenceOptions(tile=tile, ensemble=ensemble)
         for plane, result in zip(planes, results, strict=True):
             pixels = _pixels(plane)
             denoised = np.empty(pixels.shape, np.float32)
-            self.denoise_into(denoised, pixels, method=method, tile=tile, ensemble=ensemble)
+            self.denoise_into(denoised, pixels, method=method, options=options)
             result[:] = from_pixels(denoised, image.dtype)
         return back(results)
 
@@ -259,9 +262,10 @@ class Denoiser:
         planes, back = as_planes(image, axes, channel_axis)
         denoised = np.empty(planes.shape, np.float32)
         stds = np.empty_like(denoised) if return_std else None
+        options = InferenceOptions(tile=tile, ensemble=ensemble)
         for number, plane in enumerate(planes):
             std = None if stds is None else stds[number]
-            self.denoise_into(denoised[number], _pixels(plane), std=std, method=method, tile=tile, ensemble=ensemble)
+            self.denoise_into(denoised[number], _pixels(plane), std=std, method=method, options=options)
         return back(denoised) if stds is None else (back(denoised), back(stds))
 
     def estimate(
@@ -273,7 +277,8 @@ class Denoiser:
         extras: Collection[Extra] = (),
     ) -> Prediction:
         """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
-        return predict(self.model, _pixels(image), tile=tile, ensemble=ensemble, bf16=self.bf16, extras=extras)
+        options = InferenceOptions(tile=tile, ensemble=ensemble, bf16=self.bf16)
+        return predict(self.model, _pixels(image), options=options, extras=extras)
 
     def denoise_into(
         self,
@@ -282,9 +287,7 @@ class Denoiser:
         *,
         std: Canvas | None = None,
         method: Method = "auto",
-        tile: int = DEFAULT_TILE,
-        ensemble: bool = False,
-        level_factor: float = 1.0,
+        options: InferenceOptions = USUAL,
     ) -> float | None:
         """`denoise`, tile by tile, of an image that need not be in memory, into a place that need not be either.
 
@@ -293,9 +296,7 @@ class Denoiser:
             image: What gives parts of an image (h, w, c).
             std: Where to put each pixel's standard deviation, too.
             method: As of `denoise`.
-            tile: As of `denoise`.
-            ensemble: As of `denoise`.
-            level_factor: A guided student is told so many times the noise level that was measured.
+            options: Tiles, orientations, and what level a guided student is told; the arithmetic is the denoiser's own.
 
         Returns:
             The noise level, intensity; None if the student was asked and is not told it.
@@ -304,17 +305,15 @@ class Denoiser:
             ValueError: As of `denoise`; or there is a `level_factor`, and what is asked is not told the level.
         """
         guided = self.picks_student(method) and self.student is not None and self.student.guided
-        if level_factor != 1 and not guided:
+        if options.level_factor != 1 and not guided:
             raise ValueError(
                 "level_factor (--strength above 1) needs a student that is told the noise level (unet-guided)"
             )
         places = {"denoised": into} | ({} if std is None else {"std": std})
         if self.picks_student(method):
             assert self.student is not None
-            return apply_student_into(
-                places, self.student, image, tile=tile, ensemble=ensemble, bf16=self.bf16, level_factor=level_factor
-            )
-        return predict_into(places, self.model, image, tile=tile, ensemble=ensemble, bf16=self.bf16)[0]
+            return apply_student_into(places, self.student, image, options=replace(options, bf16=self.bf16))
+        return predict_into(places, self.model, image, options=replace(options, bf16=self.bf16))[0]
 
     def save(self, path: str | Path) -> None:
         """Write one safetensors file that holds weights and configuration."""

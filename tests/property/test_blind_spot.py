@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
 from dbsn.inference.blindspot import predict
+from dbsn.inference.options import InferenceOptions
 from dbsn.models.blindspot import BlindSpotModel
 
 NETWORKS: list[NetworkConfig] = [
@@ -60,7 +61,9 @@ def test_the_blind_spot_holds_with_the_tiler_in_between(
     noisy = np.random.default_rng(height * 91 + width).random((height, width, 1), np.float32)
     changed = noisy.copy()
     changed[row, column] = 7.0
-    before, after = (predict(model, image, tile=24, extras=("mean",)).mean for image in (noisy, changed))
+    before, after = (
+        predict(model, image, options=InferenceOptions(tile=24), extras=("mean",)).mean for image in (noisy, changed)
+    )
     assert before is not None
     assert after is not None
     assert before[row, column] == after[row, column]

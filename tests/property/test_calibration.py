@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dbsn.config import GridConfig, ModelConfig
 from dbsn.inference.blindspot import predict
+from dbsn.inference.options import InferenceOptions
 from dbsn.likelihood import as_covariance, channel_variance
 from dbsn.models.blindspot import BlindSpotModel, Estimate
 from dbsn.models.calibration import Calibration, Sample, calibrate, leaked
@@ -145,8 +146,8 @@ def test_a_large_image_is_calibrated_alike_however_it_is_tiled(noise: str) -> No
         torch.nn.init.normal_(parameter, std=0.15)
     image = np.random.default_rng(0).random((530, 545, 3), np.float32)
     extras = ("std", "mean", "noise_std")
-    whole = predict(model, image, tile=0, extras=extras)
-    tiled = predict(model, image, tile=200, extras=extras)
+    whole = predict(model, image, options=InferenceOptions(tile=0), extras=extras)
+    tiled = predict(model, image, options=InferenceOptions(tile=200), extras=extras)
     for name in ("denoised", *extras):
         expected = getattr(whole, name)
         assert np.abs(expected - getattr(tiled, name)).max() < 1e-5 * max(1, np.abs(expected).max()), name

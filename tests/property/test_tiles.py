@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from dbsn.config import DBSNConfig, GridConfig, ModelConfig, NetworkConfig
 from dbsn.inference.blindspot import predict, predict_into
+from dbsn.inference.options import InferenceOptions
 from dbsn.inference.tiles import tiles
 from dbsn.models.blindspot import BlindSpotModel
 
@@ -52,8 +53,8 @@ def test_a_tiled_image_is_denoised_like_the_whole_one(network: NetworkConfig, no
         torch.nn.init.normal_(parameter, std=0.15)
     image = np.random.default_rng(0).random((131, 157, 3), np.float32)
     extras = ("std", "mean", "noise_std")
-    whole = predict(model, image, tile=0, extras=extras)
-    tiled = predict(model, image, tile=50, extras=extras)
+    whole = predict(model, image, options=InferenceOptions(tile=0), extras=extras)
+    tiled = predict(model, image, options=InferenceOptions(tile=50), extras=extras)
     for name in ("denoised", *extras):
         expected, got = getattr(whole, name), getattr(tiled, name)
         assert np.abs(expected - got).max() < 1e-5 * max(1, np.abs(expected).max()), name
@@ -69,9 +70,11 @@ def test_at_a_stride_each_lattice_is_denoised_for_itself_tiled_or_not(calibrated
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
     image = np.random.default_rng(0).random((131, 157, 3), np.float32)
-    whole = predict(model, image, tile=0, calibrated=calibrated, extras=("mean", "std"))
-    tiled = predict(model, image, tile=30, calibrated=calibrated, extras=("mean", "std"))
-    one = predict(model, image[1::2, 0::2], stride=1, tile=0, calibrated=False, extras=("mean", "std"))
+    whole = predict(model, image, options=InferenceOptions(tile=0), calibrated=calibrated, extras=("mean", "std"))
+    tiled = predict(model, image, options=InferenceOptions(tile=30), calibrated=calibrated, extras=("mean", "std"))
+    one = predict(
+        model, image[1::2, 0::2], stride=1, options=InferenceOptions(tile=0), calibrated=False, extras=("mean", "std")
+    )
     for name in ("denoised", "mean", "std"):
         expected, got = getattr(whole, name), getattr(tiled, name)
         assert np.abs(expected - got).max() < 1e-5 * max(1, np.abs(expected).max()), name
@@ -106,8 +109,8 @@ def test_an_image_that_is_not_in_memory_is_read_and_written_in_parts(stride: int
             self.result[where] = part
 
     place = Somewhere()
-    level, _ = predict_into({"denoised": place}, model, place, tile=64)
-    expected = predict(model, image, tile=64)
+    level, _ = predict_into({"denoised": place}, model, place, options=InferenceOptions(tile=64))
+    expected = predict(model, image, options=InferenceOptions(tile=64))
     np.testing.assert_allclose(place.result, expected.denoised, atol=1e-5)
     assert level == pytest.approx(expected.noise_level)
     assert max(largest) < (0.95 if stride == 1 else 0.9) * image.size
@@ -141,8 +144,8 @@ def test_a_tiled_image_has_the_ensemble_of_the_whole_one(network: NetworkConfig)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     image = np.random.default_rng(0).random((103, 131, 1), np.float32)
-    whole = predict(model, image, tile=0, ensemble=True, extras=("std", "mean"))
-    tiled = predict(model, image, tile=40, ensemble=True, extras=("std", "mean"))
+    whole = predict(model, image, options=InferenceOptions(tile=0, ensemble=True), extras=("std", "mean"))
+    tiled = predict(model, image, options=InferenceOptions(tile=40, ensemble=True), extras=("std", "mean"))
     for name in ("denoised", "std", "mean"):
         expected = getattr(whole, name)
         assert np.abs(expected - getattr(tiled, name)).max() < 1e-5 * max(1, np.abs(expected).max()), name

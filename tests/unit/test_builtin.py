@@ -31,6 +31,7 @@ from dbsn.config import (
 )
 from dbsn.evaluation.evaluate import evaluate, synthetic_noise
 from dbsn.evaluation.metrics import psnr
+from dbsn.inference.options import InferenceOptions
 from dbsn.intensity import OF_255, to_pixels
 from dbsn.io.formats import read_image
 from dbsn.models.blindspot import BlindSpotModel
@@ -318,7 +319,7 @@ def test_what_a_shipped_model_is_evaluated_at_is_what_it_gives(tmp_path: Path, d
     pair = synthetic_noise(dark, AWGN(2 / 255), seed=0, index=0)
     denoiser = Denoiser.load("photo", device="cpu")
     assert denoiser.student is not None
-    [score] = evaluate(denoiser.student, [pair], bf16=denoiser.bf16)
+    [score] = evaluate(denoiser.student, [pair], options=InferenceOptions(bf16=denoiser.bf16))
     assert score.psnr == pytest.approx(psnr(denoiser.predict(pair.noisy).clip(0, 1), dark), abs=1e-3)
     assert score.psnr > score.noisy_psnr + 7
 
@@ -412,7 +413,7 @@ def test_the_level_that_is_said_is_the_measured_one_whatever_the_strength_and_ti
     denoiser, image = Denoiser.load("photo", device="cpu"), noisy(np.tile(PHOTOGRAPHS[3], (2, 1, 1)), 20)
     into = np.empty(image.shape, np.float32)
     levels = [
-        denoiser.denoise_into(into, image, tile=tile, level_factor=factor)
+        denoiser.denoise_into(into, image, options=InferenceOptions(tile=tile, level_factor=factor))
         for tile, factor in ((0, 1.0), (0, 2.0), (96, 1.0))
     ]
     assert levels == pytest.approx([levels[0]] * 3, rel=1e-4)

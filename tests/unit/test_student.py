@@ -26,6 +26,7 @@ from dbsn.config import (
     student_network,
 )
 from dbsn.denoiser import Denoiser
+from dbsn.inference.options import InferenceOptions
 from dbsn.inference.student import apply_student, apply_student_into
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import _USUAL_LEVEL, Student, mirrored
@@ -115,8 +116,10 @@ def test_an_untrained_student_hands_its_input_through(network: StudentNetwork) -
 def test_in_tiles_the_result_is_the_same(network: StudentNetwork, ensemble: bool) -> None:
     image = np.random.default_rng(0).random((150, 131, 1), np.float32)
     student = disturbed(network)
-    whole = apply_student(student, image, tile=0, ensemble=ensemble)
-    assert np.abs(whole - apply_student(student, image, tile=40, ensemble=ensemble)).max() < 1e-5
+    whole = apply_student(student, image, options=InferenceOptions(tile=0, ensemble=ensemble))
+    assert (
+        np.abs(whole - apply_student(student, image, options=InferenceOptions(tile=40, ensemble=ensemble))).max() < 1e-5
+    )
     assert np.abs(whole - image).max() > 1e-2
 
 
@@ -185,7 +188,7 @@ def test_a_gray_image_is_shown_to_a_student_of_colours_as_three_that_are_alike(n
     student, gray = disturbed(network, 3), np.random.default_rng(0).uniform(0, 1, (90, 71, 1)).astype(np.float32)
     ours, theirs = ({name: np.empty((90, 71, c), np.float32) for name in ("denoised", "std")} for c in (1, 3))
     levels = [
-        apply_student_into(into, student, image, tile=48, ensemble=True)
+        apply_student_into(into, student, image, options=InferenceOptions(tile=48, ensemble=True))
         for into, image in ((ours, gray), (theirs, np.repeat(gray, 3, 2)))
     ]
     assert levels[0] == (pytest.approx(levels[1], rel=1e-5) if network == GUIDED else None)
@@ -254,7 +257,9 @@ def test_which_students_can_begin_with_whose_weights() -> None:
 def test_the_noise_level_that_a_guided_student_is_told_is_said(ensemble: bool) -> None:
     noisy = np.random.default_rng(0).normal(0.5, 0.1, (128, 96, 1)).astype(np.float32)
     into = {"denoised": np.empty_like(noisy)}
-    assert apply_student_into(into, disturbed(GUIDED), noisy, ensemble=ensemble) == pytest.approx(0.1, rel=0.1)
+    assert apply_student_into(
+        into, disturbed(GUIDED), noisy, options=InferenceOptions(ensemble=ensemble)
+    ) == pytest.approx(0.1, rel=0.1)
     assert apply_student_into(into, disturbed(TINY[0]), noisy) is None
 
 
@@ -265,9 +270,9 @@ def test_the_default_student_sees_no_further_than_64_pixels() -> None:
 def test_averaging_over_orientations_changes_the_result_and_commutes_with_turning() -> None:
     image = np.random.default_rng(0).random((24, 24, 1), np.float32)
     student = disturbed(TINY[0])
-    average = apply_student(student, image, ensemble=True)
+    average = apply_student(student, image, options=InferenceOptions(ensemble=True))
     assert np.abs(average - apply_student(student, image)).max() > 1e-3
-    turned = apply_student(student, np.ascontiguousarray(image[::-1]), ensemble=True)
+    turned = apply_student(student, np.ascontiguousarray(image[::-1]), options=InferenceOptions(ensemble=True))
     assert np.abs(turned[::-1] - average).max() < 1e-5
 
 

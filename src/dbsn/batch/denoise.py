@@ -16,6 +16,7 @@ from dbsn.batch.model_choice import ModelPicker
 from dbsn.batch.plan import Job
 from dbsn.config import UNetConfig
 from dbsn.denoiser import Denoiser, Method
+from dbsn.inference.options import InferenceOptions
 from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import OF_255, Unit, from_pixels, to_pixels
 from dbsn.io import raw, zarr
@@ -56,6 +57,10 @@ class DenoiseOptions:
     def level_factor(self) -> float:
         """How much larger the noise is taken to be than it was measured."""
         return max(self.strength, 1.0)
+
+    def inference(self, denoiser: Denoiser) -> InferenceOptions:
+        """How images go through this denoiser."""
+        return InferenceOptions(tile=self.tile_for(denoiser), ensemble=self.ensemble, level_factor=self.level_factor)
 
     def tile_for(self, denoiser: Denoiser) -> int:
         """Side of a tile for this denoiser."""
@@ -111,9 +116,7 @@ def denoise_files(
                     picture.samples,
                     std=std,
                     method=how.method,
-                    tile=how.tile_for(denoiser),
-                    ensemble=how.ensemble,
-                    level_factor=how.level_factor,
+                    options=how.inference(denoiser),
                 )
                 levels += [] if level is None else [level]
                 if job.beside and std is not None:
@@ -176,9 +179,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
                 plane,
                 std=None if beside is None else zarr.PlaneCanvas(beside, plane, None, _unit(source.array.dtype, dtype)),
                 method=how.method,
-                tile=how.tile_for(denoiser),
-                ensemble=how.ensemble,
-                level_factor=how.level_factor,
+                options=how.inference(denoiser),
             )
             levels += [] if level is None else [level]
     return Found(mean_level(levels), unit, why)

@@ -47,15 +47,15 @@ class Evaluate:
     def run(self) -> int:
         """Evaluate; 0 if every clean image had a usable partner."""
         from dbsn.evaluation.evaluate import evaluate, summarise
+        from dbsn.inference.options import InferenceOptions
 
         if (self.noisy is None) == (self.noise is None):
             raise ValueError("name either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)")
         denoiser, failures, scores = load(self.model, self.device), list[str](), []
         by_student = denoiser.picks_student(self.method)
         network = denoiser.student if by_student and denoiser.student else denoiser.model
-        scored = partial(
-            evaluate, network, protocol=self.protocol, tile=self.tile, ensemble=self.ensemble, bf16=denoiser.bf16
-        )
+        options = InferenceOptions(tile=self.tile, ensemble=self.ensemble, bf16=denoiser.bf16)
+        scored = partial(evaluate, network, protocol=self.protocol, options=options)
         for pair in self._pairs(failures):
             try:
                 [score] = scored([pair])

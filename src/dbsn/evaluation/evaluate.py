@@ -13,8 +13,8 @@ import torch
 
 from dbsn.evaluation.metrics import Protocol, prepare, psnr, ssim
 from dbsn.inference.blindspot import MEAN, predict
+from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.student import apply_student
-from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import to_pixels
 from dbsn.likelihood import channel_variance
 from dbsn.models.blindspot import BlindSpotModel
@@ -72,9 +72,7 @@ def evaluate(
     pairs: Iterable[Pair],
     *,
     protocol: Protocol = "float",
-    tile: int = DEFAULT_TILE,
-    ensemble: bool = False,
-    bf16: bool = False,
+    options: InferenceOptions = USUAL,
 ) -> Iterator[Score]:
     """Score a blind-spot model's posterior mean, or a student, on each pair, in order.
 
@@ -85,11 +83,9 @@ def evaluate(
         began, estimate = time.perf_counter(), None
         try:
             if isinstance(denoiser, Student):
-                denoised = apply_student(denoiser, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16)
+                denoised = apply_student(denoiser, pair.noisy, options=options)
             else:
-                estimate = predict(
-                    denoiser, pair.noisy, tile=tile, ensemble=ensemble, bf16=bf16, extras=MEAN, known_noise=pair.noise
-                )
+                estimate = predict(denoiser, pair.noisy, options=options, extras=MEAN, known_noise=pair.noise)
                 denoised = estimate.denoised
         except ValueError as error:
             raise ValueError(f"{pair.name}: {error}") from None

@@ -1,7 +1,7 @@
 """From one whole image to its estimate, by overlapping tiles: same result as untiled (tests/property/test_tiles.py)."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeVar
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from dbsn.inference.lattices import lattices, placed
-from dbsn.inference.tiles import DEFAULT_TILE, Tile, check_image, strips, tiles
+from dbsn.inference.options import USUAL, InferenceOptions
+from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
 from dbsn.inference.views import stretched
 from dbsn.intensity import to_pixels
 from dbsn.likelihood import channel_variance, fuse
@@ -126,7 +127,7 @@ def learned_noise(model: BlindSpotModel, image: np.ndarray, *, bf16: bool = Fals
 
     Smaller strides leave a part of it in the prediction.
     """
-    estimate = predict(model, image, stride=model.config.stride, bf16=bf16, extras=NOISE_STD)
+    estimate = predict(model, image, options=InferenceOptions(bf16=bf16), stride=model.config.stride, extras=NOISE_STD)
     assert estimate.noise_std is not None
     alike = autocorrelation(as_tensor((to_pixels(image) - estimate.denoised) / estimate.noise_std))
     return replace(estimate.noise, kernel=None if alike is None else kernel(alike))
@@ -136,9 +137,7 @@ def predict(
     model: BlindSpotModel,
     image: np.ndarray,
     *,
-    tile: int = DEFAULT_TILE,
-    ensemble: bool = False,
-    bf16: bool = False,
+    options: InferenceOptions = USUAL,
     calibrated: bool = True,
     extras: Collection[Extra] = (),
     known_noise: Noise | None = None,
@@ -149,9 +148,7 @@ def predict(
     Args:
         model: In evaluation mode, on the device to use.
         image: (h, w, c) intensities, or integers of the file's range.
-        tile: Side of a tile; smaller needs less memory, 0 takes the image whole.
-        ensemble: Average over the image's eight orientations: better, and eight times as slow.
-        bf16: Convolve in bfloat16.
+        options: Tiles, orientations, arithmetic.
         calibrated: Correct the variances by what the image's own pixels say (M8).
         extras: Which fields of `Prediction` to fill besides `denoised`; each takes an image's memory.
         known_noise: The true noise, to fill `under_known_noise` with; its variance is taken at the blind mean.
@@ -163,9 +160,8 @@ def predict(
     names = ["denoised", *extras, *(["under_known_noise"] if known_noise else [])]
     arrays = {name: np.empty(image.shape, np.float32) for name in names}
     noise_level, noise = predict_into(
-        arrays, model, image, tile=tile, ensemble=ensemble, bf16=bf16, calibrated=calibrated, known_noise=known_noise,
-        stride=stride,
-    )  # fmt: skip
+        arrays, model, image, options=options, calibrated=calibrated, known_noise=known_noise, stride=stride
+    )
     return Prediction(
         denoised=arrays["denoised"],
         noise_level=noise_level,
@@ -183,9 +179,7 @@ def predict_into(
     model: BlindSpotModel,
     image: Pixels,
     *,
-    tile: int = DEFAULT_TILE,
-    ensemble: bool = False,
-    bf16: bool = False,
+    options: InferenceOptions = USUAL,
     calibrated: bool = True,
     known_noise: Noise | None = None,
     stride: int | None = None,
@@ -196,9 +190,7 @@ def predict_into(
         into: Where to put which fields of `Prediction`, (h, w, c) each.
         model: As of `predict`, and so are the others.
         image: (h, w, c).
-        tile: Side of a tile.
-        ensemble: Average over eight orientations.
-        bf16: Convolve in bfloat16.
+        options: Tiles, orientations, arithmetic.
         calibrated: Correct the variances (M8).
         known_noise: The true noise.
         stride: Denoise the images of every such pixel.
@@ -206,34 +198,40 @@ def predict_into(
     Returns:
         Noise level and noise, as in `Prediction`.
     """
-    check_image(image, tile, model.config.channels)
+    check_image(image, options.tile, model.config.channels)
     image, into, unit = stretched(image, into, model.config)
     if known_noise and unit != 1:
         raise ValueError("a known noise is of the image's own intensities, which this model does not see")
     device = next(model.parameters()).device
-    noise_power = 0.0
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
+    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.bf16):
         every = [
-            (where, Passes(model, pixels, ensemble=ensemble))
+            (where, Passes(model, pixels, ensemble=options.ensemble))
             for where, pixels in lattices(image, stride or model.config.denoising_stride)
         ]
         measurement = torch.stack([passes.measurement for _, passes in every]).mean(0)
         samples = [sample for _, passes in _some(every) for sample in passes.samples(measurement)] if calibrated else []
         calibration = calibrate(samples, one_level=model.noise_estimator.per_image)
-        for where, passes in every:
-            for part in passes.parts(tile):
-                estimate = passes.estimate(part, measurement)
-                if calibration:
-                    estimate = calibration.apply(estimate)
-                denoised, variance = estimate.fused()
-                noise_std = estimate.noise_std()
-                values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
-                values["blind_std"] = (channel_variance(estimate.mean_var) + noise_std.square()).sqrt()
-                if known_noise:
-                    known_var = known_noise.variance(estimate.mean.clamp_min(0))
-                    values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
-                for name, array in into.items():
-                    array[placed(where, part.own)] = values[name][0].permute(1, 2, 0)[part.inner].cpu().numpy()
-                power = float(noise_std[0].permute(1, 2, 0)[part.inner].square().mean())
-                noise_power += power * part.pixels / math.prod(image.shape[:2])
+
+        def results() -> Iterator[TileResult]:
+            for where, passes in every:
+                for part in passes.parts(options.tile):
+                    estimate = passes.estimate(part, measurement)
+                    values = _values(calibration.apply(estimate) if calibration else estimate, known_noise)
+                    own = {name: value[0].permute(1, 2, 0)[part.inner] for name, value in values.items()}
+                    noise_power = float(own["noise_std"].square().mean())
+                    yield TileResult(placed(where, part.own), own, noise_power, part.pixels)
+
+        noise_power = put_tiles(into, results(), image)
     return unit * noise_power**0.5, ImageNoise(measurement.cpu(), calibration)
+
+
+def _values(estimate: Estimate, known_noise: Noise | None) -> dict[str, Image]:
+    """What an estimate says, by the names of `Prediction`, (b, c, h, w) each."""
+    denoised, variance = estimate.fused()
+    noise_std = estimate.noise_std()
+    values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}
+    values["blind_std"] = (channel_variance(estimate.mean_var) + noise_std.square()).sqrt()
+    if known_noise:
+        known_var = known_noise.variance(estimate.mean.clamp_min(0))
+        values["under_known_noise"], _ = fuse(estimate.noisy, estimate.mean, estimate.mean_var, known_var)
+    return values

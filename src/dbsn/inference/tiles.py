@@ -6,10 +6,12 @@ does the tile. Tested in tests/property/test_tiles.py.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dbsn.types import Margin, Pixels
+from torch import Tensor
+
+from dbsn.types import Canvas, Margin, Pixels
 
 _LARGER = 0.1  # of a tile's side: so much is shared out among tiles rather than given one of its own
 
@@ -70,6 +72,30 @@ def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> 
     for read_rows, own_rows in spans(height):
         for read_columns, own_columns in spans(width):
             yield Tile((read_rows, read_columns), (own_rows, own_columns))
+
+
+@dataclass(frozen=True)
+class TileResult:
+    """What a model makes of a tile's own part."""
+
+    place: tuple[slice, slice]
+    """Where in the image it belongs."""
+    values: Mapping[str, Tensor]
+    """What is to be put there, by name, (h, w, c) each."""
+    noise_power: float
+    """Mean square of the noise in it, intensities squared; 0 if it is not known."""
+    pixels: int
+    """How many it is."""
+
+
+def put_tiles(into: Mapping[str, Canvas], results: Iterable[TileResult], image: Pixels) -> float:
+    """Put the results of an image's tiles, one after the other, in their places; the noise's mean square."""
+    noise_power = 0.0
+    for result in results:
+        for name, canvas in into.items():
+            canvas[result.place] = result.values[name].cpu().numpy()
+        noise_power += result.noise_power * result.pixels / math.prod(image.shape[:2])
+    return noise_power
 
 
 DEFAULT_TILE = 768

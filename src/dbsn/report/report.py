@@ -20,6 +20,7 @@ from dbsn.config import MODEL
 from dbsn.denoiser import Denoiser
 from dbsn.errors import ImageError
 from dbsn.inference.blindspot import predict
+from dbsn.inference.options import InferenceOptions
 from dbsn.intensity import Unit, from_pixels, to_pixels
 from dbsn.io.atomic import replacing
 from dbsn.io.folders import find_images, printable
@@ -112,7 +113,13 @@ def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> Shown:
 
 def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:
     """`_Shown.surprise` as it was before the image's own pixels corrected it."""
-    told = predict(denoiser.model, noisy, bf16=denoiser.bf16, calibrated=False, extras=("mean", "blind_std"))
+    told = predict(
+        denoiser.model,
+        noisy,
+        options=InferenceOptions(bf16=denoiser.bf16),
+        calibrated=False,
+        extras=("mean", "blind_std"),
+    )
     assert told.mean is not None
     assert told.blind_std is not None
     return np.asarray((noisy - told.mean) / told.blind_std)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbsn.inference.options import InferenceOptions
 from dbsn.inference.student import apply_student
 from dbsn.intensity import to_pixels
 from dbsn.likelihood import channel_variance
@@ -112,8 +113,8 @@ def _refined(
 
 def _taken_out(student: Student, noisy: np.ndarray, probe: np.ndarray, *, bf16: bool) -> list[_TakenOut]:
     """What a student does to each channel of an image, (h, w, c); the probe is a draw of its noise, the same shape."""
-    left = apply_student(student, noisy, bf16=bf16)
-    moved = (apply_student(student, noisy + _PROBE * probe, bf16=bf16) - left) / _PROBE
+    left = apply_student(student, noisy, options=InferenceOptions(bf16=bf16))
+    moved = (apply_student(student, noisy + _PROBE * probe, options=InferenceOptions(bf16=bf16)) - left) / _PROBE
     kinds = (left, (noisy - left) ** 2, probe**2, probe * moved)
     channels = zip(*(np.moveaxis(kind, -1, 0) for kind in kinds), strict=True)
     return [_TakenOut(*(torch.from_numpy(kind.ravel()) for kind in channel)) for channel in channels]

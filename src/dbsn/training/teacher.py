@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dbsn.inference.blindspot import learned_noise, predict
+from dbsn.inference.options import InferenceOptions
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
 from dbsn.noise.learned import NoiseModel
@@ -79,7 +80,7 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
 
     try:
         for image in images[len(done) :]:
-            estimate = predict(model, image, bf16=bf16)
+            estimate = predict(model, image, options=InferenceOptions(bf16=bf16))
             noise = estimate.noise if model.config.stride == 1 else learned_noise(model, image, bf16=bf16)
             done.append((_in_network_units(estimate.denoised, model), noise))
             if time.monotonic() - saved > _SAVED_EVERY:
