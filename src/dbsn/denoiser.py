@@ -138,10 +138,10 @@ class Denoiser:
             UserWarning: A file of the folder cannot be read.
         """
         from dbsn.training.initial_weights import load_initial  # here, so that `load` does without training
-        from dbsn.training.loop import Progress
+        from dbsn.training.loop import Progress, TrainingContext
         from dbsn.training.run import prepare
         from dbsn.training.run_config import RunConfig
-        from dbsn.training.stages import StageTwo, stages
+        from dbsn.training.stages import StageOne, StageTwo, stages
 
         images = _images(noisy, axes=axes, channel_axis=channel_axis)
         if not images:
@@ -160,7 +160,8 @@ class Denoiser:
             shape = student_network(asked.student)
             second = StageTwo(images=_images(clean, mixed=True), network=shape, config=how, init_from=init_from)
         with tempfile.TemporaryDirectory() as folder:
-            for stage in stages(images, asked.model, config, second, Path(folder), init_from=blind, device=device):
+            first = StageOne(model=asked.model, config=config, init_from=blind)
+            for stage in stages(images, first, second, TrainingContext(run=Path(folder), device=device)):
                 for progress in stage.progress:
                     if on_progress and isinstance(progress, Progress):
                         on_progress(progress)

@@ -29,7 +29,7 @@ from dbsn.models.blindspot import BlindSpotModel
 from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.store.tensors import load_tensors
 from dbsn.training.checkpoint import CHECKPOINT
-from dbsn.training.loop import Losses, Progress, train
+from dbsn.training.loop import Losses, Progress, Task, TrainingContext, train
 from dbsn.training.patches import Batch
 from dbsn.training.selfsupervised import learn, self_supervised_loss
 
@@ -151,17 +151,15 @@ def test_a_loss_that_is_not_finite_stops_with_step_cause_and_remedy_and_the_chec
 
     noisy = torch.rand(2, 1, 24, 24)
     batch = Batch(noisy=noisy, measurement=model.measure(noisy), valid=torch.ones_like(noisy), phase=(0, 0), spacing=3)
-    progress = train(
-        model,
-        model.parameter_groups(),
-        breaks_down,
-        lambda step, rank: batch,
-        lambda average: 0.0,
-        lambda average, story: save_model(tmp_path / MODEL, ModelFile(model=average)),
-        config,
-        run=tmp_path,
-        device="cpu",
+    task = Task(
+        model=model,
+        groups=model.parameter_groups(),
+        loss_of=breaks_down,
+        batches=lambda step, rank: batch,
+        validate=lambda average: 0.0,
+        save=lambda average, story: save_model(tmp_path / MODEL, ModelFile(model=average)),
     )
+    progress = train(task, config, TrainingContext(run=tmp_path, device="cpu"))
     with pytest.raises(
         TrainingDivergedError, match=r"step 10: the prediction is nan; .* --resume and a lower --learning-rate"
     ):
@@ -175,7 +173,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_cause_and_remedy_and_the_chec
 def test_the_best_validation_is_what_is_kept_and_the_learning_rate_follows_the_budget(tmp_path: Path) -> None:
     config = TrainConfig(steps=60, batch=2, patch=24, validations=6, warmup=0.1, learning_rate=1e-3)
     model = ModelConfig(network=NETWORKS["grid-tiny"])
-    progress = list(learn(images(), model, config, run=tmp_path, about={}, device="cpu"))
+    progress = list(learn(images(), model, config, TrainingContext(run=tmp_path, device="cpu")))
     figures = {step.step: step.validation for step in progress if step.validation is not None}
     assert len(figures) == 6
     assert load_model(tmp_path / MODEL).about["step"] == min(figures, key=lambda step: figures[step] or 0.0)
@@ -188,9 +186,9 @@ def test_the_best_validation_is_what_is_kept_and_the_learning_rate_follows_the_b
 
 def test_a_longer_budget_is_validated_all_along_what_is_left_of_it(tmp_path: Path) -> None:
     config, model = TrainConfig(steps=20, batch=2, patch=24, validations=5), ModelConfig(network=NETWORKS["grid-tiny"])
-    list(learn(images(), model, config, run=tmp_path, about={}, device="cpu"))
-    how: dict[str, Any] = {"run": tmp_path, "about": {}, "resume": True, "device": "cpu"}
-    progress = list(learn(images(), model, replace(config, steps=50), **how))
+    list(learn(images(), model, config, TrainingContext(run=tmp_path, device="cpu")))
+    resumed = TrainingContext(run=tmp_path, resume=True, device="cpu")
+    progress = list(learn(images(), model, replace(config, steps=50), resumed))
     assert [step.step for step in progress if step.validation is not None] == [30, 40, 50]
 
 
@@ -198,7 +196,7 @@ def test_a_budget_in_minutes_ends_in_time(tmp_path: Path) -> None:
     config = TrainConfig(minutes=0.05, batch=2, patch=24, validations=2)
     began = time.monotonic()
     progress = list(
-        learn(images(), ModelConfig(network=NETWORKS["grid-tiny"]), config, run=tmp_path, about={}, device="cpu")
+        learn(images(), ModelConfig(network=NETWORKS["grid-tiny"]), config, TrainingContext(run=tmp_path, device="cpu"))
     )
     assert time.monotonic() - began < 15
     assert progress[-1].share == 1.0
@@ -215,7 +213,7 @@ def test_every_setting_changes_what_is_learned(setting: dict[str, Any], tmp_path
     def weights(name: str, config: TrainConfig) -> dict[str, torch.Tensor]:
         (tmp_path / name).mkdir()
         model = ModelConfig(network=NETWORKS["grid-tiny"])
-        list(learn(images(), model, config, run=tmp_path / name, about={}, device="cpu"))
+        list(learn(images(), model, config, TrainingContext(run=tmp_path / name, device="cpu")))
         return load_tensors(tmp_path / name / MODEL)[0]
 
     usual = {"steps": 12, "batch": 2, "patch": 24, "validations": 1, "staged": 0.2, "precision": "fp32"}
@@ -290,7 +288,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_trained(tmp_pa
     absent = "mps" if not torch.backends.mps.is_available() else "cuda"
     config = TrainConfig(steps=1)
     with pytest.raises(ValueError, match=f"--device {absent}: not available here; choose among"):
-        list(learn(images(), ModelConfig(), config, run=tmp_path, about={}, device=absent))
+        list(learn(images(), ModelConfig(), config, TrainingContext(run=tmp_path, device=absent)))
 
 
 def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
@@ -305,8 +303,15 @@ def test_what_begins_to_learn_later_begins_gently(tmp_path: Path) -> None:
     noisy = torch.zeros(1, 1, 4, 4)
     batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
     groups = [{"params": list(model.parameters()), "pace": 2.0, "waits": 0.5}]
-    ignored = (lambda step, rank: batch, lambda average: 0.0, lambda average, story: None)
-    list(train(model, groups, falls_from_half, *ignored, config, run=tmp_path, device="cpu"))
+    task = Task(
+        model=model,
+        groups=groups,
+        loss_of=falls_from_half,
+        batches=lambda step, rank: batch,
+        validate=lambda average: 0.0,
+        save=lambda average, story: None,
+    )
+    list(train(task, config, TrainingContext(run=tmp_path, device="cpu")))
     assert places[100] == 0
     at_full_rate = 0.5 * 20 * 2e-3  # half a cosine down, twenty steps at their pace
     assert 0.05 * at_full_rate < -places[120] < 0.5 * at_full_rate
@@ -320,20 +325,17 @@ def rising(
     model.weight.data.fill_(0)
     noisy = torch.zeros(1, 1, 4, 4)
     batch = Batch(noisy=noisy, measurement=noisy, valid=noisy, phase=(0, 0), spacing=1)
-    progress = train(
-        model,
-        [{"params": list(model.parameters()), "pace": 1.0}],
-        lambda network, batch, share: Losses(terms={"slope": -model.weight.sum()}, shown={}),
-        lambda step, rank: batch,
-        validate,
-        lambda average, story: kept.append((average.weight.item(), story)),
-        TrainConfig(steps=100, batch=2, patch=24, validations=4, learning_rate=1e-3),
-        run=run,
-        initial_weights=None if initial_weights is None else {"weight": torch.tensor([[initial_weights]])},
-        resume=resume,
-        device="cpu",
+    task = Task(
+        model=model,
+        groups=[{"params": list(model.parameters()), "pace": 1.0}],
+        loss_of=lambda network, batch, share: Losses(terms={"slope": -model.weight.sum()}, shown={}),
+        batches=lambda step, rank: batch,
+        validate=validate,
+        save=lambda average, story: kept.append((average.weight.item(), story)),
+        initial_weights={} if initial_weights is None else {"weight": torch.tensor([[initial_weights]])},
     )
-    return progress, kept
+    config = TrainConfig(steps=100, batch=2, patch=24, validations=4, learning_rate=1e-3)
+    return train(task, config, TrainingContext(run=run, resume=resume, device="cpu")), kept
 
 
 @pytest.mark.parametrize("wanted", [-1.0, 1.0])
@@ -379,7 +381,7 @@ def test_a_run_that_is_interrupted_does_not_try_the_middle(tmp_path: Path) -> No
 def test_a_blind_spot_models_checkpoint_knows_the_network_that_it_began_with(tmp_path: Path) -> None:
     config = TrainConfig(steps=4, batch=2, patch=24, validations=1, learning_rate=1e-9)
     begun = BlindSpotModel(ModelConfig(network=NETWORKS["grid-tiny"]))
-    list(learn(images(), begun.config, config, run=tmp_path, about={}, init_from=begun, device="cpu"))
+    list(learn(images(), begun.config, config, TrainingContext(run=tmp_path, device="cpu"), init_from=begun))
     tensors, _ = load_tensors(tmp_path / CHECKPOINT)
     known = {name.removeprefix("begun with/"): part for name, part in tensors.items() if name.startswith("begun with/")}
     assert known.keys() == {f"network.{name}" for name, _ in begun.network.named_parameters()}

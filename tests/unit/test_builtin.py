@@ -42,8 +42,9 @@ from dbsn.noise.inspection import inspect_noise
 from dbsn.store import builtin
 from dbsn.store.model_file import ModelFile, save_model
 from dbsn.training.initial_weights import choose_initial
+from dbsn.training.loop import TrainingContext
 from dbsn.training.run_config import RunConfig
-from dbsn.training.stages import StageTwo, stages
+from dbsn.training.stages import StageOne, StageTwo, stages
 
 PHOTOGRAPHS = {1: skimage.data.camera()[100:356, 100:356, None], 3: skimage.data.astronaut()[:256, 100:356]}
 Command = Callable[..., Any]
@@ -391,7 +392,11 @@ def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be
     images = [noisy(PHOTOGRAPHS[3], 20)]
     second = StageTwo(images=images, network=STUDENTS["unet-guided"], config=DistillConfig())
     with pytest.raises(ValueError, match="cannot be measured"):
-        next(stages(images, correlated.model, TrainConfig(), second, tmp_path))
+        next(
+            stages(
+                images, StageOne(model=correlated.model, config=TrainConfig()), second, TrainingContext(run=tmp_path)
+            )
+        )
     alone = DistillConfig(uncertainty_alone=True)
     guided = Student(StudentConfig(channels=3, network=STUDENTS["unet-guided"]))
     begun, _ = choose_initial(replace(correlated, distill=alone, student_init_from=path), SCRATCH, distils=True)
@@ -399,14 +404,21 @@ def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be
     for network, told in (("unet-guided", "cannot be measured"), ("unet", "leave --student.network out")):
         second = StageTwo(images=images, network=STUDENTS[network], config=alone, init_from=guided)
         with pytest.raises(ValueError, match=told):
-            next(stages(images, correlated.model, TrainConfig(), second, tmp_path))
+            next(
+                stages(
+                    images,
+                    StageOne(model=correlated.model, config=TrainConfig()),
+                    second,
+                    TrainingContext(run=tmp_path),
+                )
+            )
 
 
 def test_noise_of_any_kind_is_not_put_on_images_in_counts(tmp_path: Path) -> None:
     counts = [noisy(PHOTOGRAPHS[1], 20).astype(np.float32) * 16]
     second = StageTwo(images=counts, network=STUDENTS["unet"], config=DistillConfig(noise="any:60"))
     with pytest.raises(ValueError, match=r"--student\.noise any:60"):
-        next(stages(counts, ModelConfig(), TrainConfig(), second, tmp_path))
+        next(stages(counts, StageOne(model=ModelConfig(), config=TrainConfig()), second, TrainingContext(run=tmp_path)))
 
 
 def test_the_level_that_is_said_is_the_measured_one_whatever_the_strength_and_tile() -> None:

@@ -36,7 +36,7 @@ from dbsn.store.tensors import load_tensors
 from dbsn.training.checkpoint import CHECKPOINT, TrainingState
 from dbsn.training.distill import REFINED, distil, distillation_loss, recalibrate
 from dbsn.training.held_out import HeldOut, stein_risk
-from dbsn.training.loop import Progress
+from dbsn.training.loop import Progress, TrainingContext
 from dbsn.training.pairs import PairedPatches, Pairs, told_level
 from dbsn.training.stages import clean_like
 from dbsn.training.teacher import TeacherResults, keep_refined, recalled, some_of, teach
@@ -293,7 +293,8 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
 
     def trained(*, resume: bool = False) -> Iterator[Progress]:
         clean = [CLEAN[0], CLEAN[0]]
-        return distil(known_exactly(), clean, network, config, run=tmp_path, about={}, resume=resume, device="cpu")
+        context = TrainingContext(run=tmp_path, resume=resume, device="cpu")
+        return distil(known_exactly(), clean, network, config, context)
 
     progress = list(islice(trained(), 11)) if interrupted else list(trained())
     if interrupted:
@@ -326,8 +327,8 @@ def test_who_is_interrupted_where_the_noise_would_be_corrected_does_not_go_on(
     done: list[Progress] = []
 
     def go(*, resume: bool) -> None:
-        how = {"run": tmp_path, "about": {}, "resume": resume, "device": "cpu"}
-        for progress in distil(known_exactly(), CLEAN, STUDENTS["unet-tiny"], config, **how):
+        context = TrainingContext(run=tmp_path, resume=resume, device="cpu")
+        for progress in distil(known_exactly(), CLEAN, STUDENTS["unet-tiny"], config, context):
             done.append(progress)
 
     with monkeypatch.context() as patch:
@@ -368,10 +369,12 @@ def test_a_longer_budget_has_the_noise_corrected_again_unless_that_was_done_late
         (110, [3, 10, 33], [0.3, 0.4]),
     ):
         config = DistillConfig(steps=steps, batch=2, patch=32, validations=10)
-        how = {"run": tmp_path, "about": {}, "resume": bool(corrected_after), "device": "cpu"}
+        context = TrainingContext(run=tmp_path, resume=bool(corrected_after), device="cpu")
         levels.clear()
         list(
-            distil(replace(known(), noise=calibrated(known().noise, 0.1)), CLEAN, STUDENTS["unet-tiny"], config, **how)
+            distil(
+                replace(known(), noise=calibrated(known().noise, 0.1)), CLEAN, STUDENTS["unet-tiny"], config, context
+            )
         )
         assert corrected_after == at
         assert list(dict.fromkeys(levels)) == used
@@ -385,7 +388,7 @@ def test_noise_that_is_not_learned_under_or_cannot_be_corrected_is_not(
     told: TeacherResults, change: dict[str, Any], tmp_path: Path
 ) -> None:
     config = DistillConfig(steps=2, batch=2, patch=32, **change)
-    list(distil(told, CLEAN, STUDENTS["unet-tiny"], config, run=tmp_path, about={}, device="cpu"))
+    list(distil(told, CLEAN, STUDENTS["unet-tiny"], config, TrainingContext(run=tmp_path, device="cpu")))
     assert not (tmp_path / REFINED).exists()
 
 

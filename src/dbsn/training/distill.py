@@ -22,7 +22,7 @@ from dbsn.noise.pooling import shared
 from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.training.checkpoint import CHECKPOINT, TrainingState, finished
 from dbsn.training.held_out import HeldOut
-from dbsn.training.loop import Losses, LossOf, Progress, is_main_process, train, wait_for_all
+from dbsn.training.loop import Losses, LossOf, Progress, Task, TrainingContext, is_main_process, train, wait_for_all
 from dbsn.training.noise_correction import can_tell
 from dbsn.training.pairs import PairedPatches, Pairs
 from dbsn.training.patches import hold_out
@@ -40,30 +40,24 @@ def distil(
     clean: Sequence[np.ndarray],
     network: StudentNetwork,
     config: DistillConfig,
+    context: TrainingContext,
     *,
-    run: Path,
-    about: dict[str, Any],
     init_from: Student | None = None,
-    resume: bool = False,
-    device: str = "auto",
     to: Path | None = None,
 ) -> Iterator[Progress]:
     """Train a student on both sets; `train` says what is yielded.
 
     On the way the student corrects the learned noise, and goes on with what is then known (S9). Teacher, noise model
-    and best student are left in `to` (by default `run`) as `model.safetensors`.
+    and best student are left in `to` (by default the run's folder) as `model.safetensors`.
 
     Args:
         known: What `teach` left.
         clean: Clean images (h, w, c), as many channels as the noisy ones, intensities of their range.
         network: The student's.
         config: How it is trained.
-        run: Existing folder for the checkpoint.
-        about: Kept in the model file.
+        context: Where it is trained, and what is kept in the model file.
         init_from: A student whose weights to start from; needed, when resuming, too, if its uncertainty alone is to
             be learned.
-        resume: Go on from the checkpoint in `run`.
-        device: "auto", "cpu", "cuda" or "mps".
         to: Existing folder for the model file.
 
     Raises:
@@ -72,9 +66,9 @@ def distil(
     teacher = known.noise.model
     shape = _student_config(teacher.config, network, config, init_from)
     learned, held = hold_out(clean)
-    target = (to or run) / MODEL
+    run, target = context.run, (to or context.run) / MODEL
 
-    def training(noise: NoiseModel, **how: Any) -> Iterator[Progress]:
+    def training(noise: NoiseModel, *, resume: bool, **how: Any) -> Iterator[Progress]:
         """A new student each time: what trains one in half precision wraps it for good."""
         student = new_student(shape, config.seed, init_from)
         if config.uncertainty_alone:
@@ -87,47 +81,46 @@ def distil(
         def keep(average: Student, story: dict[str, Any]) -> None:
             recalibrate(average, held_out.synthetic)
             gathered = None if config.baseline else alike.noise  # a baseline's has hardly been
-            save_model(target, ModelFile(model=teacher, student=average, noise=gathered, about={**about, **story}))
+            save_model(target, ModelFile(model=teacher, student=average, noise=gathered, about=context.about | story))
 
         groups, loss = student.parameter_groups(), distillation_loss(config)
-        return train(student, groups, loss, pairs, held_out, keep, config, run=run, device=device, **how)
+        task = Task(model=student, groups=groups, loss_of=loss, batches=pairs, validate=held_out, save=keep)
+        return train(task, config, replace(context, resume=resume), **how)
 
-    if is_main_process() and not resume:
+    if is_main_process() and not context.resume:
         (run / REFINED).unlink(missing_ok=True)
     wait_for_all()
     is_used = not (config.baseline or config.noise or config.uncertainty_alone)
     if not is_used or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
-        return training(known.noise, resume=resume)
-    return _in_two_parts(training, known, config, run, target, device, resume=resume)
+        return training(known.noise, resume=context.resume)
+    return _in_two_parts(training, known, config, context, target)
 
 
 def _in_two_parts(
     training: Callable[..., Iterator[Progress]],
     known: TeacherResults,
     config: DistillConfig,
-    run: Path,
+    context: TrainingContext,
     model: Path,
-    device: str,
-    *,
-    resume: bool,
 ) -> Iterator[Progress]:
     """The training until the noise is corrected, if it is not yet, and from there, under what is then known (S9).
 
     `training` makes each part, from the noise and what `train` is to be told; all else as of `distil` and `_refine`.
     """
+    run = context.run
     corrected = (run / REFINED).exists()
     noise, when = recall_refined(known, run / REFINED) if corrected else (known.noise, TrainingState())
     remark = ""
     if when.share(config) < _REFINED_AT:  # also what was done early in a budget that has been extended
         interrupted = False
-        for progress in training(noise, resume=resume, until=_REFINED_AT, renewed=when.step):
+        for progress in training(noise, resume=context.resume, until=_REFINED_AT, renewed=when.step):
             interrupted = progress.interrupted
             yield progress
         wait_for_all()
         if interrupted:
             return
         if is_main_process():
-            _refine(known, config, run, model, device)
+            _refine(known, config, run, model, context.device)
         wait_for_all()
         noise, when = recall_refined(known, run / REFINED)
         remark = f"as the student corrects it: {shared(noise).told(Unit.of_samples(*known.noisy))}"

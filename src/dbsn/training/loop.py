@@ -14,9 +14,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -96,40 +96,53 @@ class Progress:
     """What happened since the step before that a person should know; empty: nothing."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingContext:
+    """Where a training runs, and what it keeps."""
+
+    run: Path
+    """Existing folder for the checkpoint."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """Kept in the model file."""
+    resume: bool = False
+    """Go on from the checkpoint in `run`."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda" or "mps"."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(Generic[_Model, _Batch]):
+    """What is trained, on what, and towards what."""
+
+    model: _Model
+    """Trained in place; afterwards it holds the last weights."""
+    groups: Groups
+    """Its parameters, each group with its "pace": learning rate in units of the configured one; and perhaps with the
+    share of the budget for which it "waits": from there its rate rises, over as much again."""
+    loss_of: LossOf[_Model, _Batch]
+    """(model, batch, share of the budget spent) to `Losses`."""
+    batches: Callable[[int, int], _Batch]
+    """(step, process index) to that step's batch, a pure function."""
+    validate: Callable[[_Model], float]
+    """Figure of the averaged weights on held-out data, lower is better."""
+    save: Callable[[_Model, dict[str, Any]], None]
+    """Keeps weights that are the best so far; also told the step, their figure, and whether they are halfway."""
+    initial_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    """Weights by name that an earlier training had left, which the model began with. At the end of the budget the
+    averaged weights are also validated halfway between them and these. A checkpoint has its own."""
+
+
 def train(
-    model: _Model,
-    groups: Groups,
-    loss_of: LossOf[_Model, _Batch],
-    batches: Callable[[int, int], _Batch],
-    validate: Callable[[_Model], float],
-    save: Callable[[_Model, dict[str, Any]], None],
-    config: Training,
-    *,
-    run: Path,
-    initial_weights: Mapping[str, Tensor] | None = None,
-    resume: bool = False,
-    until: float = 1.0,
-    renewed: int = 0,
-    device: str = "auto",
+    task: Task[_Model, _Batch], config: Training, context: TrainingContext, *, until: float = 1.0, renewed: int = 0
 ) -> Iterator[Progress]:
-    """Train `model` in place; leave `checkpoint.safetensors` (last) in `run`, and hand `save` the best average.
+    """Train a model; leave `checkpoint.safetensors` (last) in the run, and hand `save` the best average.
 
     Args:
-        model: What is trained; afterwards it holds the last weights.
-        groups: Its parameters, each group with its "pace": learning rate in units of the configured one; and perhaps
-            with the share of the budget for which it "waits": from there its rate rises, over as much again.
-        loss_of: (model, batch, share of the budget spent) to `Losses`.
-        batches: (step, process index) to that step's batch, a pure function.
-        validate: Figure of the averaged weights on held-out data, lower is better.
-        save: Keeps weights that are the best so far; also told the step, their figure, and whether they are halfway.
+        task: What is trained.
         config: Budget, optimiser, precision, seed.
-        run: Existing folder for the checkpoint.
-        initial_weights: Weights by name that an earlier training had left, which the model began with. At the end of
-            the budget the averaged weights are also validated halfway between them and these. A checkpoint has its own.
-        resume: Go on from the run's checkpoint.
+        context: Where; what it is to keep is up to `save`.
         until: Share of the budget at which to stop, as though interrupted.
         renewed: Step from which on `validate` measures something else: what was the best by then no longer is.
-        device: "auto", "cpu", "cuda" or "mps".
 
     Yields:
         `Progress` after every step.
@@ -138,15 +151,15 @@ def train(
         TrainingDivergedError: A loss or gradient is not finite; the checkpoint from before is intact.
         FileNotFoundError: `resume` without a checkpoint.
     """
-    accelerator = _accelerator(config, device)
-    model = model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    accelerator = _accelerator(config, context.device)
+    model = task.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
     averaged: _Model = average.module  # type: ignore[assignment]
-    optimizer = Muon(groups, lr=config.learning_rate)
-    initial_weights = initial_weights or {}
+    optimizer = Muon(task.groups, lr=config.learning_rate)
+    initial_weights, checkpoint = task.initial_weights, context.run / CHECKPOINT
     state = TrainingState()
-    if resume:
-        state, initial_weights = restore(run / CHECKPOINT, model, average, optimizer)
+    if context.resume:
+        state, initial_weights = restore(checkpoint, model, average, optimizer)
         state.best = math.inf if state.step <= renewed else state.best
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
@@ -158,9 +171,9 @@ def train(
             rate = _learning_rate(config, share)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["pace"] * _risen(share, group.get("waits", 0.0))
-            batch = batches(state.step, accelerator.process_index).to(accelerator.device)
+            batch = task.batches(state.step, accelerator.process_index).to(accelerator.device)
             with accelerator.autocast():
-                losses = loss_of(trained, batch, share)
+                losses = task.loss_of(trained, batch, share)
             values = _update(accelerator, trained, optimizer, losses, config.clip, state.step)
             average.update_parameters(model)
             state.step, state.seconds, before = state.step + 1, clock.seconds, share
@@ -172,15 +185,15 @@ def train(
             if int(share * config.validations) > int(before * config.validations) or stopping:
                 averaged.eval()
                 with accelerator.autocast():
-                    validation, chosen, story = _best_of(averaged, initial_weights if share >= 1 else {}, validate)
+                    validation, chosen, story = _best_of(averaged, initial_weights if share >= 1 else {}, task.validate)
                 better = validation < state.best
                 state.best = min(state.best, validation)
                 if better and accelerator.is_main_process:
-                    save(chosen, {"step": state.step, "validation": validation} | story)
+                    task.save(chosen, {"step": state.step, "validation": validation} | story)
             if validation is not None or clock.seconds - saved_at > _CHECKPOINT_SECONDS:
                 saved_at = clock.seconds
                 if accelerator.is_main_process:
-                    save_checkpoint(run / CHECKPOINT, model, average, optimizer, initial_weights, state)
+                    save_checkpoint(checkpoint, model, average, optimizer, initial_weights, state)
             yield Progress(
                 step=state.step,
                 share=share,

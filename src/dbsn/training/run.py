@@ -18,11 +18,11 @@ from dbsn.noise.inspection import A_FEW, inspect_noise, suited
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT
 from dbsn.training.initial_weights import choose_initial, load_initial
-from dbsn.training.loop import is_main_process
+from dbsn.training.loop import TrainingContext, is_main_process
 from dbsn.training.run_config import CONFIG, RunConfig, saved_config
 from dbsn.training.run_log import PREVIEW_SIDE, recorded
 from dbsn.training.selfsupervised import check_truth
-from dbsn.training.stages import Stage, StageTwo, stages
+from dbsn.training.stages import Stage, StageOne, StageTwo, stages
 from dbsn.training.teacher import RESULTS
 from dbsn.version import __version__
 
@@ -191,8 +191,7 @@ def _stages(
     if taught_by:
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
     preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
-    todo = stages(
-        noisy, asked.model, asked.train, second, folder, teacher=teacher, results=_earlier_results(asked), truth=truth,
-        init_from=init_from, about=about, device=device,
-    )  # fmt: skip
+    first = StageOne(model=asked.model, config=asked.train, truth=truth, init_from=init_from)
+    context = TrainingContext(run=folder, about=about, device=device)
+    todo = stages(noisy, first, second, context, teacher=teacher, results=_earlier_results(asked))
     return (recorded(stage, folder, preview) for stage in todo)

@@ -9,7 +9,6 @@ the default splits by the lower envelope of the total variance, see docs/lab-not
 
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from dbsn.models.blindspot import SETTLED, BlindSpotModel, Estimate
 from dbsn.models.calibration import leaked
 from dbsn.store.model_file import ModelFile, save_model
 from dbsn.tensors import as_tensor
-from dbsn.training.loop import Losses, LossOf, Progress, train
+from dbsn.training.loop import Losses, LossOf, Progress, Task, TrainingContext, train
 from dbsn.training.patches import Batch, ImageSet, Patches
 from dbsn.types import Image, Scalar
 
@@ -49,17 +48,14 @@ def learn(
     images: Sequence[np.ndarray],
     model_config: ModelConfig,
     config: TrainConfig,
+    context: TrainingContext,
     *,
-    run: Path,
-    about: dict[str, Any],
     truth: Sequence[np.ndarray] = (),
     init_from: BlindSpotModel | None = None,
-    resume: bool = False,
-    device: str = "auto",
 ) -> Iterator[Progress]:
     """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
 
-    The best one is left in `run` as `model.safetensors`. It begins with the weights of `init_from`, if there is one,
+    The best one is left in the run as `model.safetensors`. It begins with the weights of `init_from`, if there is one,
     and may end halfway between these and its own (L8).
     With the images' `truth`, which has their order and shapes, it learns from that, too (L6).
 
@@ -93,19 +89,20 @@ def learn(
         fill=offset,
     )
     crops = held_out_crops(held, config.seed)
-    return train(
-        model,
-        model.parameter_groups(),
-        self_supervised_loss(config),
-        patches,
-        lambda average: held_out_nll(average, crops),
-        lambda average, story: save_model(run / MODEL, ModelFile(model=average, about={**about, **story})),
-        config,
-        run=run,
+
+    def save(average: BlindSpotModel, story: dict[str, Any]) -> None:
+        save_model(context.run / MODEL, ModelFile(model=average, about=context.about | story))
+
+    task = Task(
+        model=model,
+        groups=model.parameter_groups(),
+        loss_of=self_supervised_loss(config),
+        batches=patches,
+        validate=lambda average: held_out_nll(average, crops),
+        save=save,
         initial_weights=initial_weights,
-        resume=resume,
-        device=device,
     )
+    return train(task, config, context)
 
 
 def check_truth(truth: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> None:

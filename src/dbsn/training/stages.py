@@ -7,9 +7,9 @@ which files were named do not belong here.
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from dbsn.noise.pooling import shared
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT, finished
 from dbsn.training.distill import REFINED, distil, new_student
-from dbsn.training.loop import Progress, is_main_process, wait_for_all
+from dbsn.training.loop import Progress, TrainingContext, is_main_process, wait_for_all
 from dbsn.training.selfsupervised import learn
 from dbsn.training.teacher import RESULTS, recall_refined, recalled, some_of, teach
 
@@ -43,6 +43,20 @@ STUDENT = "student"
 """Name of the sub-folder of a run where stage 2 keeps its checkpoint."""
 LIKELIHOOD, ERROR = "negative log-likelihood", "error, in noise variances"
 SYNTHETIC_ERROR = "error of synthetic pairs, in noise variances"  # a baseline's, which no noisy image tells of
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOne:
+    """What stage 1 needs besides the noisy images."""
+
+    model: ModelConfig
+    """What is trained."""
+    config: TrainConfig
+    """How."""
+    truth: Sequence[np.ndarray] = ()
+    """The noisy images without noise, if it is to learn from that, too (L6)."""
+    init_from: BlindSpotModel | None = None
+    """A blind-spot model whose weights to start from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,32 +90,23 @@ class Stage:
 
 def stages(
     noisy: Sequence[np.ndarray],
-    model: ModelConfig,
-    config: TrainConfig,
+    first: StageOne,
     second: StageTwo | None,
-    folder: Path,
+    context: TrainingContext,
     *,
     teacher: BlindSpotModel | None = None,
     results: Path | None = None,
-    truth: Sequence[np.ndarray] = (),
-    init_from: BlindSpotModel | None = None,
-    about: dict[str, Any] | None = None,
-    device: str = "auto",
 ) -> Iterator[Stage]:
-    """Everything that is still to be done in `folder`, which may be empty.
+    """Everything that is still to be done in a run's folder, which may be empty.
 
     Args:
         noisy: Noisy images (h, w, c) of any sizes and one kind.
-        model: What stage 1 trains.
-        config: How.
+        first: Stage 1.
         second: Stage 2; None for stage 1 alone.
-        folder: Existing folder for checkpoints, the teacher's results and the model file.
+        context: Folder for checkpoints, the teacher's results and the model file; what is kept in that; the device. The
+            checkpoints that are there say what is to be resumed.
         teacher: A trained blind-spot model, in the place of stage 1.
         results: What it has left elsewhere of the same noisy images (`teach`), rather than go through them again.
-        truth: The noisy images without noise, if stage 1 is to learn from that (L6).
-        init_from: A blind-spot model whose weights stage 1 begins with.
-        about: Kept in the model file.
-        device: "auto", "cpu", "cuda" or "mps".
 
     Yields:
         Stages. One that was interrupted ends the sequence.
@@ -109,19 +114,16 @@ def stages(
     Raises:
         ValueError: No image to learn from, no clean image of the noisy ones' channels, or an impossible student.
     """
-    story = about or {}
-    clean: list[np.ndarray] = []
+    folder, config, story = context.run, first.config, context.about
     if second:
-        clean = clean_like(second.images, noisy)
-        _check(second, noisy, (teacher.config if teacher else model).stride)
+        second = replace(second, images=clean_like(second.images, noisy))
+        _check(second, noisy, (teacher.config if teacher else first.model).stride)
     if not teacher and not finished(folder / CHECKPOINT, config):
         if (folder / RESULTS).exists():
             raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended; start a new run")
         resume = (folder / CHECKPOINT).exists()
-        progress = learn(
-            noisy, model, config, run=folder, about=story, truth=truth, init_from=init_from, resume=resume,
-            device=device,
-        )  # fmt: skip
+        here = replace(context, resume=resume)
+        progress = learn(noisy, first.model, config, here, truth=first.truth, init_from=first.init_from)
         yield Stage("blind", progress, unit=Unit.of_samples(*noisy))
         wait_for_all()
         if not finished(folder / CHECKPOINT, config):
@@ -131,28 +133,25 @@ def stages(
     if not teacher:
         saved = load_model(folder / MODEL)
         teacher, story = saved.teacher, {**story, "teacher": saved.about.get("teacher", saved.about)}
-    yield from _distilled(
-        teacher, noisy, clean, second, folder, precision=config.precision, results=results, story=story, device=device
-    )
+    here = replace(context, about=story)
+    yield from _distilled(teacher, noisy, second, here, precision=config.precision, results=results)
 
 
 def _distilled(
     teacher: BlindSpotModel,
     noisy: Sequence[np.ndarray],
-    clean: Sequence[np.ndarray],
     second: StageTwo,
-    folder: Path,
+    context: TrainingContext,
     *,
     precision: str,
     results: Path | None,
-    story: dict[str, Any],
-    device: str,
 ) -> Iterator[Stage]:
     """The teacher goes through the noisy images, and a student learns from it.
 
-    Arguments as of `stages`, but `clean`: the clean images in the kind of the noisy ones; `precision`: of the teacher's
-    convolutions; `story`: what is kept in the model file.
+    Arguments as of `stages`, the clean images in the kind of the noisy ones. `precision` is that of the teacher's
+    convolutions.
     """
+    folder = context.run
     is_baseline = second.config.baseline is not None  # which nobody teaches; one image says what range there is
     chosen = some_of(noisy)
     note = ""
@@ -161,7 +160,7 @@ def _distilled(
     if results and not is_baseline and is_main_process() and not (folder / RESULTS).exists():
         write_atomically(folder / RESULTS, results.read_bytes())
         note = f"taken over from {results.parent}: what the teacher has made of these images"
-    where = pick_device(device)
+    where = pick_device(context.device)
     teacher.eval().to(where)
     bf16 = convolves_in_bf16(precision, where)
     asked = chosen[:1] if is_baseline else chosen
@@ -173,17 +172,9 @@ def _distilled(
     wait_for_all()
     (folder / STUDENT).mkdir(exist_ok=True)
     known = recalled(teacher.to("cpu"), chosen, folder / RESULTS)
+    here = replace(context, run=folder / STUDENT, resume=(folder / STUDENT / CHECKPOINT).exists())
     distilling = distil(
-        known,
-        clean,
-        second.network,
-        second.config,
-        run=folder / STUDENT,
-        to=folder,
-        about=story,
-        init_from=second.init_from,
-        resume=(folder / STUDENT / CHECKPOINT).exists(),
-        device=device,
+        known, second.images, second.network, second.config, here, init_from=second.init_from, to=folder
     )
     unit, refined = Unit.of_samples(*noisy), folder / STUDENT / REFINED
     noise, whose = known.noise, "learned from the noisy images"
