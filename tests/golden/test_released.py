@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dbsn.networks.released import load_released, read_released
+from released import load_released, read_released
 
 from dbsn.config import DBSNConfig, MWCNNConfig
 from dbsn.likelihood import constrained_nll, fuse, marginal_nll
