@@ -1,0 +1,117 @@
+"""Pages of the documentation that are made from the program: the command line, from its parser.
+
+`docs/_build/hooks.py` calls `command_line` when the site is built. Models and benchmarks are made by training/pack.py
+and benchmarks/tables.py. Usage: python benchmarks/docs_reference.py (prints the page).
+"""
+
+import argparse
+import importlib
+import re
+import warnings
+from collections.abc import Iterator
+
+COMMANDS = "dbsn.cli:Command"
+"""Where the type of all commands stands, as module:name."""
+PROGRAM = "dbsn"
+WIDTH = 110
+EXAMPLES = {
+    "train": ("dbsn train my_noisy_images -o runs/mine", "dbsn train my_noisy_images --clean any_clean_photos -o runs/fast"),
+    "denoise": ("dbsn denoise photo.jpg", "dbsn denoise my_noisy_images -m runs/mine -o results"),
+    "evaluate": ("dbsn evaluate -m runs/mine --noisy noisy --clean clean",),
+    "synthesize": ("dbsn synthesize clean_photos -m runs/fast -o pairs",),
+    "inspect": ("dbsn inspect my_noisy_images",),
+    "report": ("dbsn report runs/mine",),
+    "info": ("dbsn info runs/mine",),
+    "models": ("dbsn models",),
+}  # fmt: skip
+"""Commands to copy; tests/unit/test_docs.py parses them."""
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by its name."""
+    import tyro
+
+    module, name = COMMANDS.split(":")
+    commands = getattr(importlib.import_module(module), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        parser = tyro.extras.get_parser(commands, prog=PROGRAM)
+    [choices] = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+    return dict(choices)
+
+
+def options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """The arguments of a command, but for --help."""
+    return (action for action in parser._actions if action.dest != "help")
+
+
+def flags(parser: argparse.ArgumentParser) -> set[str]:
+    """Every flag that a command knows."""
+    return {flag for action in parser._actions for flag in action.option_strings}
+
+
+def command_line() -> str:
+    """The page: a table for each command."""
+    lines = [
+        "# Command line",
+        "",
+        "This page is made from the parser. `dbsn COMMAND --help` prints the same text.",
+        "",
+        "Exit status: 0 if everything went well. 1 if some files failed and others went through. 2 for a mistake in "
+        "the command. 130 after Ctrl-C.",
+        "",
+    ]
+    for name, parser in parsers().items():
+        lines += [f"## dbsn {name}", "", _text(parser.description or ""), "", "```"]
+        lines += [*EXAMPLES.get(name, ()), "```", ""]
+        for title, actions in _groups(parser):
+            lines += [
+                *([f"### {title}", ""] if title else []),
+                "| argument | what it does | default |",
+                "|---|---|---|",
+            ]
+            lines += [_row(action) for action in actions] + [""]
+    return "\n".join(lines)
+
+
+def _groups(parser: argparse.ArgumentParser) -> list[tuple[str, list[argparse.Action]]]:
+    """The arguments, those of stage 2 (`--student...`) for themselves."""
+    plain, student = list[argparse.Action](), list[argparse.Action]()
+    for action in options(parser):
+        (student if any(flag.startswith("--student.") for flag in action.option_strings) else plain).append(action)
+    groups = [("", plain)] if plain else []
+    return groups + ([("Options of the student", student)] if student else [])
+
+
+def _row(action: argparse.Action) -> str:
+    help_text = _text(action.help or "")
+    found = re.search(
+        r"\s*\((?:default: (?P<default>.*?)|(?P<required>required)|(?P<other>repeatable|optional))\)$", help_text
+    )
+    default = ""
+    if found:
+        help_text = help_text[: found.start()]
+        default = found["default"] or ("required" if found["required"] else "")
+    shown = [flag for flag in action.option_strings if not flag.startswith("--no-")]
+    name = ", ".join(shown) or str(action.metavar or action.dest)
+    values = str(action.metavar or "").replace("{None}|", "")
+    takes = "" if not shown or not values or action.nargs == 0 else f" {values}"
+    code = "False" if default == "False" else default
+    cell = {"None": "", "": "", "False": "off", "True": "on"}.get(code, f"`{code}`" if code != "required" else code)
+    return f"| {_code(name + takes)} | {_cell(help_text)} | {cell} |"
+
+
+def _text(text: str) -> str:
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _code(text: str) -> str:
+    return f"`{text}`".replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    print(command_line())
