@@ -1,7 +1,7 @@
-"""Pages of the documentation that are made from the program: the command line, from its parser.
+"""Pages of the documentation that are made: the command line, from its parser; the index of the lab notes.
 
 `docs/_build/hooks.py` calls `command_line` when the site is built. Models and benchmarks are made by training/pack.py
-and benchmarks/tables.py. Usage: python benchmarks/docs_reference.py (prints the page).
+and benchmarks/tables.py. Usage: python benchmarks/docs_reference.py (writes docs/lab/index.md).
 """
 
 import argparse
@@ -9,13 +9,38 @@ import importlib
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 COMMANDS = "dbsn.cli:Command"
 """Where the type of all commands stands, as module:name."""
 PROGRAM = "dbsn"
-WIDTH = 110
+LAB = Path(__file__).parent.parent / "docs" / "lab"
+SUBJECTS = (
+    "noise-split", "correlated-noise", "stage-1-synthetic", "stage-1-real", "stage-2", "paper-networks", "paper-noise",
+    "paper-students", "built-in-models", "uncertainty", "initial-weights", "jpeg-photo", "speed", "inspect", "resuming",
+)  # fmt: skip
+"""The notes in the order of the index; each entry has a date, **Question.**, **Command.**, and **Verdict.**"""
+ENTRY = re.compile(
+    r"^## (?P<title>.+?)\n\n(?P<date>\d{4}-\d\d-\d\d)\. \*\*Question\.\*\* (?P<question>.+?)\n\n"
+    r".*?\*\*Verdict\.\*\* (?P<verdict>.+?)(?:\n\n|\Z)",
+    re.MULTILINE | re.DOTALL,
+)
+NOT_DONE = """## Not done yet
+
+- More hours for the teachers of `photo` and `gray` (on busy parts of the wallpapers, as their students), and for the
+  students.
+- Sixty minutes of two idle cores from random weights on the real sets.
+- A schedule that ends when held-out pixels stop gaining. W2S did not gain after 40 % of its budget, and the falling
+  learning rate helped.
+- A floor that keeps the prediction variance from being lost.
+- The ablation with 15 minutes of two cores a student.
+- SIDD's noise match with the newer code.
+"""
 EXAMPLES = {
-    "train": ("dbsn train my_noisy_images -o runs/mine", "dbsn train my_noisy_images --clean any_clean_photos -o runs/fast"),
+    "train": (
+        "dbsn train my_noisy_images -o runs/mine",
+        "dbsn train my_noisy_images --clean any_clean_photos -o runs/fast",
+    ),
     "denoise": ("dbsn denoise photo.jpg", "dbsn denoise my_noisy_images -m runs/mine -o results"),
     "evaluate": ("dbsn evaluate -m runs/mine --noisy noisy --clean clean",),
     "synthesize": ("dbsn synthesize clean_photos -m runs/fast -o pairs",),
@@ -74,6 +99,41 @@ def command_line() -> str:
     return "\n".join(lines)
 
 
+def lab_index() -> str:
+    """docs/lab/index.md: a line for each entry of the notes, by subject."""
+    lines = [
+        "# Lab notes",
+        "",
+        "Every experiment with its command, its figures and its verdict; the failed ones, too. Made from the notes by "
+        "`python",
+        "benchmarks/docs_reference.py`.",
+        "",
+    ]
+    for subject in SUBJECTS:
+        text = (LAB / f"{subject}.md").read_text()
+        lines += [
+            f"## [{text.splitlines()[0][2:]}]({subject}.md)",
+            "",
+            "| date | question | verdict |",
+            "|---|---|---|",
+        ]
+        for entry in ENTRY.finditer(text):
+            anchor = slug(entry["title"])
+            cells = [entry["date"], f"[{entry['title']}]({subject}.md#{anchor}) {_question(entry['question'])}"]
+            lines.append(f"| {' | '.join([*cells, _cell(_text(entry['verdict']))])} |")
+        lines.append("")
+    return "\n".join([*lines, NOT_DONE])
+
+
+def slug(title: str) -> str:
+    """How a heading is named in a link."""
+    return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
+
+
+def _question(text: str) -> str:
+    return _cell(re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", _text(text)))
+
+
 def _groups(parser: argparse.ArgumentParser) -> list[tuple[str, list[argparse.Action]]]:
     """The arguments, those of stage 2 (`--student...`) for themselves."""
     plain, student = list[argparse.Action](), list[argparse.Action]()
@@ -114,4 +174,4 @@ def _code(text: str) -> str:
 
 
 if __name__ == "__main__":
-    print(command_line())
+    (LAB / "index.md").write_text(lab_index())
