@@ -119,8 +119,11 @@ def lab_index() -> str:
         ]
         for entry in ENTRY.finditer(text):
             anchor = slug(entry["title"])
-            cells = [entry["date"], f"[{entry['title']}]({subject}.md#{anchor}) {_question(entry['question'])}"]
-            lines.append(f"| {' | '.join([*cells, _cell(_text(entry['verdict']))])} |")
+            cells = [
+                entry["date"].replace("-", "\N{NON-BREAKING HYPHEN}"),
+                f"[{entry['title']}]({subject}.md#{anchor}) {_plain(entry['question'])}",
+            ]
+            lines.append(f"| {' | '.join([*cells, _plain(entry['verdict'])])} |")
         lines.append("")
     return "\n".join([*lines, NOT_DONE])
 
@@ -130,7 +133,8 @@ def slug(title: str) -> str:
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
 
 
-def _question(text: str) -> str:
+def _plain(text: str) -> str:
+    """Text for a cell, without its links."""
     return _cell(re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", _text(text)))
 
 
@@ -170,7 +174,7 @@ def _cell(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`".replace("|", "\\|")
+    return f"`{text.replace('|', ' or ')}`"
 
 
 if __name__ == "__main__":
