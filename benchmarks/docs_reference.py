@@ -158,7 +158,7 @@ def _row(action: argparse.Action) -> str:
         default = found["default"] or ("required" if found["required"] else "")
     shown = [flag for flag in action.option_strings if not flag.startswith("--no-")]
     name = ", ".join(shown) or str(action.metavar or action.dest)
-    values = str(action.metavar or "").replace("{None}|", "")
+    values = str(action.metavar or "").replace("{None}|", "").replace(",", ", ")
     takes = "" if not shown or not values or action.nargs == 0 else f" {values}"
     code = "False" if default == "False" else default
     cell = {"None": "", "": "", "False": "off", "True": "on"}.get(code, f"`{code}`" if code != "required" else code)
