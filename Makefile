@@ -21,7 +21,7 @@ test: $(BIN)/dbsn
 
 # The site in build/site; `python -m http.server -d build/site` shows it, with its search.
 docs: $(BIN)/mkdocs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(BIN)/mkdocs: $(BIN)/dbsn
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
