@@ -1,4 +1,4 @@
-"""The tables of README and docs/paper.md, made from benchmarks/results (quality.py, speed.py and paper.py write those).
+"""Tables of benchmarks.md and paper.md, made from benchmarks/results (quality.py, speed.py and paper.py write those).
 
 Usage: python benchmarks/tables.py (writes them); tests/unit/test_tables.py fails where the two differ.
 """
@@ -175,8 +175,12 @@ def _at(curve: list[Row], unit: str, place: float) -> str:
 
 
 TABLES = {
-    "README.md": {"quality": ("quality", quality), "speed": ("speed", speed)},
-    "docs/paper.md": {"paper": ("paper", paper), "cost": ("paper", paper_cost), "networks": ("paper", paper_networks)},
+    "docs/reference/benchmarks.md": {"quality": ("quality", quality), "speed": ("speed", speed)},
+    "docs/explanation/paper.md": {
+        "paper": ("paper", paper),
+        "cost": ("paper", paper_cost),
+        "networks": ("paper", paper_networks),
+    },
 }
 """By document and by the name between `<!-- -->`: which results, and the table they make."""
 

@@ -1,8 +1,8 @@
-"""Put a trained model into the package: half precision, with its card; docs/models.md follows from the cards.
+"""Put a trained model into the package: half precision, with its card; models.md follows from the cards.
 
 Usage: python training/pack.py gray|photo|jpeg-photo [--runs DIR] [--teacher] [--measured FILE]
 Teacher and student are those of runs/ship_NAME (training/make.py), or where there is no run those that ship; FILE is
-benchmarks/results/quality.json. Without a name only docs/models.md is made again.
+benchmarks/results/quality.json. Without a name only models.md is made again.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from dbsn.tensors import as_tensor
 from dbsn.training.distill import recalibrate
 from dbsn.training.pairs import Pairs
 
-MODELS = Path(__file__).parent.parent / "docs" / "models.md"
+MODELS = Path(__file__).parent.parent / "docs" / "reference" / "models.md"
 HELD_OUT = ("astronaut", "camera", "chelsea", "coffee", "coins", "grass", "gravel", "moon", "page", "rocket")
 WHITE = {level: AWGN(level / 255) for level in (10, 25, 50)}
 SHARED = {
@@ -37,9 +37,9 @@ SHARED = {
 """Photographs of scikit-image and, by seed, the noise to recalibrate uncertainty on: independent, or as in JPEGs."""
 DATA = (
     "48 free wallpapers (Budgie, Lomiri, MATE, Pop!_OS), shrunk until their own noise is gone, each patch with other"
-    " noise (docs/math.md, N5 and N6)"
+    " noise (math.md, N5 and N6)"
 )
-TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain, named in docs/models.md; weights Apache-2.0"
+TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain, named in docs/reference/models.md; weights Apache-2.0"
 CREDITS = """## The photographs they were trained on
 
 Wallpapers of four desktops, shrunk to about 900 pixels on the shorter side, by the names of their files.
@@ -167,7 +167,7 @@ def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def cards() -> str:
-    """docs/models.md."""
+    """models.md."""
     lines = [
         "# Models that come with dbsn",
         "",

@@ -6,7 +6,7 @@ Usage: python -m benchmarks.paper.paper SETTING ...|all [--parts blind full n2c]
 The even images of clean_bsds, made noisy once, are learned from in stage 1; the odd ones are the clean images of stage
 2, and of N2C, which is the same student, begun and trained in the same way, told the true noise. bsd68 and cbsd68 are
 for measuring alone. Each part goes on where it was stopped, also with other steps than it was begun with. Figures go to
-benchmarks/results/paper.json, from which benchmarks/tables.py makes docs/paper.md.
+benchmarks/results/paper.json, from which benchmarks/tables.py makes paper.md.
 
 --check measures every 6th image again with the models that are kept in benchmarks/paper/models, and compares.
 """
@@ -102,7 +102,7 @@ OF_STUDENTS: dict[str, tuple[object, ...]] = {
     "colour-hg": ("--student.noisy-weight", 0.03),
 }
 """Flags for those of some settings: a rate that is worse for HG, and less of a teacher that is 0.8 dB worse than they
-are (docs/lab-notes.md)."""
+are (docs/lab)."""
 STUDENT_STEPS = {"awgn:25": 1500, "awgn:50": 4000}
 SETTINGS = {
     name: Setting(

@@ -5,7 +5,7 @@ Usage: python -m benchmarks.quality.quality [--data DIR] [--every N] [--models g
 Clean images of set12 and bsd68 (gray) and cbsd68 (colour) with one fixed realisation each of AWGN 15 / 25 / 50, HG
 40,10, MG 75 (colour), and without noise; and real_w2s, real_sidd_small and real_cc15 with the noise they have ("own").
 --every 4 measures every 4th image. Results are added to FILE as JSON (benchmarks/results/quality.json), from which
-benchmarks/tables.py makes README's table.
+benchmarks/tables.py makes that of benchmarks.md.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.speed.speed [--parts student peers sizes files training] [--repeats 5] [--out FILE]
 Nothing else may run beside it. Medians; ratios are medians over runs that follow each other. Results are added to FILE
-as JSON (benchmarks/results/speed.json), from which benchmarks/tables.py makes README's table.
+as JSON (benchmarks/results/speed.json), from which benchmarks/tables.py makes that of benchmarks.md.
 """
 
 import argparse

@@ -4,7 +4,7 @@ Usage: python -m benchmarks.studies.lattice [--data DIR] [--spacings 2 3 4 5 6]
 Patches of 19 x 19 pixels of clean_bsds in gray, in 72 classes by contrast and direction of their middle; for each class
 the linear estimate of the middle pixel that has the least error, under white noise of 15, 25 and 50 of 255, from all
 noisy pixels, and from those that a blind-spot network on a grid of spacing s fuses: all but the others of the pixel's
-own phase (docs/math.md, G1). A linear estimate is not a network; the difference says what the unseen pixels are worth.
+own phase (math.md, G1). A linear estimate is not a network; the difference says what the unseen pixels are worth.
 D-BSN's two branches together leave out those of a grid of 6.
 """
 

@@ -5,7 +5,7 @@ Usage: python -m benchmarks.studies.levels learned RUN NOISE
        python -m benchmarks.studies.levels strayed SETTING ... [--parts full n2c] [--every N] [--data DIR]
                [--models DIR]
 learned: standard deviation (of 255) of the noise of a run's images at eleven intensities, first channel: true, and as
-         learned by each image itself, then corrected by the student (docs/math.md, S9), and each of the two from all
+         learned by each image itself, then corrected by the student (math.md, S9), and each of the two from all
          images (S8): mean and standard deviation over images.
 real: how far a run's images are from their noisy less clean pixels (files of the same names) in the logarithm of the
       noise's standard deviation, in eight groups of like pixels of each image and channel: mean, root mean square and

@@ -42,7 +42,7 @@ _EIGHTS = "multiples of 8, since it is symmetric"
 
 @dataclass(frozen=True, kw_only=True)
 class GridConfig:
-    """A residual U-Net on the phases of an s x s grid (docs/math.md, G1)."""
+    """A residual U-Net on the phases of an s x s grid (math.md, G1)."""
 
     kind: Literal["grid"] = "grid"
     """Distinguishes the network families in a model file."""
@@ -64,7 +64,7 @@ class GridConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DBSNConfig:
-    """The paper's dilated blind-spot network (docs/math.md, D1)."""
+    """The paper's dilated blind-spot network (math.md, D1)."""
 
     kind: Literal["dbsn"] = "dbsn"
     """Distinguishes the network families in a model file."""

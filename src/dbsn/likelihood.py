@@ -1,6 +1,6 @@
 """The two log-likelihoods and Bayes' rule: pure functions, closed form, one code for gray, colour and more.
 
-Equations M1-M6 of docs/math.md; golden values in tests/golden, laws in tests/property. A variance is per channel
+Equations M1-M6 of math.md; golden values in tests/golden, laws in tests/property. A variance is per channel
 (b, c, h, w) or a full covariance (b, c, c, h, w). Matrices are factored by a Cholesky written out over channels, so
 that no general inverse and no eigenvalue is ever computed per pixel. Everything runs in float32.
 """

@@ -122,8 +122,8 @@ def test_cards_are_whole_and_the_weights_small(name: str) -> None:
     assert card.name == name
     assert all(getattr(card, field) for field in ("purpose", "noise", "data", "terms", "made_by"))
     assert sum(builtin.path_of(each).stat().st_size for each in builtin.names()) < 40e6
-    models = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
-    assert builtin.sha256(name) in models, "python training/pack.py makes docs/models.md again"
+    models = (Path(__file__).parents[2] / "docs" / "reference" / "models.md").read_text()
+    assert builtin.sha256(name) in models, "python training/pack.py makes models.md again"
     assert all(said in models for said in (card.purpose, card.noise, card.data, card.terms, *card.measured.values()))
 
 

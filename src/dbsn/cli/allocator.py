@@ -1,7 +1,7 @@
 """Let freed memory stay with the process, as networks ask for the same large pieces again and again.
 
 glibc gives pieces of more than 32 MB back to the system at once, and the system clears them anew: on a processor that
-took up to half of a student's time (docs/lab-notes.md). Only for a process that is ours, the command line's, and not
+took up to half of a student's time (docs/lab). Only for a process that is ours, the command line's, and not
 for training, which it does not help: there, other threads ask for memory, too.
 """
 

@@ -2,7 +2,7 @@
 
 Training, validation, inference and evaluation all call `BlindSpotModel.forward`. What it promises: mean and
 prediction variance at a pixel do not depend on that pixel (tests/property/test_blind_spot.py). Files, tiles and
-losses do not belong here. Wu et al. 2020, sec. 3; docs/math.md.
+losses do not belong here. Wu et al. 2020, sec. 3; math.md.
 """
 
 import math

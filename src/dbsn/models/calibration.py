@@ -1,4 +1,4 @@
-"""An image's own pixels correct what the model believes of its noise and of its predictions (docs/math.md, M8).
+"""An image's own pixels correct what the model believes of its noise and of its predictions (math.md, M8).
 
 Noise network and prediction head speak for all images of a training; one whole image has enough pixels to say, at
 each intensity, how large the residual of its flat areas really is, and, for each promised accuracy, how large the

@@ -1,4 +1,4 @@
-"""The student: an ordinary, fast denoiser in intensities, any size (Wu et al. 2020, sec. 3.3; docs/math.md, S1).
+"""The student: an ordinary, fast denoiser in intensities, any size (Wu et al. 2020, sec. 3.3; math.md, S1).
 
 It holds one of the networks of `dbsn.config.STUDENTS` or the user's own. What it learns from and files do not belong
 here. Tested in tests/unit/test_student.py.

@@ -1,4 +1,4 @@
-"""D-BSN, the paper's dilated blind-spot network, gray and colour in one class (docs/math.md, D1).
+"""D-BSN, the paper's dilated blind-spot network, gray and colour in one class (math.md, D1).
 
 Promise: feature (and mean) at a pixel do not depend on that pixel - tests/property/test_blind_spot.py - and with the
 released weights the output is the published one - tests/golden. Module names are those of the released checkpoints,

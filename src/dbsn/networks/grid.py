@@ -1,4 +1,4 @@
-"""The grid family: any backbone on the phases of an s x s grid, blind by construction (docs/math.md, G1).
+"""The grid family: any backbone on the phases of an s x s grid, blind by construction (math.md, G1).
 
 A masked (2s-1) x (2s-1) convolution read at one phase of the grid sees only pixels of the other phases, so whatever a
 backbone then does within that phase never meets the pixel it predicts: tests/property/test_blind_spot.py.

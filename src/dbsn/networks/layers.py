@@ -15,7 +15,7 @@ Heads = Callable[[Tensor], list[Tensor]]
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A k x k convolution whose centre weight counts as zero: the blind spot (D-BSN, sec. 1.2 of docs/math.md).
+    """A k x k convolution whose centre weight counts as zero: the blind spot (D-BSN, sec. 1.2 of math.md).
 
     Its output on one phase of an s x s grid can be asked for alone, at the cost of that phase.
     """

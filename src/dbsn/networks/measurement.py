@@ -1,4 +1,4 @@
-"""An image's noise level, measured without a network (docs/math.md, E1).
+"""An image's noise level, measured without a network (math.md, E1).
 
 The estimator and guided students are told it. Tested in tests/unit/test_noise_estimator.py.
 """

@@ -1,4 +1,4 @@
-"""CNN_est: the noise of one image as a function of intensity, by a stack of 1x1 convolutions (docs/math.md, E1-E3).
+"""CNN_est: the noise of one image as a function of intensity, by a stack of 1x1 convolutions (math.md, E1-E3).
 
 A 1x1 convolution sees one pixel and cannot know which image it is in, yet the frames of one folder differ in noise by
 a factor of ten. So the whole image is first measured without a network (`measure`), and the network learns how far,
@@ -69,7 +69,7 @@ class NoiseEstimator(nn.Module):
         """Each pixel's intensity with what sets its image apart: (b, (1 + 5) c, h, w).
 
         The measurements of one folder differ little from image to image; unless they are shown in units of this
-        difference, a network learns hardly anything from them (docs/lab-notes.md).
+        difference, a network learns hardly anything from them (docs/lab).
         """
         apart = (measurement - self.usual) / self.spread
         return torch.cat([image, apart.expand(-1, -1, *image.shape[-2:])], 1)

@@ -1,4 +1,4 @@
-"""Networks that answer a flipped or turned image with the flipped or turned answer (docs/math.md, G2).
+"""Networks that answer a flipped or turned image with the flipped or turned answer (math.md, G2).
 
 Their channels come in eights: what one of them does to an image, the other seven do to it flipped and turned (regular
 representation of the square's symmetries; Cohen & Welling 2016). Only training differs: kernels begin symmetric, and

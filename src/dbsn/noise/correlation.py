@@ -1,7 +1,7 @@
 """Noise that neighbouring pixels share, as demosaicking, scaling and compression leave it: measured, and drawn.
 
 `autocorrelation` says how alike the noise of pixels at a distance is, `kernel` what to filter white noise with to make
-it so (docs/math.md, C2). Tested in tests/unit/test_correlation.py. How strong the noise is does not belong here.
+it so (math.md, C2). Tested in tests/unit/test_correlation.py. How strong the noise is does not belong here.
 """
 
 import torch

@@ -1,7 +1,7 @@
 """Noise families: what noise may look like, written `awgn:25`, `hg:40,10`, `pg:2,10` or `mg:75`.
 
 Each knows its variance (or channel covariance) at a clean intensity and draws from it; numbers on the command line are
-of 255, inside they are intensities in [0, 1]. Equations N1-N4 of docs/math.md; tested against numbers written out by
+of 255, inside they are intensities in [0, 1]. Equations N1-N4 of math.md; tested against numbers written out by
 hand in tests/unit/test_families.py and by moments in tests/property. No file, no network, no estimate belongs here.
 Noise that is another one for each image is in `dbsn.noise.mixtures`.
 """

@@ -2,7 +2,7 @@
 
 CNN_est says how noise depends on intensity in an image that has been measured; `NoiseModel` keeps the measurements of
 the folder's images, so that noise drawn from it varies from image to image as theirs does, is cut off at black and
-white and rounded as theirs is (docs/math.md, S2). Tested in tests/unit/test_learned.py and
+white and rounded as theirs is (math.md, S2). Tested in tests/unit/test_learned.py and
 tests/e2e/test_stages.py. Files, networks that denoise and losses do not belong here.
 """
 

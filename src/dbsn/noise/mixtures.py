@@ -1,6 +1,6 @@
 """Noise that is another one for each image, written `any:60` or `jpeg:40`, for a student that is to know all of it.
 
-Noise that is independent from pixel to pixel is N5 of docs/math.md, that of camera JPEGs N6. Tested in
+Noise that is independent from pixel to pixel is N5 of math.md, that of camera JPEGs N6. Tested in
 tests/unit/test_mixtures.py. Noise that is learned from noisy images does not belong here.
 """
 
@@ -70,7 +70,7 @@ class AnyNoise:
     """Largest standard deviation at the middle intensity, intensity."""
 
     def draw(self, channels: int, generator: torch.Generator) -> CameraNoise:
-        """The noise of one image; in many it is plain white noise, which teaches most (docs/lab-notes.md)."""
+        """The noise of one image; in many it is plain white noise, which teaches most (docs/lab)."""
         kind, level, *chances = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
         dependent, unequal, correlated, in_8_bits = (chance < 0.5 and kind < 1 - _PLAIN for chance in chances)
         std = self.most * level**_SMALL_MORE_OFTEN if kind > _NO_NOISE else _ALMOST_NO_NOISE

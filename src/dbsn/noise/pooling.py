@@ -1,4 +1,4 @@
-"""Images of a folder that seem to have the same noise have it: their calibrations become one (docs/math.md, S8).
+"""Images of a folder that seem to have the same noise have it: their calibrations become one (math.md, S8).
 
 One image tells its noise to a few percent, worse at intensities that it hardly has, and takes texture for noise. What a
 student is taught must not stray as these errors do: one that knows a single level is better at it. Reading images does

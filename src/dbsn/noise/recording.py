@@ -1,4 +1,4 @@
-"""What a camera or a file format does to a signal: where it is cut off, and how it is rounded (docs/math.md, S2).
+"""What a camera or a file format does to a signal: where it is cut off, and how it is rounded (math.md, S2).
 
 Tested in tests/unit/test_learned.py.
 """

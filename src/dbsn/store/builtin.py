@@ -1,6 +1,6 @@
 """The models that come with the package: which there are, what for, and what their files say of them. Loads no torch.
 
-Each is a model file in `dbsn/store/weights` whose header holds its card (training/pack.py writes both); docs/models.md
+Each is a model file in `dbsn/store/weights` whose header holds its card (training/pack.py writes both); models.md
 is made from the cards. Picking weights apart does not belong here. Tested in tests/unit/test_builtin.py.
 """
 

@@ -1,4 +1,4 @@
-"""Stage 2: an ordinary denoiser learns from two paired sets (Wu et al. 2020, sec. 3.3; docs/math.md, S1-S6).
+"""Stage 2: an ordinary denoiser learns from two paired sets (Wu et al. 2020, sec. 3.3; math.md, S1-S6).
 
 `distil` hands the pairs of `dbsn.training.pairs` to the one training loop, with what is minimised and what picks the
 best student. Reading files does not belong here. Tested in tests/unit/test_distill.py and tests/e2e/test_stages.py.

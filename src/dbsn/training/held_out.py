@@ -1,4 +1,4 @@
-"""The figure that picks the best student, without any truth (docs/math.md, S4).
+"""The figure that picks the best student, without any truth (math.md, S4).
 
 Tested in tests/unit/test_distill.py.
 """

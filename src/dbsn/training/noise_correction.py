@@ -1,4 +1,4 @@
-"""What a student takes out of noisy images says how large their noise is (docs/math.md, S9).
+"""What a student takes out of noisy images says how large their noise is (math.md, S9).
 
 What it takes out, and how much of the noise passes it, give the noise at each intensity, if it is the best one for such
 images and such noise. Where it is not, nor is it of the teacher's results with the learned noise on them: that cancels.

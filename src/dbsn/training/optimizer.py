@@ -1,6 +1,6 @@
 """The optimiser: Adam, whose wide convolutions move along orthogonalised momentum instead (Muon, Jordan et al. 2024).
 
-At equal steps this halves the number that a network needs (docs/lab-notes.md). `torch.optim.Muon` takes matrices
+At equal steps this halves the number that a network needs (docs/lab). `torch.optim.Muon` takes matrices
 only; here a kernel (out, in, kh, kw) is the matrix of its output channels. What it promises is tested in
 tests/unit/test_optimizer.py; losses and schedules do not belong here.
 """

@@ -1,4 +1,4 @@
-"""The two paired sets of stage 2 (Wu et al. 2020, sec. 3.3; docs/math.md, S2).
+"""The two paired sets of stage 2 (Wu et al. 2020, sec. 3.3; math.md, S2).
 
 Set 1 are the noisy images with the teacher's results, which `teach` computes once; set 2 unrelated clean images with
 the learned noise on them, drawn afresh in every step. What is minimised does not belong here. Tested in
@@ -29,7 +29,7 @@ _LEAST_VAR = 1e-12
 _WHOLE = 0.999  # share of a shrunk pixel inside the image, but for rounding
 _LEAST_STD, _MIDDLE_STD = 2 / 255, 10 / 255
 _SMALL = 0.5  # share of patches that are taken for whole images, where texture is taken for much more noise
-_LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab-notes.md): spread of E1's level, and its excess on photographs
+_LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab): spread of E1's level, and its excess on photographs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
-"""Stage 1: what is minimised when only noisy images exist (Wu et al. 2020, sec. 3.2; docs/math.md, L1-L5).
+"""Stage 1: what is minimised when only noisy images exist (Wu et al. 2020, sec. 3.2; math.md, L1-L5).
 
 Where the truth is known, it can be learned from, too (L6): a start for noise where it is not.
 
 A loss is a function from (model, batch, share of the budget spent) to `Losses`; the training loop minimises the sum
 of their terms. How the variance of the residual is split between prediction and noise decides everything downstream:
-the default splits by the lower envelope of the total variance, see docs/lab-notes.md.
+the default splits by the lower envelope of the total variance, see docs/lab.
 """
 
 from collections.abc import Iterator, Sequence
