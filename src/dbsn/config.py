@@ -288,12 +288,12 @@ def _understood(config: type[_Config], values: dict[str, Any], *kinds: type[Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What every training has. A budget in steps or in minutes; the learning rate follows whichever is given."""
+    """What every training has. The learning rate follows whichever of steps and minutes is nearer to its end."""
 
-    minutes: float | None = 30.0
-    """Length of the training in minutes (wall clock)."""
-    steps: int | None = None
-    """Length of the training in steps; takes the place of --minutes."""
+    steps: int | None = 4000
+    """Length of the training in steps."""
+    minutes: float | None = None
+    """Upper limit of the training in minutes (wall clock). Default: none."""
     batch: int = 24
     """Patches a step."""
     patch: int = 96
@@ -352,6 +352,8 @@ class TrainConfig(Training):
 class DistillConfig(Training):
     """How a student is trained (stage 2)."""
 
+    steps: int | None = 3000
+    """Length of the training in steps."""
     batch: int = 16
     """Patches a step."""
     noisy_share: float = 0.125

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import torch
 from torch import nn
 
 from dbsn.config import (
@@ -24,7 +23,7 @@ from dbsn.config import (
     TrainConfig,
     student_network,
 )
-from dbsn.devices import has_fast_bf16, pick_device
+from dbsn.devices import fast_format, has_fast_bf16, pick_device
 from dbsn.inference.blindspot import Extra, Prediction, predict, predict_into
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.student import apply_student_into
@@ -58,7 +57,8 @@ class Denoiser:
         self.student = saved.student
         for network in (saved.model, saved.student):
             if network:
-                network.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+                memory_format = fast_format(self.device, "convolution")
+                network.eval().to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self.bf16 = has_fast_bf16(self.device)
 
     @property
@@ -92,8 +92,8 @@ class Denoiser:
         noisy: Sequence[np.ndarray] | np.ndarray | str | Path,
         clean: Sequence[np.ndarray] | str | Path | None = None,
         *,
-        minutes: float | None = 30.0,
         steps: int | None = None,
+        minutes: float | None = None,
         axes: str | None = None,
         channel_axis: int | None = None,
         noise: NoiseFamily | Auto = "any",
@@ -112,8 +112,8 @@ class Denoiser:
         Args:
             noisy: Images of one kind, a stack of them with `axes`, or a folder of image files.
             clean: Clean images of anything, or a folder of image files; without them there is no student.
-            minutes: Time to spend on stage 1.
-            steps: Steps to take instead.
+            steps: Length of each stage in steps; by default that of `dbsn.config.TrainConfig` and `DistillConfig`.
+            minutes: Upper limit of each stage in minutes.
             axes: Of the noisy array, or of each of several, see `denoise`; each plane is an image.
             channel_axis: As of `denoise`.
             noise: Form of the noise, see `dbsn.config.ModelConfig`; "any" makes the fewest assumptions, "auto"
@@ -149,9 +149,10 @@ class Denoiser:
         if len({image.shape[2] for image in images}) > 1:
             raise ValueError("fit: gray and colour images are mixed; train on one kind")
         model = ModelConfig(network=NETWORKS[network])
-        config = TrainConfig(minutes=minutes, steps=steps, seed=seed, **settings)
+        budget: dict[str, Any] = {"minutes": minutes, **({} if steps is None else {"steps": steps})}
+        config = TrainConfig(**budget, seed=seed, **settings)
         name = student if isinstance(student, str) else _name_of(student)
-        how = distill or DistillConfig(minutes=minutes, steps=steps, seed=seed)
+        how = distill or DistillConfig(**budget, seed=seed)
         plain = RunConfig(files=(), model=model, train=config, student=name, distill=how)
         asked, _ = prepare(plain, images, noise=noise, stride=stride, init_from=start, distils=clean is not None)
         blind, init_from = load_initial(asked)

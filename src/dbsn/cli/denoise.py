@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dbsn.cli.allocator import keep_freed_memory
-from dbsn.cli.options import Axes, Device, Method, Output
+from dbsn.cli.options import Axes, Device, Method, Output, Threads
 
 if TYPE_CHECKING:
     from dbsn.batch.denoise import DenoiseOptions
@@ -49,6 +49,7 @@ class Denoise:
     so that what was interrupted goes on."""
     device: Device = "auto"
     """Where to compute."""
+    threads: Threads = None
 
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from dbsn.cli.options import Device, Method, ModelPath, load, report_failures
+from dbsn.cli.options import Device, Method, ModelPath, Threads, load, report_failures
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +43,7 @@ class Evaluate:
     """Side of a tile in pixels."""
     device: Device = "auto"
     """Where to compute."""
+    threads: Threads = None
 
     def run(self) -> int:
         """Evaluate; 0 if every clean image had a usable partner."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from dbsn.cli.options import Axes, report_failures
+from dbsn.cli.options import Axes, Threads, report_failures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +17,7 @@ class Inspect:
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Noisy image files, folders (searched with their sub-folders) or patterns."""
     axes: Axes = None
+    threads: Threads = None
     json: bool = False
     """Print one JSON object."""
     picture: Path | None = None

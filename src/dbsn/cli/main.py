@@ -15,6 +15,7 @@ from dbsn.cli.inspect import Inspect
 from dbsn.cli.models import Models
 from dbsn.cli.report import Report
 from dbsn.cli.synthesize import Synthesize
+from dbsn.cli.threads import use_threads, wait_passively
 from dbsn.cli.train import Train
 
 Command = (
@@ -31,8 +32,10 @@ Command = (
 
 def main() -> None:
     """The `dbsn` command."""
+    wait_passively()
     command = tyro.cli(Command, prog="dbsn", description="Denoise with what your noisy images teach.")
     try:
+        use_threads(getattr(command, "threads", None))
         status = command.run()
     except (ValueError, OSError) as error:
         print(f"dbsn: {error}", file=sys.stderr)

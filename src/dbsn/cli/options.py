@@ -19,6 +19,7 @@ AXES_HELP = (
     "colours of a pixel, and every other letter counts planes that share one noise."
 )
 Axes = Annotated[str | None, tyro.conf.arg(help=AXES_HELP)]
+Threads = Annotated[int | None, tyro.conf.arg(metavar="N", help="Threads to compute with. Default: one for each core.")]
 ModelPath = Annotated[Path, tyro.conf.arg(aliases=["-m"])]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from dbsn.cli.options import Device, report_failures
+from dbsn.cli.options import Device, Threads, report_failures
 
 if TYPE_CHECKING:
     pass
@@ -24,6 +24,7 @@ class Report:
     """Noisy images to show; by default three that were learned from."""
     device: Device = "auto"
     """Where to compute."""
+    threads: Threads = None
 
     def run(self) -> int:
         """Report; 0 if every image could be read."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import tyro
 
-from dbsn.cli.options import ModelPath, Output, load
+from dbsn.cli.options import ModelPath, Output, Threads, load
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,7 @@ class Synthesize:
     """Seed of the noise; each image has one fixed realisation."""
     overwrite: bool = False
     """Replace results that exist."""
+    threads: Threads = None
 
     def run(self) -> int:
         """Write all pairs; 0 if every file went through."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from dbsn.cli.options import Axes, Device, Output, report_failures
+from dbsn.cli.options import Axes, Device, Output, Threads, report_failures
 from dbsn.config import NETWORKS, Auto, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
 from dbsn.store import builtin
 
@@ -66,6 +66,7 @@ class Train:
     --clean need not be named again."""
     device: Device = "auto"
     """Where to compute."""
+    threads: Threads = None
     settings: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
     clean: tuple[Path, ...] = ()
     """Clean images of anything (files, folders or patterns): a fast student is distilled, too (stage 2)."""

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbsn.devices import fast_format
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
 from dbsn.inference.views import in_colours, stretched
@@ -92,7 +93,7 @@ def _result(
     """What a student makes of a tile, averaged over orientations if so many are asked for."""
     turns = ORIENTATIONS if options.ensemble else ORIENTATIONS[:1]
     cell, device = student.multiple, next(student.parameters()).device
-    noisy = as_tensor(image[part.read]).to(device, memory_format=torch.channels_last)
+    noisy = as_tensor(image[part.read]).to(device, memory_format=fast_format(device.type, "convolution"))
     turned = [turn.turned(noisy) for turn in turns]
     measured = [student.level(each, measurement) for each in turned]
     levels = [None if level is None else options.level_factor * level for level in measured]

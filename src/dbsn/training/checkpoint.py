@@ -32,11 +32,10 @@ class TrainingState:
     """Best held-out figure so far; infinite before the first."""
 
     def share(self, config: Training) -> float:
-        """Share of the budget spent; above 1 if it has been cut down since, or a step was slow."""
-        if config.steps is not None:
-            return self.step / config.steps
-        assert config.minutes is not None
-        return self.seconds / (60 * config.minutes)
+        """Share of the budget spent, in steps or in minutes, whichever is larger; above 1 if it has been cut since."""
+        of_steps = self.step / config.steps if config.steps is not None else 0.0
+        of_minutes = self.seconds / (60 * config.minutes) if config.minutes is not None else 0.0
+        return max(of_steps, of_minutes)
 
     @staticmethod
     def of(checkpoint: Path) -> "TrainingState":

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from dbsn.config import MODEL, DistillConfig, ModelConfig, StudentConfig, StudentNetwork
-from dbsn.devices import convolves_in_bf16, pick_device
+from dbsn.devices import pick_device, uses_bf16
 from dbsn.intensity import Unit
 from dbsn.likelihood import spread_nll
 from dbsn.models.student import Student
@@ -84,7 +84,10 @@ def distil(
             save_model(target, ModelFile(model=teacher, student=average, noise=gathered, about=context.about | story))
 
         groups, loss = student.parameter_groups(), distillation_loss(config)
-        task = Task(model=student, groups=groups, loss_of=loss, batches=pairs, validate=held_out, save=keep)
+        task = Task(
+            model=student, groups=groups, loss_of=loss, batches=pairs, validate=held_out, save=keep,
+            is_pretrained=init_from is not None and not config.uncertainty_alone,
+        )  # fmt: skip
         return train(task, config, replace(context, resume=resume), **how)
 
     if is_main_process() and not context.resume:
@@ -137,7 +140,7 @@ def _refine(known: TeacherResults, config: DistillConfig, run: Path, model: Path
         student.eval().to(where) if student else None,
         run / REFINED,
         TrainingState.of(run / CHECKPOINT),
-        bf16=convolves_in_bf16(config.precision, where),
+        bf16=uses_bf16(config.precision, where, "convolution"),
     )
 
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from dbsn.config import Training
-from dbsn.devices import convolves_in_bf16, pick_device
+from dbsn.devices import fast_format, pick_device, uses_bf16
 from dbsn.errors import TrainingDivergedError
 from dbsn.training.checkpoint import CHECKPOINT, TrainingState, restore, save_checkpoint
 from dbsn.training.optimizer import Muon
@@ -127,6 +127,9 @@ class Task(Generic[_Model, _Batch]):
     """Figure of the averaged weights on held-out data, lower is better."""
     save: Callable[[_Model, dict[str, Any]], None]
     """Keeps weights that are the best so far; also told the step, their figure, and whether they are halfway."""
+    is_pretrained: bool = False
+    """Whether the model begins with weights that an earlier training has left. Then these are validated first, and kept
+    as the best until the training has better ones."""
     initial_weights: Mapping[str, Tensor] = field(default_factory=dict)
     """Weights by name that an earlier training had left, which the model began with. At the end of the budget the
     averaged weights are also validated halfway between them and these. A checkpoint has its own."""
@@ -152,7 +155,9 @@ def train(
         FileNotFoundError: `resume` without a checkpoint.
     """
     accelerator = _accelerator(config, context.device)
-    model = task.model.to(accelerator.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = task.model.to(  # type: ignore[call-overload]
+        accelerator.device, memory_format=fast_format(accelerator.device.type, "training")
+    )
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
     averaged: _Model = average.module  # type: ignore[assignment]
     optimizer = Muon(task.groups, lr=config.learning_rate)
@@ -165,6 +170,12 @@ def train(
     clock = _Clock(state.seconds)
     saved_at, pixels, share = clock.seconds, 0, state.share(config)
     stopping = share >= until
+    if task.is_pretrained and not state.step:
+        averaged.eval()
+        with accelerator.autocast():
+            state.best = task.validate(averaged)
+        if accelerator.is_main_process:
+            task.save(averaged, {"step": 0, "validation": state.best})
 
     with _interruption() as interrupted:
         while not stopping:
@@ -273,7 +284,7 @@ def wait_for_all() -> None:
 
 def _accelerator(config: Training, device: str) -> Accelerator:
     device = pick_device(device)
-    bf16 = convolves_in_bf16(config.precision, device)
+    bf16 = uses_bf16(config.precision, device, "training")
     AcceleratorState._reset_state(reset_partial_state="WORLD_SIZE" not in os.environ)  # or stages could not differ
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=device == "cpu", kwargs_handlers=[unused])

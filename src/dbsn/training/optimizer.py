@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dbsn.devices import has_fast_bf16
+
 _LEAST_CHANNELS = 48  # either side; narrower layers, the first and the last stay with Adam
 _MOMENTUM = 0.95
 _ITERATIONS = 3
@@ -57,7 +59,8 @@ def orthogonalised(kernel: Tensor) -> Tensor:
     by_place = kernel.movedim(1, -1)  # columns may stand in any order; in this one a channels-last kernel is not copied
     matrix = by_place.flatten(1)
     tall = matrix.shape[0] > matrix.shape[1]
-    near = (matrix.mT if tall else matrix).bfloat16()
+    precision = torch.bfloat16 if has_fast_bf16(kernel.device.type, "product") else torch.float32
+    near = (matrix.mT if tall else matrix).to(precision)
     near = near / near.norm().clamp_min(1e-7)
     first, third, fifth = _COEFFICIENTS
     for _ in range(_ITERATIONS):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dbsn.devices import fast_format
 from dbsn.orientations import Orientation
 from dbsn.tensors import as_tensor, step_seed
 from dbsn.types import Image, Mask
@@ -56,8 +57,8 @@ class Batch:
         return self.predicted.numel()
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on a device, images channels-last."""
-        noisy = self.noisy.to(device, memory_format=torch.channels_last)
+        """The same batch on a device, in its fastest memory format."""
+        noisy = self.noisy.to(device, memory_format=fast_format(device.type, "training"))
         measurement, valid = self.measurement.to(device), self.valid.to(device)
         truth = None if self.truth is None else self.truth.to(device)
         return replace(self, noisy=noisy, measurement=measurement, valid=valid, truth=truth)

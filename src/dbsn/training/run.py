@@ -143,8 +143,6 @@ def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: 
     if fixed:
         flags = " ".join(f"{prefix}{name.replace('_', '-')}" for name in fixed)
         raise ValueError(f"--resume: {flags} cannot change in the middle of the run in {folder}")
-    if changes.get("minutes") is not None and "steps" not in changes:
-        changes = changes | {"steps": None}
     return replace(settings, **changes)
 
 

@@ -13,6 +13,8 @@ from dbsn.version import __version__
 CONFIG = "config.json"
 _IN_FILE = {"init_from": "start", "student_init_from": "student_start"}
 """Fields that the file knows by other names."""
+_BOTH_COUNT = "steps and minutes"
+"""Whichever ends first. In files without this word steps took the place of minutes, which stand there all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +47,16 @@ class RunConfig:
     def to_json(self) -> str:
         """As text for config.json."""
         values = {_IN_FILE.get(name, name): value for name, value in asdict(self).items()}
-        return json.dumps({**values, "version": __version__}, indent=2) + "\n"
+        return json.dumps({**values, "version": __version__, "budget": _BOTH_COUNT}, indent=2) + "\n"
 
     @staticmethod
     def from_json(text: str) -> "RunConfig":
         """The inverse of `to_json`."""
         values = json.loads(text)
         del values["version"]
+        if values.pop("budget", None) != _BOTH_COUNT:
+            for training in (values["train"], values["distill"]):
+                training["minutes"] = training["minutes"] if training["steps"] is None else None
         fields = {in_file: name for name, in_file in _IN_FILE.items()}
         values = {fields.get(name, name): value for name, value in values.items()}
         return RunConfig(

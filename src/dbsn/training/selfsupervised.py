@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dbsn.config import MODEL, ModelConfig, TrainConfig
+from dbsn.devices import fast_format
 from dbsn.inference.lattices import lattices
 from dbsn.intensity import intensity_range, to_pixels
 from dbsn.likelihood import (
@@ -94,6 +95,7 @@ def learn(
         save_model(context.run / MODEL, ModelFile(model=average, about=context.about | story))
 
     task = Task(
+        is_pretrained=init_from is not None,
         model=model,
         groups=model.parameter_groups(),
         loss_of=self_supervised_loss(config),
@@ -236,10 +238,10 @@ def held_out_crops(held: ImageSet, seed: int) -> list[tuple[Tensor, Tensor]]:
 def held_out_nll(model: BlindSpotModel, crops: Sequence[tuple[Tensor, Tensor]]) -> float:
     """Negative log-likelihood per pixel of held-out noisy images: the figure that picks the checkpoint (L7)."""
     device = next(model.parameters()).device
-    values = []
+    values, memory_format = [], fast_format(device.type, "training")
     with torch.inference_mode():
         for image, measurement in crops:
-            estimate = model(image.to(device, memory_format=torch.channels_last), measurement.to(device))
+            estimate = model(image.to(device, memory_format=memory_format), measurement.to(device))
             residual = estimate.noisy - estimate.mean
             values.append(profile_nll(residual, total_variance(estimate.mean_var, estimate.noise_var)))
     return float(torch.stack(values).mean())

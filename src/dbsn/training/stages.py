@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dbsn.config import MODEL, DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig
-from dbsn.devices import convolves_in_bf16, pick_device
+from dbsn.devices import pick_device, uses_bf16
 from dbsn.intensity import (
     OF_255,
     Unit,
@@ -162,7 +162,7 @@ def _distilled(
         note = f"taken over from {results.parent}: what the teacher has made of these images"
     where = pick_device(context.device)
     teacher.eval().to(where)
-    bf16 = convolves_in_bf16(precision, where)
+    bf16 = uses_bf16(precision, where, "convolution")
     asked = chosen[:1] if is_baseline else chosen
     teaching = teach(teacher, asked, folder / RESULTS, bf16=bf16) if is_main_process() else iter(())
     if is_baseline:
