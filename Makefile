@@ -14,10 +14,11 @@ $(BIN)/dbsn: pyproject.toml constraints.txt
 demo: $(BIN)/dbsn
 	$(BIN)/python benchmarks/demo.py demo
 
-# All that is checked; `make WORKERS=8 test` on more cores.
+# All that is checked; `make WORKERS=8 test` on more cores. Each file stays in one process, so that what its tests
+# share is trained once, and what its tests time or measure is never beside another of them.
 test: $(BIN)/dbsn
 	$(MAKE) --jobs 2 lint docs
-	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(MAKE) test-avx2
 
 lint: $(BIN)/dbsn
