@@ -29,7 +29,7 @@ lint: $(BIN)/dbsn
 
 # The main paths as a processor without AVX-512 and fast bfloat16 takes them.
 test-avx2: $(BIN)/dbsn
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest tests/e2e/test_main_paths.py
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(BIN)/python -m pytest --numprocesses $(WORKERS) tests/e2e/test_main_paths.py
 
 # The site in build/site; `python -m http.server -d build/site` shows it, with its search.
 docs: $(BIN)/dbsn
