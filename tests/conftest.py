@@ -22,6 +22,12 @@ SHARED = Path(os.environ.get("DBSN_SHARED", Path(__file__).parents[2] / "shared"
 """Golden values and public images; tests that need them are skipped where they are missing."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Chance without a generator is the same in each test, whichever ran before it in this process."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
@@ -50,16 +56,17 @@ class Finished:
     stderr: str
 
 
-@pytest.fixture
-def dbsn_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Finished]:
+@pytest.fixture(scope="session")
+def dbsn_command() -> Callable[..., Finished]:
     """Run the command line, in this process: torch is loaded once for all tests."""
     from dbsn.cli.main import main
 
     def run(*arguments: object) -> Finished:
-        monkeypatch.setattr(sys, "argv", ["dbsn", *map(str, arguments)])
         out, err = io.StringIO(), io.StringIO()
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as exit_:
-            main()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setattr(sys, "argv", ["dbsn", *map(str, arguments)])
+            with pytest.raises(SystemExit) as exit_:
+                main()
         return Finished(int(exit_.value.code or 0), out.getvalue(), err.getvalue())
 
     return run

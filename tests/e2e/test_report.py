@@ -4,7 +4,6 @@ import base64
 import io
 import os
 import re
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -45,7 +44,7 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, dbsn_command: Command) -> Path:
     noisy, clean = (tmp_path_factory.mktemp(name) for name in ("noisy", "clean"))
     for index in range(4):
         crop = skimage.data.astronaut()[100 * index : 100 * index + 100, 100:210]
@@ -53,8 +52,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(noisy / f"<{index}>.png")
     Image.fromarray(skimage.data.coffee()[:90, :90]).save(clean / "clean.png")
     folder = tmp_path_factory.mktemp("runs") / "run & more"
-    arguments = ["train", noisy, "--clean", clean, "-o", folder, *TINY, *STUDENT]
-    done = subprocess.run([sys.executable, "-m", "dbsn", *map(str, arguments)], capture_output=True, text=True)
+    done = dbsn_command("train", noisy, "--clean", clean, "-o", folder, *TINY, *STUDENT)
     assert done.returncode == 0, done.stderr
     return folder
 

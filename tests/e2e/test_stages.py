@@ -50,13 +50,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
-def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, dbsn_command: Command) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     noisy, clean = folders
-    arguments = [noisy, "--clean", clean, "-o", folder, *TINY, *TINY_STUDENT, "--steps", 8, "--student.steps", 8]
-    done = subprocess.run(
-        [sys.executable, "-m", "dbsn", "train", *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
+    arguments = (noisy, "--clean", clean, "-o", folder, *TINY, *TINY_STUDENT, "--steps", 8, "--student.steps", 8)
+    done = dbsn_command("train", *arguments)
     assert done.returncode == 0, done.stderr
     told = ("of 255 over 3 images;", "rounded to steps of 1 of 255")
     for line in (
@@ -217,7 +215,8 @@ def test_synthesize_never_writes_over_an_input_or_an_earlier_result(
     assert dbsn_command(*asked, tmp_path / "pairs", "--float-tiff", "--overwrite").returncode == 0
 
 
-def test_a_finished_run_keeps_its_student(run: Path, dbsn_command: Command) -> None:
+def test_a_finished_run_keeps_its_student(run: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    run = Path(shutil.copytree(run, tmp_path / "run"))
     refused = dbsn_command("train", "--resume", "-o", run, "--steps", 20)
     assert refused.returncode == 2
     assert "stage 2 has begun" in refused.stderr
@@ -247,19 +246,32 @@ def test_what_is_wrong_with_stage_two_is_said_before_stage_one(
         assert "name clean images with --clean" in refused.stderr
 
 
+def stage_two(run: Path, folders: tuple[Path, Path]) -> tuple[object, ...]:
+    """Flags for a second stage that is long enough to be killed in."""
+    asked = (folders[0], "--clean", folders[1], "--teacher", run / MODEL, *TINY, *TINY_STUDENT)
+    return (*asked, "--student.steps", 120, "--student.validations", 6, "--student.precision", "bf16")
+
+
+@pytest.fixture(scope="module")
+def whole(
+    run: Path, folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, dbsn_command: Command
+) -> Path:
+    """The run of `stage_two`, never killed."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    done = dbsn_command("train", *stage_two(run, folders), "-o", folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.parametrize("after", [CHECKPOINT, REFINED])
 def test_killed_in_stage_two_and_resumed_it_ends_with_identical_weights(
-    after: str, run: Path, folders: tuple[Path, Path], tmp_path: Path
+    after: str, run: Path, whole: Path, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    def start(folder: Path, *flags: str) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "dbsn", "train", *flags, "-o", str(folder)]
+    def start(folder: Path, *flags: object) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "dbsn", "train", *map(str, flags), "-o", str(folder)]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    noisy, clean = folders
-    asked = [str(noisy), "--clean", str(clean), "--teacher", str(run / MODEL), *TINY, *TINY_STUDENT]
-    asked += ["--student.steps", "120", "--student.validations", "6", "--student.precision", "bf16"]
-    assert start(tmp_path / "whole", *asked).wait(300) == 0
-    killed = start(tmp_path / "killed", *asked)
+    killed = start(tmp_path / "killed", *stage_two(run, folders))
     began = time.monotonic()
     while not (tmp_path / "killed" / STUDENT / after).exists() and time.monotonic() - began < 100:
         time.sleep(0.01)
@@ -267,11 +279,11 @@ def test_killed_in_stage_two_and_resumed_it_ends_with_identical_weights(
     killed.wait()
     assert load_tensors(tmp_path / "killed" / STUDENT / CHECKPOINT)[1]["state"]["step"] < 120
     assert start(tmp_path / "killed", "--resume").wait(300) == 0
-    stories = [load_model(tmp_path / which / MODEL).about for which in ("killed", "whole")]
+    stories = [load_model(folder / MODEL).about for folder in (tmp_path / "killed", whole)]
     assert stories[0] == stories[1]
     assert stories[0]["teacher"]["train"]["steps"] == 8
     for name in (MODEL, f"{STUDENT}/{CHECKPOINT}"):
-        ours, theirs = (load_tensors(tmp_path / which / name)[0] for which in ("killed", "whole"))
+        ours, theirs = (load_tensors(folder / name)[0] for folder in (tmp_path / "killed", whole))
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs), name
 
 
@@ -359,7 +371,11 @@ def test_the_uncertainty_alone_is_learned_for_an_earlier_student(
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_of_the_users_own_is_trained_and_used_by_the_path_of_its_file(
-    channels: int, folders: tuple[Path, Path], tmp_path: Path
+    channels: int,
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    dbsn_command: Command,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "own.py").write_text(
@@ -373,19 +389,26 @@ def test_a_network_of_the_users_own_is_trained_and_used_by_the_path_of_its_file(
         shape = (37, 53) if channels == 1 else (37, 53, 3)
         PillowImage.fromarray(random.integers(0, 256, shape, np.uint8)).save(noisy / f"{index}.png")
 
-    def dbsn(*arguments: object) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "dbsn", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-
+    monkeypatch.chdir(tmp_path)
     own = ("--student.network", "elsewhere/own.py:blur", "--from", "scratch", "--student.batch", 4)
-    dbsn("train", noisy, "--clean", clean, "-o", "run", *TINY, *own, "--steps", 2, "--student.steps", 2)
-    dbsn("denoise", noisy / "0.png", "-m", "run", "-o", "out", "--method", "student")
+    budget = ("--steps", 2, "--student.steps", 2)
+    trained = dbsn_command("train", noisy, "--clean", clean, "-o", "run", *TINY, *own, *budget)
+    assert trained.returncode == 0, trained.stderr
+    command = [
+        sys.executable,
+        "-m",
+        "dbsn",
+        "denoise",
+        noisy / "0.png",
+        "-m",
+        "run",
+        "-o",
+        "out",
+        "--method",
+        "student",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)  # which has never seen the network
+    assert done.returncode == 0, done.stderr
     before, after = (np.asarray(PillowImage.open(place / "0.png")) for place in (noisy, tmp_path / "out"))
     assert before.shape == after.shape
     student = load_model(tmp_path / "run" / MODEL).student
@@ -396,27 +419,46 @@ def test_a_network_of_the_users_own_is_trained_and_used_by_the_path_of_its_file(
     assert np.abs(after - (255 * expected).clip(0, 255)).max() <= 1.5  # rounded, and perhaps convolved in bf16
 
 
+def taught(
+    command: Command, run: Path, folders: tuple[Path, Path], folder: Path, flags: tuple[str, ...] = ()
+) -> torch.Tensor:
+    """Weights of a student's head after three steps with these flags."""
+    usual = {
+        "--student.steps": "3", "--student.validations": "1", "--student.noisy-share": "0.25"
+    } | dict(zip(flags[::2], flags[1::2], strict=True))  # fmt: skip
+    asked = (folders[0], "--clean", folders[1], "--teacher", run / MODEL, "-o", folder, *TINY, *TINY_STUDENT)
+    done = command("train", *asked, *(word for pair in usual.items() for word in pair))
+    assert done.returncode == 0, done.stderr
+    is_baseline = "--student.baseline" in flags
+    assert ("Stein's" in done.stdout) != is_baseline, "what picks the best student is said as it is"
+    results = [key for key in load_tensors(folder / RESULTS)[0] if key.startswith("result/")]
+    assert len(results) == (1 if is_baseline else 3), "nobody teaches a baseline"
+    return load_tensors(folder / MODEL)[0]["student/network.head.weight"]
+
+
+@pytest.fixture(scope="module")
+def usual(
+    run: Path, folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, dbsn_command: Command
+) -> torch.Tensor:
+    return taught(dbsn_command, run, folders, tmp_path_factory.mktemp("usual") / "run")
+
+
+def test_the_same_settings_of_stage_two_learn_the_same(
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command, usual: torch.Tensor
+) -> None:
+    assert torch.equal(usual, taught(dbsn_command, run, folders, tmp_path / "again"))
+
+
 @pytest.mark.parametrize("flags", [
     ("--student.noisy-share", "0.5"), ("--student.noisy-weight", "5"), ("--student.jitter", "0.5"),
     ("--student.noise", "awgn:40"), ("--student.noise", "awgn:40", "--student.baseline", "n2c"),
     ("--student.noise", "awgn:40", "--student.baseline", "n2n"), ("--student.seed", "1"),
 ], ids=" ".join)  # fmt: skip
 def test_every_setting_of_stage_two_changes_what_is_learned(
-    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command, flags: tuple[str, ...]
-) -> None:
-    weights = []
-    for name, more in (("usual", ()), ("other", flags)):
-        asked = (folders[0], "--clean", folders[1], "--teacher", run / MODEL, "-o", tmp_path / name, *TINY)
-        budget = ("--student.steps", 3, "--student.validations", 1, "--student.noisy-share", "0.25")
-        done = dbsn_command("train", *asked, *TINY_STUDENT, *(() if "noisy-share" in flags[0] else budget[4:]),
-                            *budget[:4], *more)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        is_baseline = "--student.baseline" in (*more,)
-        assert ("Stein's" in done.stdout) != is_baseline, "what picks the best student is said as it is"
-        taught = [key for key in load_tensors(tmp_path / name / RESULTS)[0] if key.startswith("result/")]
-        assert len(taught) == (1 if is_baseline else 3), "nobody teaches a baseline"
-        weights.append(load_tensors(tmp_path / name / MODEL)[0]["student/network.head.weight"])
-    assert not torch.equal(*weights)
+    run: Path, folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command, usual: torch.Tensor,
+    flags: tuple[str, ...],
+) -> None:  # fmt: skip
+    assert not torch.equal(usual, taught(dbsn_command, run, folders, tmp_path / "other", flags))
     knows = Denoiser.load(tmp_path / "other" / MODEL, device="cpu").student_knows_std
     assert knows == ("n2n" not in flags), "Noise2Noise never sees what its results are far from"
 

@@ -301,20 +301,6 @@ def test_for_noise_of_another_form_the_noise_estimate_begins_anew() -> None:
     torch.testing.assert_close(got.noise_var, begun)
 
 
-def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command: Command) -> None:
-    Image.fromarray(noisy(PHOTOGRAPHS[1], 20).squeeze()).save(tmp_path / "a.png")
-    path = tmp_path / "earlier" / MODEL
-    path.parent.mkdir()
-    like_builtin(tmp_path, 1).rename(path)
-    flags = ("--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
-    done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path.parent, *flags)
-    assert done.returncode == 0, done.stderr
-    assert f"starting teacher from {path}" in done.stdout
-    ours, theirs = (Denoiser.load(each, device="cpu").model for each in (tmp_path / "run" / MODEL, path))
-    name = "network.backbone.encoder.0.0.first.weight"
-    torch.testing.assert_close(ours.state_dict()[name], theirs.state_dict()[name])
-
-
 def test_what_a_shipped_model_is_evaluated_at_is_what_it_gives(tmp_path: Path, dbsn_command: Command) -> None:
     dark = (PHOTOGRAPHS[3] / 255 * 0.1).astype(np.float32)
     pair = synthetic_noise(dark, AWGN(2 / 255), seed=0, index=0)
