@@ -270,7 +270,7 @@ def test_a_run_can_be_resumed_with_a_longer_budget_and_a_lower_rate_but_nothing_
         assert "cannot change in the middle" in refused.stderr
     finished = dbsn_command("train", "--resume", "-o", run)
     assert finished.returncode == 0
-    assert "nothing left to do" in finished.stdout
+    assert "the training is finished" in finished.stderr
 
 
 def test_two_processes_train_one_model_together(noisy_folder: Path, tmp_path: Path) -> None:

@@ -110,6 +110,23 @@ def test_what_else_is_mistyped_is_explained(dbsn_command: Run) -> None:
     assert "uint8" in refused.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals there")
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_no_color_is_honoured(no_color: str) -> None:
+    import pty
+
+    screen, terminal = pty.openpty()
+    command = [sys.executable, "-m", "dbsn", "denoise", "x", "--dtype", "int8"]
+    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    done = subprocess.run(command, stdout=terminal, stderr=terminal, env=environment)
+    os.close(terminal)
+    shown = os.read(screen, 100_000).decode()
+    os.close(screen)
+    assert done.returncode == 2
+    assert "uint8" in shown
+    assert ("\x1b[" in shown) != bool(no_color)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes end in another way there")
 @pytest.mark.parametrize("words", [["models"], ["--help"], ["--tyro-print-completion", "bash"]], ids=" ".join)
 def test_a_closed_pipe_ends_in_silence(words: list[str]) -> None:

@@ -26,7 +26,6 @@ from dbsn.io.tiff import writing_float_tiff
 from dbsn.types import Place
 
 _STRONGEST = 2
-_NAMED = "the model named with --model"
 UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
 DType = Literal["input", "uint8", "uint16", "float32"]
 
@@ -138,7 +137,7 @@ def denoise_files(
     for job, done in zip(jobs, each_job(jobs, noted), strict=True):
         for target in job.targets:
             made = Provenance(settings, job.source)
-            model = done.why.line if done.why else _NAMED if choice.given and not done.error else ""
+            model = done.why.line if done.why else f"model {choice.given}" if choice.given and not done.error else ""
             journal.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error, model=model)
         yield done
 

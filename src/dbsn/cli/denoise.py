@@ -90,7 +90,8 @@ class Denoise:
             work = choose_models(choice, missing, how)
         else:
             work = denoise_files(choice, missing, how, journal, settings)
-        told = Told(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run)
+        named = str(given or "")
+        told = Told(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named)
         return show_files(work, missing, told, self.axes)
 
 

@@ -90,6 +90,8 @@ class Told:
     """One object at the end, and nothing else on stdout."""
     dry_run: bool = False
     """Nothing was written: what would be."""
+    model: str = ""
+    """The model that was named, if it is one for all."""
 
 
 def show_files(work: Iterator[JobResult], jobs: Sequence[Job], told: Told, axes: str | None = None) -> int:
@@ -122,36 +124,37 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], told: Told, axes:
                 note(f"{printable(str(done.output))}: {done.why.line}", quiet=told.quiet)
             before = like
             if not told.json:
-                print(_line_of(done, job, dry_run=told.dry_run), flush=True)
+                print(_line_of(done, job, told), flush=True)
     failed = sum(done.error is not None for done in results)
     if told.json:
-        print(json.dumps(_as_object(results, jobs, dry_run=told.dry_run)))
+        print(json.dumps(_as_object(results, jobs, told)))
     if failed and len(jobs) > 1:
         note(f"{failed} of {len(jobs)} files failed", quiet=told.quiet)
     return 1 if failed else 0
 
 
-def _line_of(done: JobResult, job: Job, *, dry_run: bool) -> str:
+def _line_of(done: JobResult, job: Job, told: Told) -> str:
     """A result: its file, noise and time; or what would be done."""
-    if dry_run:
+    if told.dry_run:
         targets = ", ".join(map(str, job.targets))
-        return printable(f"{done.source} -> {targets}: {done.why.line if done.why else 'the model named with --model'}")
+        return printable(f"{done.source} -> {targets}: {done.why.line if done.why else f'model {told.model}'}")
     noise = " ".join(filter(None, ("noise" if done.noise[0] else "", *done.noise)))
     return "  ".join(filter(None, (printable(str(done.output)), noise, f"{done.seconds:.1f} s")))
 
 
-def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], *, dry_run: bool) -> dict[str, object]:
+def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], told: Told) -> dict[str, object]:
     """Everything about the work, for a program."""
     files = []
     for done, job in zip(results, jobs, strict=True):
         said = {
             "source": str(done.source), "outputs": [str(target) for target in job.targets],
-            "model": done.why.model or None if done.why else None, "reason": done.why.line if done.why else None,
+            "model": (done.why.model if done.why else told.model) or None,
+            "reason": done.why.line if done.why else None,
             "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,
             "seconds": round(done.seconds, 3), "error": done.error,
         }  # fmt: skip
         files.append({name: printable(value) if isinstance(value, str) else value for name, value in said.items()})
-    return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": dry_run}
+    return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": told.dry_run}
 
 
 def describe_images(images: Sequence[np.ndarray]) -> str:

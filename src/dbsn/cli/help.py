@@ -89,7 +89,12 @@ def _option(action: Any) -> Option:
 
 def plain(text: str) -> str:
     """Text in one line, without the terminal's colours."""
-    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", text).split())
+    return " ".join(without_colours(text).split())
+
+
+def without_colours(text: str) -> str:
+    """Text without the terminal's colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 def first_page(descriptions: Mapping[str, str], width: int) -> str:

@@ -83,7 +83,8 @@ def _parse(arguments: Sequence[str]) -> Any:
     except SystemExit as stopped:
         if stopped.code:
             _check_words(arguments)
-            sys.stderr.write(told.getvalue())
+            plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
+            sys.stderr.write(pages.without_colours(told.getvalue()) if plain else told.getvalue())
         raise
 
 
