@@ -57,7 +57,7 @@ def test_a_folder_is_denoised_with_its_subfolders_and_nothing_is_overwritten(
     again = dbsn_command(*arguments)
     assert again.returncode == 2
     assert again.stderr.startswith("dbsn: ")
-    assert "one.png: exists already and is not in denoise.csv. Add --overwrite to replace it." in again.stderr
+    assert "two.png: exists already and is not in denoise.csv. Add --overwrite to replace it." in again.stderr
     assert dbsn_command(*arguments, "--overwrite", "--save-std").returncode == 0
     std = tifffile.imread(out / "one_std.tif")
     assert std.shape == (200, 200)

@@ -225,7 +225,7 @@ def test_a_run_starts_from_a_model_of_its_kind(tmp_path: Path) -> None:
     assert (begun.init_from, begun.student_init_from) == (str(alone), "gray"), "a model without a student leaves ours"
     begun, said = choose_initial(asked(model=ModelConfig(network=NETWORKS["grid-tiny"])), BUILTIN, distils=False)
     assert begun.init_from is None
-    assert said.startswith("starting teacher from scratch (no model")
+    assert said.startswith("starting teacher from random weights (no built-in or named model")
     begun, _ = choose_initial(asked(), path, distils=False)
     assert (begun.init_from, begun.student_init_from) == (path, None)
     begun, said = choose_initial(asked(), SCRATCH, distils=True)

@@ -206,7 +206,8 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
 
 def _check_zarr(job: Job) -> None:
     if job.output.suffix.lower() != zarr.SUFFIX:
-        raise ValueError(f"{job.output}: a Zarr can only be saved as Zarr. Name an output that ends in {zarr.SUFFIX}.")
+        got = f"got {job.output.name}, expected a name that ends in {zarr.SUFFIX}"
+        raise ValueError(f"{job.source}: a Zarr can only be saved as Zarr ({got}).")
 
 
 def _unit_of_zarr(job: Job, how: DenoiseOptions) -> Unit:
