@@ -136,10 +136,16 @@ def denoise_files(
 
     for job, done in zip(jobs, each_job(jobs, noted), strict=True):
         for target in job.targets:
-            made = Provenance(settings, job.source)
-            model = done.why.line if done.why else f"model {choice.given}" if choice.given and not done.error else ""
+            made, model = Provenance(settings, job.source), _model_of(done, choice)
             journal.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error, model=model)
         yield done
+
+
+def _model_of(done: JobResult, choice: ModelPicker) -> str:
+    """Which model was used and why, for a person."""
+    if done.why or done.error:
+        return done.why.line if done.why else ""
+    return f"model {choice.given}"
 
 
 def choose_models(choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions) -> Iterator[JobResult]:
