@@ -4,16 +4,12 @@
 and benchmarks/tables.py. Usage: python benchmarks/docs_reference.py (writes docs/lab/index.md).
 """
 
-import argparse
-import importlib
 import re
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-COMMANDS = "dbsn.cli.main:Command"
-"""Where the type of all commands stands, as module:name."""
-PROGRAM = "dbsn"
+from dbsn.cli import help as help_pages
+from dbsn.cli.main import COMMANDS, Command
+
 LAB = Path(__file__).parent.parent / "docs" / "lab"
 SUBJECTS = (
     "noise-split", "correlated-noise", "stage-1-synthetic", "stage-1-real", "stage-2", "paper-networks", "paper-noise",
@@ -36,43 +32,11 @@ NOT_DONE = """## Not done yet
 - The ablation with 15 minutes of two cores a student.
 - SIDD's noise match with the newer code.
 """
-EXAMPLES = {
-    "train": (
-        "dbsn train my_noisy_images -o runs/mine",
-        "dbsn train my_noisy_images --clean any_clean_photos -o runs/fast",
-    ),
-    "denoise": ("dbsn denoise photo.jpg", "dbsn denoise my_noisy_images -m runs/mine -o results"),
-    "evaluate": ("dbsn evaluate -m runs/mine --noisy noisy --clean clean",),
-    "synthesize": ("dbsn synthesize clean_photos -m runs/fast -o pairs",),
-    "inspect": ("dbsn inspect my_noisy_images",),
-    "report": ("dbsn report runs/mine",),
-    "info": ("dbsn info runs/mine",),
-    "models": ("dbsn models",),
-}  # fmt: skip
-"""Commands to copy; tests/unit/test_docs.py parses them."""
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
+def parsers() -> dict[str, help_pages.Parser]:
     """The parser of each command, by its name."""
-    import tyro
-
-    module, name = COMMANDS.split(":")
-    commands = getattr(importlib.import_module(module), name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        parser = tyro.extras.get_parser(commands, prog=PROGRAM)
-    [choices] = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
-    return dict(choices)
-
-
-def options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The arguments of a command, but for --help."""
-    return (action for action in parser._actions if action.dest != "help")
-
-
-def flags(parser: argparse.ArgumentParser) -> set[str]:
-    """Every flag that a command knows."""
-    return {flag for action in parser._actions for flag in action.option_strings}
+    return help_pages.parsers(Command)
 
 
 def command_line() -> str:
@@ -80,22 +44,29 @@ def command_line() -> str:
     lines = [
         "# Command line",
         "",
-        "This page is made from the parser. `dbsn COMMAND --help` prints the same text.",
+        "This page is made from the parser. `dbsn COMMAND --help` prints the options that most people use, and",
+        "`dbsn COMMAND --help-all` prints all of them. `dbsn --version` prints the versions of dbsn and torch.",
         "",
-        "Exit status: 0 if everything went well. 1 if some files failed and others went through. 2 for a mistake in "
-        "the command. 130 after Ctrl-C.",
+        "Results go to stdout. Progress, notes and errors go to stderr. `NO_COLOR` turns colours off.",
+        "",
+        "| exit status | meaning |",
+        "|---|---|",
+        "| 0 | everything went well |",
+        "| 1 | some files failed, others went through |",
+        "| 2 | wrong use: one line on stderr says what to do |",
+        "| 130 | interrupted by Ctrl-C |",
+        "| 141 | the reader of stdout closed the pipe, as `head` does |",
         "",
     ]
     for name, parser in parsers().items():
-        lines += [f"## dbsn {name}", "", _text(parser.description or ""), "", "```"]
-        lines += [*EXAMPLES.get(name, ()), "```", ""]
-        for title, actions in _groups(parser):
-            lines += [
-                *([f"### {title}", ""] if title else []),
-                "| argument | what it does | default |",
-                "|---|---|---|",
-            ]
-            lines += [_row(action) for action in actions] + [""]
+        layout = COMMANDS[name].layout
+        known = list(help_pages.options(parser))
+        lines += [f"## dbsn {name}", "", help_pages.plain(parser.description or ""), "", "```"]
+        lines += [*layout.examples, "```", ""]
+        for title, options in help_pages.sections(known, layout, everything=True).items():
+            heading = [f"### dbsn {name}: {title}", ""]
+            lines += [*heading, "| argument | what it does | default |", "|---|---|---|"]
+            lines += [_row(option) for option in options] + [""]
     return "\n".join(lines)
 
 
@@ -138,31 +109,9 @@ def _plain(text: str) -> str:
     return _cell(re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", _text(text)))
 
 
-def _groups(parser: argparse.ArgumentParser) -> list[tuple[str, list[argparse.Action]]]:
-    """The arguments, those of stage 2 (`--student...`) for themselves."""
-    plain, student = list[argparse.Action](), list[argparse.Action]()
-    for action in options(parser):
-        (student if any(flag.startswith("--student.") for flag in action.option_strings) else plain).append(action)
-    groups = [("", plain)] if plain else []
-    return groups + ([("Options of the student", student)] if student else [])
-
-
-def _row(action: argparse.Action) -> str:
-    help_text = _text(action.help or "")
-    found = re.search(
-        r"\s*\((?:default: (?P<default>.*?)|(?P<required>required)|(?P<other>repeatable|optional))\)$", help_text
-    )
-    default = ""
-    if found:
-        help_text = help_text[: found.start()]
-        default = found["default"] or ("required" if found["required"] else "")
-    shown = [flag for flag in action.option_strings if not flag.startswith("--no-")]
-    name = ", ".join(shown) or str(action.metavar or action.dest)
-    values = str(action.metavar or "").replace("{None}|", "").replace(",", ", ")
-    takes = "" if not shown or not values or action.nargs == 0 else f" {values}"
-    code = "False" if default == "False" else default
-    cell = {"None": "", "": "", "False": "off", "True": "on"}.get(code, f"`{code}`" if code != "required" else code)
-    return f"| {_code(name + takes)} | {_cell(help_text)} | {cell} |"
+def _row(option: help_pages.Option) -> str:
+    default = "required" if option.required else f"`{option.default}`" if option.default else ""
+    return f"| {_code(option.shown)} | {_cell(option.text)} | {default} |"
 
 
 def _text(text: str) -> str:

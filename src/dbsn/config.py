@@ -295,23 +295,23 @@ class Training:
     minutes: float | None = None
     """Upper limit of the training in minutes (wall clock). Default: none."""
     batch: int = 24
-    """Patches a step."""
+    """Patches per step."""
     patch: int = 96
     """Side of a patch in pixels."""
     learning_rate: float = 1e-3
-    """Largest learning rate, reached after the warm-up."""
+    """Highest learning rate, reached after the warm-up."""
     warmup: float = 0.02
-    """Share of the budget over which the learning rate rises from zero."""
+    """Share of the training in which the learning rate rises from 0."""
     ema: float = 0.999
-    """Decay of the running average of the weights, which is what is validated and saved."""
+    """Decay of the running average of the weights. This average is validated and saved."""
     clip: float = 1.0
-    """Largest gradient norm; longer gradients are shortened to it."""
+    """Largest gradient norm. Longer gradients are shortened to it."""
     validations: int = 20
-    """How often the held-out images are looked at."""
+    """How many times the training is checked on held-out images."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Arithmetic of the convolutions; auto is bf16 where the processor has it."""
+    """Arithmetic of the convolutions. auto: bf16 where the device is faster with it, else fp32."""
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
         _require(self.steps is not None or self.minutes is not None, "budget", None, "--minutes or --steps")
@@ -332,15 +332,15 @@ class TrainConfig(Training):
     """How a blind-spot model is trained (stage 1)."""
 
     loss: Loss = "envelope"
-    """How residual variance is split between prediction and noise: lower envelope of the total variance (ours), the
-    paper's constrained log-likelihood, or the plain marginal one."""
+    """How noise is told from prediction error: envelope (lower envelope of the total variance), constrained (the
+    paper's likelihood) or marginal."""
     mean: MeanLoss = "fusion"
-    """What the blind mean minimises: squared error, squared error weighted by what fusion leaves of it, or the
-    likelihood itself."""
+    """What the blind mean minimises: l2 (squared error), fusion (that error, weighted by what fusion leaves) or
+    likelihood."""
     quantile: float = 0.1
-    """Share of an image's pixels, the flattest, whose residual is taken for pure noise."""
+    """Share of an image's pixels, the flattest, whose residual counts as pure noise."""
     staged: float = 0.3
-    """Share of the budget (a tenth at least) in which the mean minimises plain squared error, whatever --mean says."""
+    """Share of the training (at least 0.1) in which the blind mean minimises squared error, whatever --mean is."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -355,29 +355,26 @@ class DistillConfig(Training):
     steps: int | None = 3000
     """Length of the training in steps."""
     batch: int = 16
-    """Patches a step."""
+    """Patches per step."""
     noisy_share: float = 0.125
-    """Share of a batch that are noisy images with the teacher's result (the paper's set 1); the others are clean images
-    with learned noise (set 2). 0 and 1 leave one set alone."""
+    """Share of a batch from set 1 (noisy images with the teacher's results). The rest is set 2 (clean images with
+    learned noise)."""
     noisy_weight: float = 0.1
-    """Weight of set 1's mean error in the loss; that of set 2 is 1."""
+    """Weight of set 1 in the loss. The weight of set 2 is 1."""
     jitter: float = 0.1
-    """How far the noise level of a patch strays from the learned one, as a share of it, either way."""
+    """Largest random change of a patch's noise level, as a share of the learned level."""
     shrink: float = 1.0
-    """Clean patches are shrunk by a random factor from 1 to this first: large soft photographs have no edges as sharp
-    as a small picture's."""
+    """Shrink each clean patch by a random factor from 1 to this. Raise it for large, soft photographs."""
     busiest_of: int = 1
-    """Of so many random clean patches the one with the most detail is learned from, for photographs are mostly sky,
-    walls and blur; 1 takes them as they come. Noise in a clean image is detail, too."""
+    """Draw this many random clean patches and keep the most detailed one. Noise in a clean image counts as detail."""
     noise: str | None = None
-    """Noise put on the clean images instead of the learned one (awgn:25, hg:40,10, pg:2,10, mg:75): for comparison; or
-    any:60 (of camera JPEGs, jpeg:25), another noise for each patch up to that level, for a student of them all."""
+    """Noise on the clean images instead of the learned one: awgn:25, hg:40,10, pg:2,10, mg:75. Another for each patch:
+    any:60, jpeg:25."""
     baseline: Baseline | None = None
-    """Instead of both sets, for comparison: n2c (supervised: clean images with --student.noise, towards themselves) or
-    n2n (Noise2Noise: towards another copy with such noise)."""
+    """Learn from synthetic pairs alone, for comparison: n2c (target clean) or n2n (target another noisy copy). Needs
+    --student.noise."""
     uncertainty_alone: bool = False
-    """Learn how far the results of --student.start are from the truth, and leave the results as they are: for a student
-    that does not know, or with other images. A few minutes do."""
+    """Train only the uncertainty of the student in --student.start. Its results stay the same. A few minutes do."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,5 +1,6 @@
 """What a person does from the shell, right and wrong: train, denoise, evaluate, info."""
 
+import csv
 import json
 import sys
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import skimage.data
 import tifffile
+import torch
 from PIL import Image
 
 from dbsn.denoiser import Denoiser
@@ -55,7 +57,7 @@ def test_a_folder_is_denoised_with_its_subfolders_and_nothing_is_overwritten(
     again = dbsn_command(*arguments)
     assert again.returncode == 2
     assert again.stderr.startswith("dbsn: ")
-    assert "--overwrite replaces" in again.stderr
+    assert "two.png: exists already and is not in denoise.csv. Add --overwrite to replace it." in again.stderr
     assert dbsn_command(*arguments, "--overwrite", "--save-std").returncode == 0
     std = tifffile.imread(out / "one_std.tif")
     assert std.shape == (200, 200)
@@ -81,7 +83,7 @@ def test_what_was_interrupted_goes_on_and_nothing_is_done_twice(
     before = (out / "0.png").stat().st_mtime_ns, (out / "2.png").stat().st_mtime_ns
     again = dbsn_command(*arguments)
     assert again.returncode == 0
-    assert "1 of 3 results are there already" in again.stdout
+    assert "1 of 3 results exist already" in again.stderr
     after = (out / "0.png").stat().st_mtime_ns, (out / "2.png").stat().st_mtime_ns
     assert (before[0] == after[0], before[1] == after[1]) == (True, False)
 
@@ -89,10 +91,10 @@ def test_what_was_interrupted_goes_on_and_nothing_is_done_twice(
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "other" / "0.png")
     elsewhere = dbsn_command("denoise", tmp_path / "other", *arguments[2:])
     assert elsewhere.returncode == 2
-    assert "0.png was made from" in elsewhere.stderr
+    assert "0.png: made from" in elsewhere.stderr
     other = dbsn_command(*arguments, "--strength", "0.5")
     assert other.returncode == 2
-    assert "0.png was made with posterior of model" in other.stderr
+    assert "0.png: made with posterior of model" in other.stderr
 
 
 def test_results_below_the_input_are_no_input(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
@@ -100,7 +102,7 @@ def test_results_below_the_input_are_no_input(folder: Path, tmp_path: Path, dbsn
     Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "in" / "a.png")
     arguments = ("denoise", tmp_path / "in", "-m", folder / "model.safetensors", "-o", tmp_path / "in" / "out")
     assert dbsn_command(*arguments).returncode == 0
-    assert "1 of 1 results are there already" in dbsn_command(*arguments).stdout
+    assert "1 of 1 results exist already" in dbsn_command(*arguments).stderr
     both = dbsn_command(*arguments, "--save-std")
     assert both.returncode == 0, both.stderr
     (tmp_path / "in" / "out" / "a_std.tif").write_bytes(b"")
@@ -120,7 +122,7 @@ def test_strength_is_how_much_of_the_noise_is_taken_out(folder: Path, tmp_path: 
     inside = (results[2] > 0) & (results[2] < 1)
     assert np.abs(results[1] - (noisy + results[2]) / 2)[inside].max() < 1.01 / 255
     assert (
-        "--strength 1.5: only models that are told"
+        "model.safetensors has no noise-level input, so its maximum is 1. Use -m gray or -m photo."
         in dbsn_command(*arguments, tmp_path / "x.png", "--strength", "1.5").stderr
     )
 
@@ -150,7 +152,7 @@ def test_a_stack_is_learned_from_and_denoised_page_by_page(folder: Path, tmp_pat
     tifffile.imwrite(tmp_path / "s.tif", pages, imagej=True, metadata={"axes": "TYX"})
     small = ("--network", "grid-tiny", "--steps", "1", "--patch", "16")
     trained = dbsn_command("train", tmp_path / "s.tif", "-o", tmp_path / "run", *small)
-    assert "2 gray images" in trained.stdout, trained.stderr
+    assert "2 gray images" in trained.stderr, trained.stderr
     assert dbsn_command("train", "-o", tmp_path / "run", "--resume", "--steps", "2").returncode == 0
     model = folder / "model.safetensors"
     done = dbsn_command("denoise", tmp_path / "s.tif", "-m", model, "-o", tmp_path / "out", "--save-std")
@@ -172,14 +174,14 @@ def test_one_damaged_file_is_named_and_the_rest_is_finished(
     Image.new("RGB", (20, 20)).save(tmp_path / "in" / "d_colour.png")
     result = dbsn_command("denoise", tmp_path / "in", "-m", folder / "model.safetensors", "-o", tmp_path / "out")
     assert result.returncode == 1
-    lines = result.stderr.strip().splitlines()
+    *lines, summary = result.stderr.strip().splitlines()
     assert len(lines) == 3
+    assert summary == "3 of 4 files failed"
     for line, name in zip(lines, ("a_damaged.png", "b_empty.tif", "d_colour.png"), strict=True):
         assert line.startswith("dbsn: ")
         assert name in line
     assert [path.name for path in (tmp_path / "out").glob("*.*") if path.suffix != ".csv"] == ["c_fine.png"]
     assert (tmp_path / "out" / "denoise.csv").read_text().count(",failed,") == 3
-    assert "3 of 4 files failed" in result.stdout
 
 
 def test_a_format_that_cannot_hold_the_picture_is_refused_with_the_one_that_can(
@@ -262,7 +264,7 @@ def test_inspect_says_whether_the_method_suits(folder: Path, tmp_path: Path, dbs
     )
     trained = dbsn_command(*small, "--noise", "auto")
     assert trained.returncode == 0, trained.stderr
-    assert facts["verdict"] in trained.stdout
+    assert facts["verdict"] in trained.stderr
     assert f"noise        {facts['family']}" in dbsn_command("info", tmp_path / "run" / "model.safetensors").stdout
 
 
@@ -287,13 +289,13 @@ def test_tiles_change_the_memory_and_not_the_result(folder: Path, tmp_path: Path
         (("denoise", "{f}/noisy", "-m", "{f}/model.safetensors", "-o", "{f}/noisy"), "is an input and would"),
         (("evaluate", "-m", "{f}/model.safetensors", "--clean", "{f}/clean"), "either --noisy DIR"),
         (("evaluate", "-m", "{f}/model.safetensors", "--clean", "{f}/clean", "--noise", "x"), "expected awgn:25"),
-        (("train", "-o", "{t}/run"), "NOISY: name the noisy images"),
+        (("train", "-o", "{t}/run"), "NOISY: missing. Name the noisy images"),
         (("train", "{f}/noisy", "-o", "{t}/run", "--quantile", "3"), "--quantile: got 3.0"),
         (("train", "-o", "{t}/run", "--resume"), "no training run here (no config.json)"),
         (("train", "{f}/noisy", "-o", "{t}/run", "--truth", "{f}/clean/one.png"), "--truth: 1 images, which"),
         (("train", "{f}/noisy", "-o", "{t}/run", "--truth", "{f}/clean", "--loss", "marginal"), "--loss is for"),
-        (("denoise", "-o", "{t}/o"), "INPUT: name the image files"),
-        (("inspect",), "PATH: name the noisy images"),
+        (("denoise", "-o", "{t}/o"), "INPUT: missing. Name the image files"),
+        (("inspect",), "PATH: missing. Name the noisy images"),
         (("synthesize", "{f}/clean", "-m", "{f}/model.safetensors", "-o", "{t}/o"), "dbsn train NOISY --clean CLEAN"),
         (("info", "{f}/none"), "no such model file"),
         (("report", "{f}/none"), "none: no training run here (no config.json)"),
@@ -359,3 +361,116 @@ def test_gray_turns_colour_pairs_to_gray_for_a_gray_model(folder: Path, tmp_path
     mixed = dbsn_command(*arguments[:-2], "mg:25", "--gray")
     assert mixed.returncode == 2
     assert f"{tmp_path / 'gray.png'}: " in mixed.stderr
+
+
+def test_results_go_to_stdout_and_notes_to_stderr(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    asked = ("denoise", folder / "noisy" / "one.png", "-o")
+    loud = dbsn_command(*asked, tmp_path / "a.png")
+    assert [line.split()[0] for line in loud.stdout.splitlines()] == [str(tmp_path / "a.png")]
+    assert loud.stderr.startswith(f"{tmp_path / 'a.png'}: built-in model gray, because this is a gray image")
+    quiet = dbsn_command(*asked, tmp_path / "b.png", "-q")
+    assert (quiet.stderr, len(quiet.stdout.splitlines())) == ("", 1)
+
+
+def test_denoise_says_everything_as_one_json_object(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    files = (folder / "noisy" / "one.png", tmp_path / "bad.png")
+    done = dbsn_command("denoise", *files, "-o", tmp_path / "out", "--json")
+    assert done.returncode == 1
+    said = json.loads(done.stdout)
+    assert (said["failed"], said["dry_run"]) == (1, False)
+    good, bad = said["files"]
+    assert good["outputs"] == [str(tmp_path / "out" / "one.png")]
+    assert (good["model"], good["error"]) == ("gray", None)
+    assert "because this is a gray image" in good["reason"]
+    assert good["noise_std"] == pytest.approx(25 / 255, rel=0.2)
+    assert "bad.png" in bad["error"]
+    named = dbsn_command("denoise", files[0], "-m", folder / "model.safetensors", "-o", tmp_path / "x", "--json")
+    assert json.loads(named.stdout)["files"][0]["model"] == str(folder / "model.safetensors")
+
+
+def test_the_model_is_said_where_it_changes_and_noted_for_each_file(tmp_path: Path, dbsn_command: Command) -> None:
+    colour, gray = skimage.data.astronaut()[:160, :160], skimage.data.camera()[:160, :160]
+    random = np.random.default_rng(0)
+    for name, clean in {"a": colour, "b": colour, "c": gray, "d": colour}.items():
+        noisy = (clean + random.normal(0, 25, clean.shape)).clip(0, 255).round().astype(np.uint8)
+        Image.fromarray(noisy).save(tmp_path / f"{name}.png")
+    done = dbsn_command("denoise", tmp_path / "*.png", "-o", tmp_path / "out")
+    said = [line.partition(": ")[0][-5:] for line in done.stderr.splitlines()]
+    assert said == ["a.png", "c.png", "d.png"], "where it differs from the file before"
+    assert dbsn_command("denoise", tmp_path / "*.png", "-o", tmp_path / "v", "-v").stderr.count("built-in model") == 4
+    with (tmp_path / "out" / "denoise.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "done"]
+    models = [row["model"].partition(",")[0] for row in rows]
+    assert models == [f"built-in model {name}" for name in ("photo", "photo", "gray", "photo")]
+
+
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(
+    folder: Path, tmp_path: Path, dbsn_command: Command
+) -> None:
+    out, model = tmp_path / "out", folder / "model.safetensors"
+    source = folder / "noisy" / "one.png"
+    would = dbsn_command("denoise", source, "-o", out, "--save-std", "--method", "posterior", "--dry-run")
+    assert would.returncode == 0, would.stderr
+    expected = (
+        f"{source} -> {out / 'one.png'}, {out / 'one_std.tif'}: built-in model gray, because this is a gray image"
+    )
+    assert would.stdout.startswith(expected)
+    named = dbsn_command("denoise", source, "-m", model, "-o", out, "--dry-run", "--json")
+    assert json.loads(named.stdout)["dry_run"]
+    refused = dbsn_command("denoise", folder / "noisy", "-o", folder / "noisy", "--dry-run")
+    assert refused.returncode == 2
+    trained = dbsn_command("train", folder / "noisy", "-o", out, "--network", "grid-tiny", "--dry-run")
+    assert trained.returncode == 0, trained.stderr
+    configuration = json.loads(trained.stdout)
+    assert configuration["model"]["network"]["widths"] == [16, 32]
+    assert len(configuration["files"]) == 2
+    assert "2 gray images" in trained.stderr
+    assert not out.exists()
+    assert "--dry-run: not with --resume" in dbsn_command("train", "-o", out, "--resume", "--dry-run").stderr
+
+
+@pytest.mark.parametrize("command", ["denoise", "train", "evaluate", "report"])
+def test_a_device_that_is_not_there_is_refused_once(
+    folder: Path, tmp_path: Path, dbsn_command: Command, command: str
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a card")
+    words = {
+        "denoise": (folder / "noisy", "-o", tmp_path / "out"),
+        "train": (folder / "noisy", "-o", tmp_path / "out"),
+        "evaluate": ("-m", "gray", "--clean", folder / "clean", "--noise", "awgn:25"),
+        "report": (folder,),
+    }[command]
+    refused = dbsn_command(command, *words, "--device", "cuda")
+    assert refused.returncode == 2
+    assert refused.stderr.count("--device cuda: not available here") == len(refused.stderr.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_info_is_readable(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    small = ("--network", "grid-tiny", "--steps", "1", "--patch", "16", "--batch", "2")
+    assert dbsn_command("train", folder / "noisy", "-o", tmp_path / "run", *small).returncode == 0
+    lines = dbsn_command("info", tmp_path / "run").stdout.splitlines()
+    assert not [line for line in lines if "{" in line or len(line) > 120]
+    assert any(line.split() == ["stage", "1", "1", "steps;", "batch", "2,", "patch", "16"] for line in lines), lines
+    assert any("grid (spacing 3, widths 16/32, blocks 1/1, symmetric no)" in line for line in lines)
+
+
+def test_evaluate_says_what_psnr_is_relative_to(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    for name in ("clean", "noisy"):
+        (tmp_path / name).mkdir()
+        dim = np.asarray(Image.open(folder / name / "one.png")).astype(np.uint16) * 8
+        tifffile.imwrite(tmp_path / name / "a.tif", dim)
+    pairs = ("--clean", tmp_path / "clean", "--noisy", tmp_path / "noisy", "--protocol", "affine")
+    told = dbsn_command("evaluate", "-m", folder / "model.safetensors", *pairs)
+    assert "protocol: affine (PSNR relative to a peak of 65535)" in told.stdout
+    assert (
+        "PSNR is relative to 65535, the largest value of the data type, but the clean images reach only" in told.stderr
+    )
+    as_json = dbsn_command("evaluate", "-m", folder / "model.safetensors", *pairs, "--json", "-q")
+    assert (json.loads(as_json.stdout)["peak"], as_json.stderr) == (65535, "")
+    bright = dbsn_command("evaluate", "-m", "gray", "--clean", folder / "clean", "--noise", "awgn:25")
+    assert (bright.returncode, bright.stderr) == (0, "")
+    assert "peak of 255" in bright.stdout
+    assert all(len(line.partition(".")[2]) <= 4 for line in bright.stdout.splitlines() if line.startswith("psnr"))

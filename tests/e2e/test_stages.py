@@ -60,14 +60,15 @@ def run(folders: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory, db
     for line in (
         "clean: 3 images",
         "hardly any noise yet",
-        "stage 1:",
-        "the teacher denoises",
+        "Stage 1:",
+        "The teacher denoises",
         *told,
-        "stage 2:",
+        "Stage 2:",
         "Stein's",
         "as the student corrects it: noise",
     ):
-        assert line in done.stdout
+        assert line in done.stderr
+    assert done.stdout == f"model: {folder / MODEL}\n", "results alone"
     return folder
 
 
@@ -144,7 +145,7 @@ def test_correlated_noise_is_learned_at_a_stride_and_put_on_clean_images_as_it_i
     flags = (*TINY, *TINY_STUDENT, "--steps", 20, "--student.steps", 3)
     done = dbsn_command("train", tmp_path / "noisy.tif", "--clean", folders[1], "-o", tmp_path / "run", *flags)
     assert done.returncode == 0, done.stderr
-    assert "learning at a stride of" in done.stdout
+    assert "learning at a stride of" in done.stderr
     assert "stride       learned at" in dbsn_command("info", tmp_path / "run" / MODEL).stdout
     learned = load_model(tmp_path / "run" / MODEL).noise
     assert learned is not None
@@ -152,7 +153,7 @@ def test_correlated_noise_is_learned_at_a_stride_and_put_on_clean_images_as_it_i
     drawn = learned.sample(clean, torch.Generator().manual_seed(0)) - clean
     assert float((drawn[..., 1:] * drawn[..., :-1]).mean() / drawn.square().mean()) == pytest.approx(0.78, abs=0.1)
     alone = dbsn_command("train", tmp_path / "noisy.tif", "-o", tmp_path / "alone", *TINY, "--steps", 1, "--stride", 1)
-    assert "learning at a stride" not in alone.stdout
+    assert "learning at a stride" not in alone.stderr
     assert load_model(tmp_path / "alone" / MODEL).model.config.stride == 1
 
 
@@ -165,7 +166,7 @@ def test_a_model_without_student_says_so(tmp_path: Path, folders: tuple[Path, Pa
     assert "has no student" in refused.stderr
     refused = dbsn_command("synthesize", folders[1], "-m", model, "-o", tmp_path / "pairs")
     assert refused.returncode == 2
-    assert "keeps no noise of images; `dbsn train NOISY --clean CLEAN` makes one" in refused.stderr
+    assert "holds no learned noise. To learn it: dbsn train NOISY --clean CLEAN" in refused.stderr
 
 
 def test_evaluate_measures_either(run: Path, folders: tuple[Path, Path], dbsn_command: Command) -> None:
@@ -211,7 +212,7 @@ def test_synthesize_never_writes_over_an_input_or_an_earlier_result(
     assert dbsn_command(*asked, tmp_path / "pairs", "--float-tiff").returncode == 0
     again = dbsn_command(*asked, tmp_path / "pairs", "--float-tiff")
     assert again.returncode == 2
-    assert "a.tif exists already (2 in all); --overwrite" in again.stderr
+    assert "a.tif: exists already (2 files in all). Add --overwrite" in again.stderr
     assert dbsn_command(*asked, tmp_path / "pairs", "--float-tiff", "--overwrite").returncode == 0
 
 
@@ -243,7 +244,7 @@ def test_what_is_wrong_with_stage_two_is_said_before_stage_one(
     for flags in (("--student.batch", 4), ("--teacher", "m.safetensors")):
         refused = dbsn_command("train", folders[0], "-o", tmp_path / "y", *TINY, *flags)
         assert refused.returncode == 2, flags
-        assert "name clean images with --clean" in refused.stderr
+        assert "Name clean images with --clean." in refused.stderr
 
 
 def stage_two(run: Path, folders: tuple[Path, Path]) -> tuple[object, ...]:
@@ -341,7 +342,7 @@ def test_the_uncertainty_alone_is_learned_for_an_earlier_student(
     refused = dbsn_command(*asked, "-o", tmp_path / "x", "--from", "scratch", "--student.steps", 3)
     assert refused.returncode == 2
     assert "of which student? Name its model file: --student.start" in refused.stderr
-    assert "step 1" not in refused.stdout, "before stage 1 has taken its time"
+    assert "step 1" not in refused.stderr, "before stage 1 has taken its time"
     dark = tmp_path / "dark"
     dark.mkdir()
     PillowImage.fromarray(np.asarray(PillowImage.open(folders[0] / "0.png")) // 2).save(dark / "0.png")
@@ -349,8 +350,8 @@ def test_the_uncertainty_alone_is_learned_for_an_earlier_student(
     budget = ("--student.steps", 40, "--student.learning-rate", "2e-3", "--student.validations", 4)
     done = dbsn_command(*asked, "-o", tmp_path / "more", "--student.start", run / MODEL, *budget)
     assert done.returncode == 0, done.stderr
-    assert "negative log-likelihood" in done.stdout
-    assert "the likeliest uncertainty" in done.stdout
+    assert "negative log-likelihood" in done.stderr
+    assert "the most likely uncertainty" in done.stderr
     before, after = (load_model(folder / MODEL).student for folder in (run, tmp_path / "more"))
     assert before is not None
     assert after is not None
@@ -430,7 +431,7 @@ def taught(
     done = command("train", *asked, *(word for pair in usual.items() for word in pair))
     assert done.returncode == 0, done.stderr
     is_baseline = "--student.baseline" in flags
-    assert ("Stein's" in done.stdout) != is_baseline, "what picks the best student is said as it is"
+    assert ("Stein's" in done.stderr) != is_baseline, "what picks the best student is said as it is"
     results = [key for key in load_tensors(folder / RESULTS)[0] if key.startswith("result/")]
     assert len(results) == (1 if is_baseline else 3), "nobody teaches a baseline"
     return load_tensors(folder / MODEL)[0]["student/network.head.weight"]
@@ -475,7 +476,21 @@ def test_mistakes_are_one_line(run: Path, folders: tuple[Path, Path], tmp_path: 
         refused = dbsn_command(*asked, *flags)
         assert refused.returncode == 2, flags
         assert message in refused.stderr, flags
-        assert refused.stderr.count("\n") == 1, refused.stderr
+        *notes, mistake = refused.stderr.splitlines()
+        assert mistake.startswith("dbsn: "), refused.stderr
+        assert not [line for line in notes if line.startswith(("dbsn: ", "Traceback"))], refused.stderr
+
+
+def test_a_teacher_for_other_images_is_refused_as_it_was_named_before_images_are_inspected(
+    folders: tuple[Path, Path], tmp_path: Path, dbsn_command: Command
+) -> None:
+    asked = ("train", folders[1], "--clean", folders[1], "-o", tmp_path / "x", *TINY, "--teacher")
+    refused = dbsn_command(*asked, "gray")
+    assert refused.returncode == 2
+    assert refused.stderr == ("dbsn: --teacher gray: is for gray images, and these are colour images. Leave it out.\n")
+    assert "--teacher jpeg-photo: holds only a student" in dbsn_command(*asked, "jpeg-photo").stderr
+    assert "--teacher gry: no such model file" in dbsn_command(*asked, "gry").stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_in_python(folders: tuple[Path, Path]) -> None:
@@ -507,6 +522,6 @@ def test_two_processes_go_through_both_stages_together(folders: tuple[Path, Path
         [*launcher, "-m", "dbsn", "train", *map(str, asked)], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("stage 2:") == 1, "one process speaks"
+    assert done.stderr.count("Stage 2:") == 1, "one process speaks"
     assert load_tensors(tmp_path / "run" / STUDENT / CHECKPOINT)[1]["state"]["step"] == 4
     assert load_model(tmp_path / "run" / MODEL).student is not None

@@ -84,7 +84,7 @@ def test_noise_that_neighbours_share_in_a_jpeg_is_taken_out_by_the_model_that_kn
     Image.fromarray(seen.squeeze()).save(tmp_path / "a.png")
     done = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "out", "--save-std")
     assert done.returncode == 0, done.stderr
-    assert "model jpeg-photo (comes with dbsn), because this is a" in done.stdout
+    assert "built-in model jpeg-photo, because this is a" in done.stderr
     result = read_image(tmp_path / "out" / "a.png").pixels
     assert result.shape == clean.shape
     gained = psnr(result, to_pixels(clean)) - psnr(to_pixels(seen), to_pixels(clean))
@@ -98,7 +98,7 @@ def test_texture_in_a_jpeg_without_noise_is_not_taken_for_noise(name: str) -> No
     assert inspect_noise([seen]).levels[0] > 1.5 / 255, "or this test would not be one"
     denoiser, why = ModelPicker(None, device="cpu").pick(seen, OF_255)
     assert why is not None
-    assert why.line.endswith("spread by JPEG, but hardly any where it is flat")
+    assert why.line.endswith("spread by JPEG, but almost none in flat areas")
     assert psnr(to_pixels(denoiser.denoise(seen)), to_pixels(seen)) > 45
 
 
@@ -142,13 +142,13 @@ def test_without_a_model_the_one_for_the_image_is_picked_and_said_once(tmp_path:
         Image.fromarray(noisy(clean, 25)).save(tmp_path / f"{name}.png")
     done = dbsn_command("denoise", tmp_path, "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("model photo (comes with dbsn), because this is a colour image with noise of 2") == 1
-    assert "independent from pixel to pixel" in done.stdout
+    assert done.stderr.count("built-in model photo, because this is a colour image with noise of 2") == 1
+    assert "independent from pixel to pixel" in done.stderr
     (tmp_path / "again" / "a.png").mkdir(parents=True)  # in the way
     files = [tmp_path / f"{name}.png" for name in ("a", "b")]
     done = dbsn_command("denoise", *files, "-o", tmp_path / "again", "--overwrite")
     assert done.returncode == 1
-    assert done.stdout.count("because this is a colour image") == 1, "also if the first file fails"
+    assert done.stderr.count("because this is a colour image") == 1, "also if the first file fails"
     result = read_image(tmp_path / "out" / "a.png").pixels
     assert psnr(result, to_pixels(clean)) > psnr(to_pixels(noisy(clean, 25)), to_pixels(clean)) + 7
 
@@ -171,12 +171,12 @@ def test_strength_is_how_much_is_taken_out_and_more_than_all_where_the_level_is_
     assert removed[3] > 1.04 * removed[1]
     refused = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "x.png", "--strength", 4)
     assert refused.returncode == 2
-    assert "expected a number from 0" in refused.stderr
+    assert "--strength: got 4, expected a number from 0" in refused.stderr
     path = tmp_path / "unguided.safetensors"
     save_model(path, ModelFile(student=Student(StudentConfig(channels=3, network=STUDENTS["unet-tiny"]))))
     refused = dbsn_command("denoise", tmp_path / "a.png", "-m", path, "-o", tmp_path / "x.png", "--strength", 1.5)
     assert refused.returncode == 2
-    assert "told the noise level" in refused.stderr
+    assert "has no noise-level input, so its maximum is 1" in refused.stderr
 
 
 def test_noise_that_neighbours_share_is_said_and_given_to_the_model_that_knows_it(
@@ -185,15 +185,16 @@ def test_noise_that_neighbours_share_is_said_and_given_to_the_model_that_knows_i
     spread = gaussian_filter(np.random.default_rng(0).normal(0, 60, (256, 256, 3)), (1, 1, 0))
     Image.fromarray((PHOTOGRAPHS[3] * 0.5 + 60 + spread).clip(0, 255).astype(np.uint8)).save(tmp_path / "a.png")
     done = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "out")
-    assert "correlated over about" in done.stdout
-    assert "model jpeg-photo" in done.stdout
+    assert "correlated over about" in done.stderr
+    assert "model jpeg-photo" in done.stderr
 
 
 def test_a_model_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, dbsn_command: Command) -> None:
     Image.fromarray(PHOTOGRAPHS[3]).save(tmp_path / "a.png")
     done = dbsn_command("denoise", tmp_path / "a.png", "-m", "phot", "-o", tmp_path / "out")
     assert done.returncode == 2
-    assert f"phot: no such model file; those that come with dbsn are {', '.join(builtin.names())}" in done.stderr
+    assert "--model phot: no such model file, run folder or built-in model. Did you mean photo?" in done.stderr
+    assert f"Built-in models are {', '.join(builtin.names())}." in done.stderr
     with pytest.raises(FileNotFoundError, match="there are"):
         builtin.path_of("phot")
 
@@ -224,7 +225,7 @@ def test_a_run_starts_from_a_model_of_its_kind(tmp_path: Path) -> None:
     assert (begun.init_from, begun.student_init_from) == (str(alone), "gray"), "a model without a student leaves ours"
     begun, said = choose_initial(asked(model=ModelConfig(network=NETWORKS["grid-tiny"])), BUILTIN, distils=False)
     assert begun.init_from is None
-    assert said.startswith("starting teacher from scratch (no model")
+    assert said.startswith("starting teacher from random weights (no built-in or named model")
     begun, _ = choose_initial(asked(), path, distils=False)
     assert (begun.init_from, begun.student_init_from) == (path, None)
     begun, said = choose_initial(asked(), SCRATCH, distils=True)
@@ -332,7 +333,7 @@ def test_what_a_model_cannot_do_is_told_when_it_is_picked_and_others_go_on(tmp_p
     denoiser, why = choice.pick(noisy(PHOTOGRAPHS[1], 20), OF_255)
     assert denoiser.channels == 1
     assert why is not None
-    assert why.line.startswith("model gray")
+    assert why.line.startswith("built-in model gray")
 
 
 def test_a_gray_image_for_a_model_of_colours_is_said() -> None:
@@ -340,7 +341,7 @@ def test_a_gray_image_for_a_model_of_colours_is_said() -> None:
     whys = {channels: choice.pick(noisy(PHOTOGRAPHS[channels], 20), OF_255)[1] for channels in (1, 3)}
     assert whys[3] is None
     assert whys[1] is not None
-    assert "as three that are alike" in whys[1].line
+    assert "gray image, copied to three channels" in whys[1].line
 
 
 def test_a_runs_folder_means_its_model(tmp_path: Path, dbsn_command: Command) -> None:

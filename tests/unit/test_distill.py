@@ -158,21 +158,21 @@ def test_noise_and_jpeg_blocks_of_clean_images_are_found() -> None:
     assert flaws(blocky[3:, 5:])[1] > 0.5 / 255, "wherever the blocks lie"
     files = [Path(name) for name in ("blocky.jpg", "good.png", "loud.tif")]
     said = describe_clean([blocky, clean[..., None], np.rint(255 * noisy[..., None]).astype(np.uint8)], files, 1)
-    assert said.startswith("3 images; noisy or texture throughout: 1 (up to 7.")
-    assert "of 255, loud.tif); with JPEG blocks: 1, blocky.jpg; a student cannot" in said
+    assert said.startswith("3 images; noise, or texture everywhere, in 1 (up to 7.")
+    assert "of 255, loud.tif); JPEG blocks in 1, blocky.jpg; the student cannot" in said
     counts = [4000 * (clean[..., None] / np.float32(255)) + 10]
     assert describe_clean(counts, files[1:2], 1) == "1 image"
     few_bits = [np.rint(3000 * (clean[..., None] / np.float32(255))).astype(np.uint16)]  # 12 in files of 16
     assert describe_clean(few_bits, files[1:2], 1) == "1 image"
     loud = describe_clean([*counts, 4000 * noisy[..., None]], files[1:], 1)
-    assert "throughout: 1 (up to 1" in loud
+    assert "everywhere, in 1 (up to 1" in loud
     assert "loud.tif" in loud
     assert "of 255" not in loud
     both = describe_clean([4000 * noisy[..., None], np.rint(255 * noisy[..., None]).astype(np.uint8)], files[:2], 1)
-    assert "throughout: 2 (up to 1" in both, "each in its own unit"
+    assert "everywhere, in 2 (up to 1" in both, "each in its own unit"
     colour = clean[..., None].repeat(3, 2)
     assert describe_clean([clean[..., None], colour], files[:2], 3).startswith(
-        "2 images; gray and left out, as the noisy ones have colours: 1"
+        "2 images; 1 gray ones are left out, because the noisy images are in colour"
     )
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from dbsn.cli import help as help_pages
+from dbsn.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))])
@@ -110,23 +113,27 @@ def test_commands_are_those_of_the_program(page: Path, reference, parsers) -> No
     for command in commands(page.read_text()):
         _, *words = shlex.split(command, comments=True)
         if words[0].startswith("-") or words[0] == "COMMAND":
-            assert words[0] in {"--help", "--tyro-print-completion", "COMMAND"}, command
+            assert words[0] in {"--help", "--version", "--tyro-print-completion", "COMMAND"}, command
             continue
         assert words[0] in parsers, command
-        known = reference.flags(parsers[words[0]])
+        known = help_pages.flags(parsers[words[0]]) | {"--help", "--help-all"}
         unknown = [word for word in words[1:] if re.match(r"--?[a-z]", word) and word.split("=")[0] not in known]
         assert not unknown, f"{command}: {unknown}"
 
 
 def test_every_example_of_the_reference_is_a_command(reference, parsers) -> None:  # type: ignore[no-untyped-def]
-    assert set(reference.EXAMPLES) == set(parsers), "an example for each command"
+    assert set(COMMANDS) == set(parsers)
     page = reference.command_line()
     assert all(f"## dbsn {name}" in page for name in parsers)
-    for command, examples in reference.EXAMPLES.items():
-        for example in examples:
+    assert all(f"| {status} |" in page for status in (0, 1, 2, 130, 141)), "exit statuses are documented"
+    for command, kind in COMMANDS.items():
+        for example in kind.layout.examples:
             flags = [word for word in example.split() if word.startswith("-")]
+            assert example in page
             assert example.split()[1] == command
-            assert set(flags) <= reference.flags(parsers[command]), example
+            assert set(flags) <= help_pages.flags(parsers[command]), example
+        for option in help_pages.options(parsers[command]):
+            assert option.name in page
 
 
 def test_every_page_is_in_the_navigation() -> None:

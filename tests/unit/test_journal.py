@@ -17,7 +17,7 @@ def source(tmp_path: Path) -> Path:
 
 def make(journal: Journal, result: Path, made: Provenance, *, error: str | None = None) -> None:
     journal.begin(result)
-    journal.end(result, made, seconds=1.25, noise=("25.5", "of 255"), error=error)
+    journal.end(result, made, seconds=1.25, noise=("25.5", "of 255"), error=error, model="model gray")
 
 
 def test_a_result_is_known_by_what_it_was_made_of_and_with(tmp_path: Path, source: Path) -> None:
@@ -26,20 +26,20 @@ def test_a_result_is_known_by_what_it_was_made_of_and_with(tmp_path: Path, sourc
     lines = (tmp_path / "denoise.csv").read_text().splitlines()
     when = source.stat().st_mtime_ns
     assert lines == [
-        "file,status,seconds,noise,noise unit,made with,made from,of,error",
-        "a/x.png,begun,,,,,,,",
-        f"a/x.png,done,1.25,25.5,of 255,m,{source},{when},",
-        '"y, z.png",begun,,,,,,,',
-        f'"y, z.png",failed,1.25,25.5,of 255,m,{source},{when},"damaged, or so"',
+        "file,status,seconds,noise,noise unit,made with,made from,of,error,model",
+        "a/x.png,begun,,,,,,,,",
+        f"a/x.png,done,1.25,25.5,of 255,m,{source},{when},,model gray",
+        '"y, z.png",begun,,,,,,,,',
+        f'"y, z.png",failed,1.25,25.5,of 255,m,{source},{when},"damaged, or so",model gray',
     ]
     journal = Journal(tmp_path)
     assert journal.is_made(tmp_path / "a" / "x.png", Provenance("m", source))
     assert not journal.is_made(tmp_path / "y, z.png", Provenance("m", source))
-    with pytest.raises(FileExistsError, match=r"x.png was made with m, not n; --overwrite"):
+    with pytest.raises(FileExistsError, match=r"x.png: made with m, not n. Add --overwrite"):
         journal.is_made(tmp_path / "a" / "x.png", Provenance("n", source))
-    with pytest.raises(FileExistsError, match=r"x.png was made from .*x.png, not .*other.png; --overwrite"):
+    with pytest.raises(FileExistsError, match=r"x.png: made from .*x.png, not .*other.png. Add --overwrite"):
         journal.is_made(tmp_path / "a" / "x.png", Provenance("m", tmp_path / "other.png"))
-    with pytest.raises(FileExistsError, match=r"other.png exists already and is not in denoise.csv"):
+    with pytest.raises(FileExistsError, match=r"other.png: exists already and is not in denoise.csv"):
         journal.is_made(tmp_path / "other.png", Provenance("m", source))
 
 
@@ -60,6 +60,18 @@ def test_what_is_torn_or_empty_counts_as_not_made(tmp_path: Path, source: Path, 
     journal = Journal(tmp_path)
     assert journal.is_made(tmp_path / "x.png", made)
     assert not journal.is_made(tmp_path / "y.png", made)
+
+
+def test_a_ledger_from_before_there_was_a_model_goes_on_in_its_own_columns(tmp_path: Path, source: Path) -> None:
+    head = "file,status,seconds,noise,noise unit,made with,made from,of,error"
+    when = source.stat().st_mtime_ns
+    (tmp_path / "denoise.csv").write_text(f"{head}\nx.png,done,1.25,25.5,of 255,m,{source},{when},\n")
+    journal, made = Journal(tmp_path), Provenance("m", source)
+    assert journal.is_made(tmp_path / "x.png", made)
+    make(journal, tmp_path / "y.png", made)
+    rows = (tmp_path / "denoise.csv").read_text().splitlines()
+    assert {row.count(",") for row in rows} == {8}, "one table, for every program that reads it"
+    assert Journal(tmp_path).is_made(tmp_path / "y.png", made)
 
 
 def test_an_empty_ledger_gets_its_head(tmp_path: Path, source: Path) -> None:

@@ -108,9 +108,9 @@ def test_an_ome_zarr_is_denoised_plane_by_plane_at_full_resolution(
     assert std.dtype == np.float32
     _, promised = denoiser.predict(array[1, 0], return_std=True)
     np.testing.assert_allclose(std[1, 0], 65535 * promised, rtol=1e-3)
-    assert "4 of 4" not in done.stdout
+    assert "4 of 4" not in done.stderr
     again = dbsn_command("denoise", tmp_path / "in", "-m", model, "-o", tmp_path / "out", *flags)
-    assert "1 of 1 results are there already" in again.stdout
+    assert "1 of 1 results exist already" in again.stderr
 
 
 def test_the_last_axis_of_three_is_colour_unless_the_axes_say_otherwise(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_axes_that_a_zarr_does_not_name_are_given(tmp_path: Path, model: Path, d
     assert [block.samples.shape for block in read_planes(source, axes="YXZ")] == [(40, 33, 1)] * 5
     again = dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "out", "--axes", "yzx")
     assert again.returncode == 2  # other planes, so another result
-    assert "was made with" in again.stderr
+    assert "depth_last.zarr: made with" in again.stderr
 
 
 def test_colours_that_lie_first_are_given(tmp_path: Path) -> None:
@@ -187,15 +187,15 @@ def test_results_are_made_once_and_again_when_their_source_has_changed(
     into_folder = ("denoise", tmp_path / "in", "-m", model, "-o", tmp_path / "out")
     assert dbsn_command(*into_folder).returncode == 0
     first = zarr.open(tmp_path / "out" / "a.zarr")["0"][:]
-    assert "1 of 1 results are there already" in dbsn_command(*into_folder).stdout
+    assert "1 of 1 results exist already" in dbsn_command(*into_folder).stderr
     zarr.open(source, mode="r+")["0"][:] = samples((1, 1, 40, 40), "uint16")
-    assert "there already" not in dbsn_command(*into_folder).stdout
+    assert "exist already" not in dbsn_command(*into_folder).stderr
     assert (zarr.open(tmp_path / "out" / "a.zarr")["0"][:] != first).any()
     into_file = ("denoise", source, "-m", model, "-o", tmp_path / "b.zarr")
     assert dbsn_command(*into_file).returncode == 0
     again = dbsn_command(*into_file)
     assert again.returncode == 2
-    assert "--overwrite replaces" in again.stderr
+    assert "b.zarr: exists already. Add --overwrite to replace it." in again.stderr
     assert dbsn_command(*into_file, "--overwrite").returncode == 0
     assert not list(tmp_path.glob(".*"))
     named = dbsn_command("denoise", source / "0", "-m", model, "-o", tmp_path / "part")
@@ -271,7 +271,9 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left(
     good = plain(tmp_path / "good.zarr", samples((40, 40), "uint8"))
     done = dbsn_command("denoise", good, "-m", model, "-o", tmp_path / "good.tif")
     assert done.returncode == 1
-    assert "write .zarr instead" in done.stderr
+    assert (
+        "good.zarr: a Zarr can only be saved as Zarr (got good.tif, expected a name that ends in .zarr)" in done.stderr
+    )
     monkeypatch.setitem(sys.modules, "zarr", None)
     with pytest.raises(ImageError, match=r"dbsn\[zarr\]"):
         zarrs.ZarrImage(good)

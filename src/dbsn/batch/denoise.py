@@ -50,8 +50,8 @@ class DenoiseOptions:
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= _STRONGEST:
-            allowed = f"a number from 0 (nothing) over 1 (all of the noise) to {_STRONGEST}"
-            raise ValueError(f"--strength {self.strength}: expected {allowed}")
+            allowed = f"a number from 0 (keep the image) to {_STRONGEST} (assume twice the measured noise)"
+            raise ValueError(f"--strength: got {self.strength:g}, expected {allowed}")
 
     @property
     def level_factor(self) -> float:
@@ -136,9 +136,35 @@ def denoise_files(
 
     for job, done in zip(jobs, each_job(jobs, noted), strict=True):
         for target in job.targets:
-            made = Provenance(settings, job.source)
-            journal.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error)
+            made, model = Provenance(settings, job.source), _model_of(done, choice)
+            journal.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error, model=model)
         yield done
+
+
+def _model_of(done: JobResult, choice: ModelPicker) -> str:
+    """Which model was used and why, for a person."""
+    if done.why or done.error:
+        return done.why.line if done.why else ""
+    return f"model {choice.given}"
+
+
+def choose_models(choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions) -> Iterator[JobResult]:
+    """Which model `denoise_files` would use for each file and why; reads the first plane and writes nothing."""
+
+    def choose(number: int, job: Job) -> Found:
+        if zarr.is_zarr(job.source):
+            _check_zarr(job)
+            plane = next(iter(zarr.ZarrImage(job.source, how.axes).planes()))
+            unit = _unit_of_zarr(job, how)
+            return Found(None, unit, choice.pick(plane, unit)[1])
+        picture = next(iter(read_planes(job.source, axes=how.axes)))
+        dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
+        if not raw.is_raw(job.source):
+            check_fits(job.output, replace(picture, dtype=dtype))
+        unit = Unit.of_samples(picture.samples)
+        return Found(None, unit, choice.pick(picture.samples, unit)[1])
+
+    return each_job(jobs, choose)
 
 
 class _Mixed:
@@ -160,8 +186,7 @@ class _Mixed:
 
 def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
     """Denoise an array plane by plane, each block by block."""
-    if job.output.suffix.lower() != zarr.SUFFIX:
-        raise ValueError(f"{job.output}: a Zarr stays one; write {zarr.SUFFIX} instead")
+    _check_zarr(job)
     source = zarr.ZarrImage(job.source, how.axes)
     levels, denoiser, why, unit = list[float](), None, None, OF_255
     with ExitStack() as arrays:
@@ -172,7 +197,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
             beside = arrays.enter_context(zarr.writing_zarr(job.beside, source, np.dtype(np.float32)))
         for plane in source.planes():
             if denoiser is None:
-                unit = Unit.of_samples(*(block.samples for block in zarr.blocks(job.source, LOOKED_AT, how.axes)))
+                unit = _unit_of_zarr(job, how)
                 denoiser, why = choice.pick(plane, unit)
             level = denoiser.denoise_into(
                 zarr.PlaneCanvas(result, plane, min(how.strength, 1.0)),
@@ -183,6 +208,16 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
             )
             levels += [] if level is None else [level]
     return Found(mean_level(levels), unit, why)
+
+
+def _check_zarr(job: Job) -> None:
+    if job.output.suffix.lower() != zarr.SUFFIX:
+        got = f"got {job.output.name}, expected a name that ends in {zarr.SUFFIX}"
+        raise ValueError(f"{job.source}: a Zarr can only be saved as Zarr ({got}).")
+
+
+def _unit_of_zarr(job: Job, how: DenoiseOptions) -> Unit:
+    return Unit.of_samples(*(block.samples for block in zarr.blocks(job.source, LOOKED_AT, how.axes)))
 
 
 def _unit(was: np.dtype[Any], dtype: np.dtype[Any]) -> float:

@@ -18,14 +18,15 @@ LOOKED_AT = 8  # blocks of a Zarr, or files, that tell a unit
 class JobResult:
     """What became of a job."""
 
+    source: Path
     output: Path
     seconds: float
     noise_std: float | None = None
     """Root-mean-square noise, intensity: estimated, or put on; None if the student did not ask."""
     unit: Unit = OF_255
     """The numbers that intensities of it are known by."""
-    why: str = ""
-    """Which model was picked for it and why, where that has not been said before."""
+    why: PickReason | None = None
+    """Which model was picked for it and why, if one was picked."""
     error: str | None = None
     """One line that names the file, if it failed."""
 
@@ -54,7 +55,6 @@ def mean_level(levels: Sequence[float]) -> float | None:
 
 def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator[JobResult]:
     """Do each job; one that fails is told by a line that names its file."""
-    told = set[tuple[object, ...]]()
     for number, job in enumerate(jobs):
         began = time.perf_counter()
         try:
@@ -62,10 +62,9 @@ def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator
         except (ValueError, OSError, MemoryError, RuntimeError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
             text = reason if str(job.source) in reason else f"{job.source}: {reason}"
-            yield JobResult(output=job.output, seconds=time.perf_counter() - began, error=text)
+            yield JobResult(source=job.source, output=job.output, seconds=time.perf_counter() - began, error=text)
         else:
-            why = found.why.line if found.why and found.why.like not in told else ""
-            told |= {found.why.like} if found.why else set()
             yield JobResult(
-                output=job.output, seconds=time.perf_counter() - began, noise_std=found.level, unit=found.unit, why=why
-            )
+                source=job.source, output=job.output, seconds=time.perf_counter() - began, noise_std=found.level,
+                unit=found.unit, why=found.why,
+            )  # fmt: skip

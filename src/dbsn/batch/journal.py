@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 NAME = "denoise.csv"
-_COLUMNS = ("file", "status", "seconds", "noise", "noise unit", "made with", "made from", "of", "error")
+_COLUMNS = ("file", "status", "seconds", "noise", "noise unit", "made with", "made from", "of", "error", "model")
+_FEWEST = 9  # columns of a file of dbsn before there was "model"
 _BEGUN, _DONE, _FAILED = "begun", "done", "failed"
 
 
@@ -40,12 +41,14 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = folder, folder / NAME
         self._last: dict[str, dict[str, str]] = {}
+        self._columns = len(_COLUMNS)
         if self.path.exists():
             with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-                for row in csv.reader(file):
+                for number, row in enumerate(csv.reader(file)):
                     known = dict(zip(_COLUMNS, row, strict=False))
-                    if len(known) == len(_COLUMNS):
+                    if len(known) >= _FEWEST:
                         self._last[known["file"]] = known
+                        self._columns = len(known) if number == 0 else self._columns
 
     def is_made(self, result: Path, made: Provenance) -> bool:
         """Whether a result that exists is what would be made again.
@@ -58,7 +61,7 @@ class Journal:
         """
         known = self._last.get(self._name(result))
         if known is None:
-            raise FileExistsError(f"{result} exists already and is not in {NAME}; --overwrite replaces")
+            raise FileExistsError(f"{result}: exists already and is not in {NAME}. Add --overwrite to replace it.")
         if known["status"] != _DONE:
             return False
         for what, then, now in (
@@ -66,14 +69,23 @@ class Journal:
             ("with", known["made with"], made.settings),
         ):
             if then != now:
-                raise FileExistsError(f"{result} was made {what} {then}, not {now}; --overwrite replaces")
+                raise FileExistsError(f"{result}: made {what} {then}, not {now}. Add --overwrite to replace it.")
         return known["of"] == made.modified
 
     def begin(self, result: Path) -> None:
         """Note that a result is being made."""
-        self._append([self._name(result), _BEGUN, *[""] * (len(_COLUMNS) - 2)])
+        self._append([self._name(result), _BEGUN, *[""] * (self._columns - 2)])
 
-    def end(self, result: Path, made: Provenance, *, seconds: float, noise: tuple[str, str], error: str | None) -> None:
+    def end(
+        self,
+        result: Path,
+        made: Provenance,
+        *,
+        seconds: float,
+        noise: tuple[str, str],
+        error: str | None,
+        model: str = "",
+    ) -> None:
         """Note what became of a result.
 
         Args:
@@ -82,11 +94,12 @@ class Journal:
             seconds: What it took.
             noise: Its noise level and what the number is in, for a person.
             error: Why it failed, if it did.
+            model: Which model was used and why, for a person; left out where the file has no such column.
         """
         status = _FAILED if error else _DONE
         source = str(made.source.resolve())
         did = [self._name(result), status, f"{seconds:.2f}", *noise]
-        self._append([*did, made.settings, source, made.modified, error or ""])
+        self._append([*did, made.settings, source, made.modified, error or "", model])
 
     def _name(self, result: Path) -> str:
         return result.relative_to(self.folder).as_posix()
@@ -99,5 +112,5 @@ class Journal:
             writer = csv.writer(text, lineterminator="\n")
             if end == 0:
                 writer.writerow(_COLUMNS)
-            writer.writerow(row)
+            writer.writerow(row[: self._columns])
             file.write(text.getvalue())

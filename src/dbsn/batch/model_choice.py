@@ -20,7 +20,7 @@ from dbsn.types import Pixels
 _HARDLY_ANY = 1.5 / 255
 _HARDLY_TAKEN = 1 / 255  # by a student for noise that neighbours share, from what is flat; rounding to 8 bits is 0.3
 _BLOCK, _FLATTEST, _ENDS = 16, 0.1, 0.05  # side in pixels; share of the blocks; what counts as black, and as white
-_ALIKE = "shown to this model of colours as three that are alike; how sure it says it is, it has learned on colours"
+_GRAY_ALONE = "gray image, copied to three channels; the model's uncertainty was calibrated on colour images"
 _LOOKED_AT = 512  # side of the middle part that tells an image's noise
 
 
@@ -32,6 +32,8 @@ class PickReason:
     """The same for images of which the same is to be said."""
     line: str
     """For a person."""
+    model: str = ""
+    """The model's name or file."""
 
 
 class ModelPicker:
@@ -63,19 +65,19 @@ class ModelPicker:
         if self.given:
             denoiser = self.load(self.given)
             is_gray_alone = image.shape[2] == 1 and denoiser.channels > 1
-            return denoiser, PickReason((1,), f"a gray image, {_ALIKE}") if is_gray_alone else None
+            return denoiser, PickReason((1,), _GRAY_ALONE, str(self.given)) if is_gray_alone else None
         middle = _Middle.of(image)
         verdict, independent = _verdict(middle, unit)
         name = builtin.name_for(image.shape[2], independent=independent, to_apply=True)
         if name is None:
             kind = f"images of {image.shape[2]} channels"
-            raise FileNotFoundError(f"no model for {kind} comes with dbsn; train one and name it: -m")
+            raise FileNotFoundError(f"no built-in model is for {kind}. Train one (`dbsn train`) and name it with -m.")
         if not builtin.card(name).independent and middle.flat_loses(self._open(builtin.path_of(name))) < _HARDLY_TAKEN:
             # texture looks like noise that neighbours share: a model that measures noise leaves it alone
-            name, verdict = builtin.name_for(image.shape[2]) or name, f"{verdict}, but hardly any where it is flat"
+            name, verdict = builtin.name_for(image.shape[2]) or name, f"{verdict}, but almost none in flat areas"
         kind = "gray" if image.shape[2] == 1 else "colour"
-        line = f"model {name} (comes with dbsn), because this is a {kind} image with {verdict}"
-        return self.load(builtin.path_of(name)), PickReason((name, independent, kind), line)
+        line = f"built-in model {name}, because this is a {kind} image with {verdict}"
+        return self.load(builtin.path_of(name)), PickReason((name, independent, kind), line, name)
 
     def load(self, path: Path) -> Denoiser:
         """A model; ValueError if it cannot be used, or not for what is asked."""
@@ -143,7 +145,7 @@ def _verdict(middle: _Middle, unit: Unit) -> tuple[str, bool]:
     try:
         found = inspect_noise([middle.crop if is_plain else middle.shown(to_pixels(middle.crop))])
     except ValueError:
-        return "too few pixels to tell its noise", True
+        return "too few pixels to measure its noise", True
     level = f"noise of {unit.number(middle.width * found.levels[0])}{unit.of}"
     if found.levels[0] < _HARDLY_ANY:
         return level, True

@@ -48,7 +48,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
     earlier = place if around and not to_file else None  # results of an earlier run are no input
     sources = [path for path in find_images(inputs) if earlier is None or not path.resolve().is_relative_to(earlier)]
     if to_file and len(sources) > 1:
-        raise ValueError(f"--output {output}: one file cannot take {len(sources)} images; name a folder")
+        raise ValueError(f"--output {output}: one file cannot take {len(sources)} images. Name a folder.")
     folders = _folders(inputs)
     jobs = []
     for source in sources:
@@ -96,7 +96,8 @@ def left(jobs: Sequence[Job], journal: Journal | None, settings: str = "") -> li
     """
     found = [target for job in jobs for target in job.targets if target.exists()]
     if found and journal is None:
-        raise FileExistsError(f"{found[0]} exists already ({len(found)} in all); --overwrite replaces")
+        more = f" ({len(found)} files in all)" if len(found) > 1 else ""
+        raise FileExistsError(f"{found[0]}: exists already{more}. Add --overwrite to replace it.")
 
     def is_missing(job: Job) -> bool:
         there = [target for target in job.targets if target.exists()]
@@ -112,11 +113,11 @@ def _safe(jobs: list[Job]) -> list[Job]:
     for job in jobs:
         for target in job.targets:
             if (other := by_output.get(target.resolve())) is not None:
-                raise ValueError(f"{other} and {job.source} would both become {target}; do them apart")
+                raise ValueError(f"{target}: {other} and {job.source} would both be written here. Use two folders.")
             by_output[target.resolve()] = job.source
     replaced = set(by_output) & {job.source.resolve() for job in jobs}
     if replaced:
-        raise FileExistsError(f"{min(replaced)} is an input and would be replaced; choose another --output")
+        raise FileExistsError(f"{min(replaced)}: is an input and would be replaced. Choose another --output.")
     return jobs
 
 

@@ -39,7 +39,7 @@ def synthesize_files(noise: NoiseModel, jobs: Sequence[Job], *, float_tiff: bool
         picture = read_image(job.source)
         pixels = to_gray(picture.pixels) if noise.model.config.channels == 1 else picture.pixels
         if pixels.shape[2] != noise.model.config.channels:
-            raise ValueError("the noise was learned in colour, and this image is gray")
+            raise ValueError("a gray image, but the noise was learned on colour images. Use colour images.")
         unit = Unit.of_samples(picture.samples)
         low, width = placement((seen.offset, seen.scale), ranges.get(unit) or intensity_range([pixels]))
         clean = low + width * pixels

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import tyro
 
 from dbsn.cli.allocator import keep_freed_memory
-from dbsn.cli.options import Axes, Device, Method, Output, Threads
+from dbsn.cli.help import Layout
+from dbsn.cli.options import Axes, Device, Json, Method, Output, Quiet, Threads, check_device, find_model, note
 
 if TYPE_CHECKING:
     from dbsn.batch.denoise import DenoiseOptions
@@ -17,76 +18,92 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Denoise:
-    """Denoise image files; each result has its input's format, depth and size."""
+    """Denoise image files. Each result keeps its input's format, bit depth and size."""
 
+    layout: ClassVar[Layout] = Layout(
+        examples=("dbsn denoise photo.jpg", "dbsn denoise my_noisy_images -m runs/mine -o results"),
+        usual=("--model", "--output", "--strength", "--save-std", "--ensemble", "--dtype", "--overwrite", "--dry-run"),
+        more={
+            "what is printed": ("--quiet", "--verbose", "--json"),
+            "how it is computed": ("--method", "--tile", "--device"),
+            "input": ("--axes",),
+        },
+    )
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="INPUT")]
     """Image files, folders (searched with their sub-folders) or patterns."""
-    model: Annotated[Path | None, tyro.conf.arg(aliases=["-m"])] = None
-    """Model file (a run's model.safetensors), or the name of one that comes with dbsn (`dbsn models`); without it, the
-    latter that is for such images."""
+    model: Annotated[Path | None, tyro.conf.arg(aliases=["-m"], metavar="MODEL")] = None
+    """Model file, run folder or built-in model (see `dbsn models`). Default: the built-in model that fits each
+    image."""
     output: Output = Path("denoised")
-    """A folder; or, for a single input file, a file name."""
-    tile: int | None = None
-    """Side of a tile in pixels, by default 1536 for a U-Net, 768 for other networks; smaller needs less memory, 0
-    takes each image whole."""
+    """Folder for the results. For a single input, it can be a file name."""
+    tile: Annotated[int | None, tyro.conf.arg(metavar="PIXELS")] = None
+    """Side of a tile. Smaller tiles need less memory; 0 takes the whole image. Default: 1536 for a U-Net, else 768."""
     method: Method = "auto"
-    """student (fast), posterior (the blind-spot model's result, with its uncertainty), or auto: the student if the
-    model has one."""
+    """student (fast), posterior (the blind-spot model's result) or auto: the student if the model has one."""
     ensemble: bool = False
-    """Average over each image's eight flips and rotations: better (by 0.1 to 1 dB), and eight times as slow."""
+    """Average over eight flips and rotations: 0.1 to 1 dB better, 8 times as slow."""
     save_std: bool = False
-    """Also write each pixel's standard deviation from the truth, as NAME_std.tif, of a Zarr as NAME_std.zarr (float32,
-    in the numbers of the picture that is written: of 255 for 8 bits)."""
+    """Also write the uncertainty of each pixel (one standard deviation, in the result's units), as NAME_std.tif."""
     strength: float = 1.0
-    """How much of the noise to take out: 0 none, 1 all; 1.3, if too much is left, takes the noise to be 1.3 times as
-    large as measured (models that are told the level, as `gray` and `photo` are)."""
+    """Denoising strength: 0 keeps the image, 1 removes the measured noise, up to 2 assumes more noise."""
     dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
-    """Kind of the samples that are written: the input's or another; float32 are its own numbers, not rounded (TIFF,
-    Zarr)."""
+    """Data type of the results: the input's or another. float32 (TIFF, Zarr) is not rounded."""
     axes: Axes = None
     overwrite: bool = False
-    """Replace results that exist. Without it, files whose results `denoise.csv` in the output folder knows are skipped,
-    so that what was interrupted goes on."""
+    """Overwrite existing results. By default finished files are skipped, so an interrupted run continues."""
+    dry_run: bool = False
+    """Print which file is read, with which model and why, and where the result goes. Write nothing."""
     device: Device = "auto"
-    """Where to compute."""
     threads: Threads = None
+    quiet: Quiet = False
+    verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
+    """Print for every file which model was used and why, not only where it changes."""
+    json: Json = False
 
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""
-        from dbsn.batch.denoise import DenoiseOptions, denoise_files
+        from dbsn.batch.denoise import DenoiseOptions, choose_models, denoise_files
         from dbsn.batch.journal import Journal
         from dbsn.batch.model_choice import ModelPicker
         from dbsn.batch.plan import goes_to_file, left, plan
-        from dbsn.cli.display import show_files
+        from dbsn.cli.display import Told, show_files
 
         if not self.inputs:
-            raise ValueError("INPUT: name the image files or folders to denoise")
+            raise ValueError("INPUT: missing. Name the image files or folders to denoise.")
+        check_device(self.device)
         keep_freed_memory()
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = DenoiseOptions(
             method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
             axes=self.axes,
         )  # fmt: skip
-        choice = ModelPicker(self.model, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
+        given = find_model(self.model) if self.model else None
+        choice = ModelPicker(given, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
         if choice.given:
             choice.load(choice.given)  # now, so that what cannot be done is told before all files
         journal = None if goes_to_file(self.output) else Journal(self.output)
         settings = how.settings(choice)
         missing = jobs if self.overwrite else left(jobs, journal, settings)
         if len(missing) < len(jobs):
-            print(f"{len(jobs) - len(missing)} of {len(jobs)} results are there already; --overwrite makes them again")
-        work = denoise_files(choice, missing, how, journal, settings)
-        return show_files(work, [job.source for job in missing], self.axes)
+            done = f"{len(jobs) - len(missing)} of {len(jobs)} results exist already. --overwrite makes them again."
+            note(done, quiet=self.quiet)
+        if self.dry_run:
+            work = choose_models(choice, missing, how)
+        else:
+            work = denoise_files(choice, missing, how, journal, settings)
+        named = str(given or "")
+        told = Told(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named)
+        return show_files(work, missing, told, self.axes)
 
 
 def _check_can(denoiser: "Denoiser", path: Path, *, how: "DenoiseOptions", save_std: bool) -> None:
     """Refuse what a model cannot do; ValueError names the flag, the file and the remedy."""
     if how.method == "posterior" and denoiser.saved.model is None:
-        advice = "leave --method out, or name a model that `dbsn train` made: -m"
-        raise ValueError(f"--method posterior: {path} holds a student alone; {advice}")
+        advice = "Leave --method out, or name a model of `dbsn train` with -m."
+        raise ValueError(f"--method posterior: {path} holds only a student, no blind-spot model. {advice}")
     by_student = denoiser.picks_student(how.method)
     if save_std and by_student and not denoiser.student_knows_std:
-        raise ValueError("--save-std: this student does not know its uncertainty; add --method posterior")
+        raise ValueError(f"--save-std: the student in {path} has no uncertainty. Add --method posterior.")
     if how.strength > 1 and not (by_student and denoiser.student and denoiser.student.guided):
-        told = "only models that are told the noise level (gray, photo, unet-guided) take out more than all"
-        raise ValueError(f"--strength {how.strength:g}: {told}; not {path}, for which 1 is the most")
+        limit = f"{path} has no noise-level input, so its maximum is 1"
+        raise ValueError(f"--strength {how.strength:g}: {limit}. Use -m gray or -m photo.")

@@ -3,9 +3,12 @@
 Tested in tests/e2e/test_resume.py and tests/e2e/test_stages.py.
 """
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,8 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from dbsn.batch.jobs import JobResult
+from dbsn.batch.plan import Job
+from dbsn.cli.options import note
 from dbsn.config import MODEL
 from dbsn.intensity import Unit, by_unit, clean_range, intensity_range, to_pixels
 from dbsn.io.folders import printable
@@ -25,6 +30,7 @@ from dbsn.training.stages import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
 _PLAIN_SECONDS = 10.0
 
 
+_LONGER = "Train it longer, and use --method posterior until then."
 _HARDLY_LEARNED = 0.8  # squared error of a student, in noise variances; a good one's is below 0.2
 _NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
 _BLOCKY_FROM = 0.5 / 255  # what steps across the borders of JPEG's blocks have more than other steps
@@ -32,74 +38,123 @@ _NAMED = 3  # files at most
 _Flaw = tuple[float, str, str]  # how much, as a number, of which file
 
 TITLES = {
-    "blind": "stage 1: learning from the noisy images",
-    "teacher": "the teacher denoises the noisy images, once",
-    "student": "stage 2: distilling the student; the best one has ",
+    "blind": "Stage 1: training the blind-spot model on the noisy images.",
+    "teacher": "The teacher denoises the noisy images once.",
+    "student": "Stage 2: training the student. The kept weights have ",
 }
 PICKED_BY = {
-    SYNTHETIC_ERROR: "the least squared error on held-out synthetic pairs",
-    ERROR: "the least squared error on held-out synthetic pairs and, by Stein's estimate, on held-out noisy images",
-    LIKELIHOOD: "the likeliest uncertainty on held-out synthetic pairs",
+    SYNTHETIC_ERROR: "the smallest squared error on held-out synthetic pairs.",
+    ERROR: "the smallest squared error on held-out synthetic pairs and (Stein's estimate) held-out noisy images.",
+    LIKELIHOOD: "the most likely uncertainty on held-out synthetic pairs.",
 }
 
 
-def show_training(stages: Iterator[Stage], folder: Path) -> None:
-    """Consume a run's stages, showing their progress; says at the end what was left where."""
-    console, last = Console(), None
-    show = _live if console.is_terminal else _plain
+def show_training(stages: Iterator[Stage], folder: Path, *, quiet: bool = False) -> None:
+    """Consume a run's stages, showing their progress on stderr; the path of the model is printed on stdout."""
+    console, last = Console(stderr=True, quiet=quiet), None
+    show = _live if console.is_terminal else partial(_plain, quiet=quiet)
+    say, again = partial(note, quiet=quiet), f"`dbsn train -o {folder} --resume`"
     for stage in stages:
         title = TITLES[stage.name] + (PICKED_BY[stage.figure] if stage.name == "student" else "")
-        print(*filter(None, (stage.note, title)), sep="\n", flush=True)
+        say("\n".join(filter(None, (stage.note, title))))
         try:
             step = show(stage, console)
         except KeyboardInterrupt:
-            print(f"stopped; `dbsn train -o {folder} --resume` goes on from the last checkpoint")
+            note(f"Stopped. {again} continues from the last checkpoint.")
             raise
         if step and step.share < 1:
-            print(f"stopped after step {step.step}; `dbsn train -o {folder} --resume` goes on from here")
+            note(f"Stopped after step {step.step}. {again} continues from here.")
         elif step:
-            print(f"best held-out figure {step.best:.4f} ({stage.figure}; lower is better)")
+            say(f"Best held-out value: {step.best:.4f} ({stage.figure}; lower is better).")
             if stage.figure in (ERROR, SYNTHETIC_ERROR) and step.best > _HARDLY_LEARNED:
-                remedy = (
-                    f"`dbsn train -o {folder} --resume` with a larger --student.minutes; until then, --method posterior"
+                note(
+                    f"The student removes hardly any noise yet (a value of 1 is the noisy image's own error). {_LONGER}"
                 )
-                print(f"the student takes out hardly any noise yet (1 is the noisy image's own error): {remedy}")
+                say(f"To continue: {again} --student.minutes N")
         last = step or last
     if last is None:
-        print(f"nothing left to do in {folder}; a larger --minutes or --steps, in all, goes on")
+        note(f"{folder}: the training is finished. For more, add --resume with a larger --minutes or --steps (in all).")
     else:
         print(f"model: {folder / MODEL}")
 
 
-def show_files(work: Iterator[JobResult], files: Sequence[Path], axes: str | None = None) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """How much is printed of the work on many files."""
+
+    quiet: bool = False
+    """Results and errors only."""
+    verbose: bool = False
+    """The model of each file, not only where it changes."""
+    json: bool = False
+    """One object at the end, and nothing else on stdout."""
+    dry_run: bool = False
+    """Nothing was written: what would be."""
+    model: str = ""
+    """The model that was named, if it is one for all."""
+
+
+def show_files(work: Iterator[JobResult], jobs: Sequence[Job], told: Told, axes: str | None = None) -> int:
     """Consume the work on many files: a line each, on a terminal with a bar over their megapixels.
 
     Args:
         work: What becomes of each file, in their order.
-        files: The files.
+        jobs: The files and their results.
+        told: What is printed.
         axes: As of `dbsn.io.formats.megapixels`.
 
     Returns:
         Exit status: 0 if every file went through, else 1.
     """
-    console, failed = Console(soft_wrap=True, highlight=False), 0
+    console, results, before = Console(stderr=True, soft_wrap=True, highlight=False), list[JobResult](), None
+    is_live = console.is_terminal and not told.quiet
     columns = (BarColumn(bar_width=16), TextColumn("{task.completed:.1f} of {task.total:.1f} megapixels"))
-    with Bar(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        sizes = [megapixels(file, axes) for file in files] if console.is_terminal else [0.0] * len(files)
+    redirects = sys.stdout.isatty()
+    with Bar(*columns, TimeRemainingColumn(), console=console, disable=not is_live, redirect_stdout=redirects) as bar:
+        sizes = [megapixels(job.source, axes) for job in jobs] if is_live else [0.0] * len(jobs)
         task = bar.add_task("", total=sum(sizes))
-        for done, size in zip(work, sizes, strict=True):
+        for done, job, size in zip(work, jobs, sizes, strict=True):
             bar.advance(task, size)
+            results.append(done)
             if done.error:
-                failed += 1
                 print(f"dbsn: {printable(done.error)}", file=sys.stderr, flush=True)
                 continue
-            if done.why:
-                print(f"{printable(str(done.output))}: {done.why}", flush=True)
-            noise = " ".join(filter(None, ("noise" if done.noise[0] else "", *done.noise)))
-            print("  ".join(filter(None, (printable(str(done.output)), noise, f"{done.seconds:.1f} s"))), flush=True)
-    if failed and len(files) > 1:
-        print(f"{failed} of {len(files)} files failed")
+            like = done.why.like if done.why else None
+            if done.why and not told.dry_run and (told.verbose or like != before):
+                note(f"{printable(str(done.output))}: {done.why.line}", quiet=told.quiet)
+            before = like
+            if not told.json:
+                print(_line_of(done, job, told), flush=True)
+    failed = sum(done.error is not None for done in results)
+    if told.json:
+        print(json.dumps(_as_object(results, jobs, told)))
+    if failed and len(jobs) > 1:
+        note(f"{failed} of {len(jobs)} files failed", quiet=told.quiet)
     return 1 if failed else 0
+
+
+def _line_of(done: JobResult, job: Job, told: Told) -> str:
+    """A result: its file, noise and time; or what would be done."""
+    if told.dry_run:
+        targets = ", ".join(map(str, job.targets))
+        return printable(f"{done.source} -> {targets}: {done.why.line if done.why else f'model {told.model}'}")
+    noise = " ".join(filter(None, ("noise" if done.noise[0] else "", *done.noise)))
+    return "  ".join(filter(None, (printable(str(done.output)), noise, f"{done.seconds:.1f} s")))
+
+
+def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], told: Told) -> dict[str, object]:
+    """Everything about the work, for a program."""
+    files = []
+    for done, job in zip(results, jobs, strict=True):
+        said = {
+            "source": str(done.source), "outputs": [str(target) for target in job.targets],
+            "model": (done.why.model if done.why else told.model) or None,
+            "reason": done.why.line if done.why else None,
+            "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,
+            "seconds": round(done.seconds, 3), "error": done.error,
+        }  # fmt: skip
+        files.append({name: printable(value) if isinstance(value, str) else value for name, value in said.items()})
+    return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": told.dry_run}
 
 
 def describe_images(images: Sequence[np.ndarray]) -> str:
@@ -135,13 +190,13 @@ def describe_clean(images: Sequence[np.ndarray], files: Sequence[Path], channels
     remarks = []
     if noisy:
         most = max(noisy)[1]
-        remarks.append(f"noisy or texture throughout: {len(noisy)} (up to {most}{_first_of(noisy)})")
+        remarks.append(f"noise, or texture everywhere, in {len(noisy)} (up to {most}{_first_of(noisy)})")
     if blocky:
-        remarks.append(f"with JPEG blocks: {len(blocky)}{_first_of(blocky)}")
+        remarks.append(f"JPEG blocks in {len(blocky)}{_first_of(blocky)}")
     if remarks:
-        remarks.append("a student cannot become cleaner than these: shrink them or leave them out")
+        remarks.append("the student cannot become cleaner than these images: shrink them or leave them out")
     if len(usable) < len(images):
-        remarks.insert(0, f"gray and left out, as the noisy ones have colours: {len(images) - len(usable)}")
+        remarks.insert(0, f"{len(images) - len(usable)} gray ones are left out, because the noisy images are in colour")
     return "; ".join([_count(images), *remarks])
 
 
@@ -187,20 +242,20 @@ def _live(stage: Stage, console: Console) -> Progress | None:
     return last
 
 
-def _plain(stage: Stage, console: Console) -> Progress | None:
+def _plain(stage: Stage, console: Console, *, quiet: bool = False) -> Progress | None:
     last, shown = None, -_PLAIN_SECONDS
     for each in stage.progress:
         due = time.monotonic() - shown >= _PLAIN_SECONDS
         if isinstance(each, Progress):
             last, due = each, due or each.validation is not None
             if each.remark:
-                print(each.remark, flush=True)
+                note(each.remark, quiet=quiet)
         if not due:
             continue
         shown = time.monotonic()
         if isinstance(each, Progress):
             held_out = "" if each.validation is None else f"  held-out {each.validation:.4f}"
-            print(f"step {each.step}  {describe(each, stage.unit)}{held_out}", flush=True)
+            note(f"step {each.step}  {describe(each, stage.unit)}{held_out}", quiet=quiet)
         else:
-            print(f"{each:.0%}", flush=True)
+            note(f"{each:.0%}", quiet=quiet)
     return last

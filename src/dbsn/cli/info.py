@@ -1,13 +1,16 @@
 """`dbsn info`: what a model is."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import tyro
 
-from dbsn.store import builtin
+from dbsn.cli.help import Layout
+from dbsn.cli.options import Json, find_model
+from dbsn.config import DistillConfig, TrainConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,56 +18,114 @@ if TYPE_CHECKING:
     from dbsn.config import ModelConfig, StudentConfig
     from dbsn.intensity import Unit
     from dbsn.noise.learned import NoiseModel
+    from dbsn.store.model_file import ModelFile
+
+_TITLES = {"train": "stage 1", "distill": "stage 2"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Say what a model file is."""
+    """Describe a model file: networks, noise and training."""
 
-    model: Annotated[Path, tyro.conf.Positional]
-    """Model file."""
-    json: bool = False
-    """Print one JSON object."""
+    layout: ClassVar[Layout] = Layout(examples=("dbsn info runs/mine", "dbsn info photo --json"), usual=("--json",))
+    model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Model file, run folder or built-in model."""
+    json: Json = False
 
     def run(self) -> int:
         """Describe; always 0."""
         from dbsn.store.model_file import load_model
 
-        saved = load_model(builtin.find_model(self.model))
-        facts: dict[str, Any] = {}
-        if saved.model:
-            facts |= {"model": saved.model.config.to_dict(), "parameters": _parameters(saved.model)}
-        if saved.student:
-            facts |= {"student": saved.student.config.to_dict(), "student parameters": _parameters(saved.student)}
-        if saved.noise:
-            facts |= {"recording": asdict(saved.noise.recording), "noise of images": len(saved.noise.images)}
-        if saved.unmade:
-            facts["student"] = saved.unmade
+        saved = load_model(find_model(self.model, "MODEL"))
         if self.json:
-            print(json.dumps(facts | {"about": saved.about}))
+            print(json.dumps(_facts(saved) | {"about": saved.about}))
             return 0
         config = (saved.model or saved.student or saved.teacher).config
         kind = "gray" if config.channels == 1 else f"{config.channels}-channel"
         parts = [name for name, part in (("blind-spot denoiser", saved.model), ("student", saved.student)) if part]
         print(f"{self.model}: {kind} {' and its '.join(parts)}")
-        if saved.model:
-            print(f"  blind-spot   {asdict(saved.model.config.network)}, {facts['parameters']:,} parameters")
-        if saved.student:
-            print(f"  student      {asdict(saved.student.config.network)}, {facts['student parameters']:,} parameters")
-        if saved.unmade:
-            print(f"  {saved.unmade}")
-        if saved.model:
-            gathered = f"; {saved.noise.told(_unit(config, saved.noise))}" if saved.noise else ""
-            print(f"  noise        {saved.model.config.noise}{gathered}")
-        if saved.model and saved.model.config.stride > 1:
-            strides = (
-                f"learned at {saved.model.config.stride} pixels, denoising at {saved.model.config.denoising_stride}"
-            )
-            print(f"  stride       {strides}")
-        print(f"  intensities  {config.offset - config.scale:.4g} to {config.offset + config.scale:.4g}")
-        for name, value in saved.about.items():
+        for name, value in (*_networks(saved), *_story(saved.about)):
             print(f"  {name:<12} {value}")
         return 0
+
+
+def _facts(saved: "ModelFile") -> dict[str, Any]:
+    facts: dict[str, Any] = {}
+    if saved.model:
+        facts |= {"model": saved.model.config.to_dict(), "parameters": _parameters(saved.model)}
+    if saved.student:
+        facts |= {"student": saved.student.config.to_dict(), "student parameters": _parameters(saved.student)}
+    if saved.noise:
+        facts |= {"recording": asdict(saved.noise.recording), "noise of images": len(saved.noise.images)}
+    if saved.unmade:
+        facts["student"] = saved.unmade
+    return facts
+
+
+def _networks(saved: "ModelFile") -> Iterator[tuple[str, str]]:
+    """What the file holds, a line each."""
+    config = (saved.model or saved.student or saved.teacher).config
+    if saved.model:
+        yield "blind-spot", f"{_network(saved.model.config)}, {_parameters(saved.model):,} parameters"
+    if saved.student:
+        yield "student", f"{_network(saved.student.config)}, {_parameters(saved.student):,} parameters"
+    if saved.unmade:
+        yield "student", saved.unmade
+    if saved.model:
+        gathered = f"; {saved.noise.told(_unit(config, saved.noise))}" if saved.noise else ""
+        yield "noise", f"{saved.model.config.noise}{gathered}"
+    if saved.model and saved.model.config.stride > 1:
+        yield (
+            "stride",
+            f"learned at {saved.model.config.stride} pixels, denoising at {saved.model.config.denoising_stride}",
+        )
+    yield "intensities", f"{config.offset - config.scale:.4g} to {config.offset + config.scale:.4g}"
+
+
+def _network(config: "ModelConfig | StudentConfig") -> str:
+    """A network's kind and sizes."""
+    sizes = asdict(config.network)
+    kind = sizes.pop("kind")
+    return f"{kind} ({_settings(sizes)})"
+
+
+def _story(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """How it was made, a line for each fact; of settings only those that are not the usual ones."""
+    usual = {"train": asdict(TrainConfig()), "distill": asdict(DistillConfig())}
+    for name, value in about.items():
+        if name in usual and isinstance(value, Mapping):
+            yield _TITLES[name], _training(value, usual[name])
+        elif name == "card":
+            yield "built-in", f"{value['purpose']} (`dbsn models` says more)"
+        elif isinstance(value, Mapping) and not any(isinstance(each, Mapping) for each in value.values()):
+            yield f"{name}:", _settings(value)
+        elif isinstance(value, Mapping):
+            yield f"{name}:", str(value.get("file", ""))
+            yield from ((f"  {inner}", told) for inner, told in _story(value) if inner != "file")
+        else:
+            yield name, _value(value)
+
+
+def _training(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """The length of a training, and what was set for it."""
+    steps, minutes = settings.get("steps"), settings.get("minutes")
+    length = f"{steps} steps" if steps is not None else f"{_value(minutes)} minutes"
+    budget = ("steps", "minutes")
+    others = {name: value for name, value in settings.items() if name not in budget and value != usual.get(name)}
+    return f"{length}; {_settings(others)}" if others else f"{length}, usual settings"
+
+
+def _settings(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {_value(value)}" for name, value in values.items())
+
+
+def _value(value: object) -> str:
+    """A number, a list or a word, as a person reads it."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, list | tuple):
+        return "/".join(map(_value, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _unit(config: "ModelConfig | StudentConfig", noise: "NoiseModel") -> "Unit":

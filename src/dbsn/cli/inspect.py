@@ -3,25 +3,30 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
-from dbsn.cli.options import Axes, Threads, report_failures
+from dbsn.cli.help import Layout
+from dbsn.cli.options import Axes, Json, Threads, report_failures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspect:
-    """Say what noise images have, from the noisy images alone, and whether this method suits it."""
+    """Measure the noise in images and check whether dbsn can learn from them."""
+
+    layout: ClassVar[Layout] = Layout(
+        examples=("dbsn inspect my_noisy_images", "dbsn inspect photo.jpg --picture noise.png"),
+        usual=("--picture", "--axes", "--json"),
+    )
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """Noisy image files, folders (searched with their sub-folders) or patterns."""
-    axes: Axes = None
     threads: Threads = None
-    json: bool = False
-    """Print one JSON object."""
+    axes: Axes = None
+    json: Json = False
     picture: Path | None = None
-    """Also draw the noise level at each intensity and the correlation with the neighbours (.png, .pdf, .svg)."""
+    """Also draw the noise level at each intensity and the correlation between pixels (.png, .pdf or .svg)."""
 
     def run(self) -> int:
         """Inspect; 0 if every file could be read."""
@@ -31,7 +36,7 @@ class Inspect:
         from dbsn.report.figures import draw_noise
 
         if not self.inputs:
-            raise ValueError("PATH: name the noisy images (files or folders) to inspect")
+            raise ValueError("PATH: missing. Name the noisy images (files or folders) to inspect.")
         _, images, failures = load_folder(self.inputs, axes=self.axes)
         report_failures(failures)
         found = inspect_noise(images)

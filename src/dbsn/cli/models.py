@@ -2,20 +2,19 @@
 
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
+from dbsn.cli.help import Layout
+from dbsn.cli.options import Json
 from dbsn.store import builtin
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """List the models that come with dbsn: what for, trained on what, how good."""
+    """List the built-in models: purpose, training data, license and measured quality."""
 
-    json: bool = False
-    """Print one JSON object."""
+    layout: ClassVar[Layout] = Layout(examples=("dbsn models", "dbsn models --json"), usual=("--json",))
+    json: Json = False
 
     def run(self) -> int:
         """List; always 0."""

@@ -2,34 +2,37 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
-from dbsn.cli.options import Device, Threads, report_failures
-
-if TYPE_CHECKING:
-    pass
+from dbsn.cli.help import Layout
+from dbsn.cli.options import Device, Threads, check_device, report_failures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Tell a training in one HTML file: before and after, its noise, whether its promises are kept, its curves."""
+    """Write an HTML report of a training run: images, noise, uncertainty check, curves."""
+
+    layout: ClassVar[Layout] = Layout(
+        examples=("dbsn report runs/mine", "dbsn report runs/mine --images test.png -o mine.html"),
+        usual=("--output", "--images", "--device"),
+    )
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Folder of the training (`train -o`)."""
-    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
-    """The file to write; by default RUN/report.html."""
+    """Folder of the run (`dbsn train -o RUN`)."""
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="PATH")] = None
+    """HTML file to write. Default: RUN/report.html."""
     images: tuple[Path, ...] = ()
-    """Noisy images to show; by default three that were learned from."""
+    """Noisy images to show. Default: three images of the training."""
     device: Device = "auto"
-    """Where to compute."""
     threads: Threads = None
 
     def run(self) -> int:
         """Report; 0 if every image could be read."""
         from dbsn.report.report import write_report
 
+        check_device(self.device)
         output = self.output or self.run_folder / "report.html"
         failures = write_report(self.run_folder, output, self.images, device=self.device)
         report_failures(failures)

@@ -1,17 +1,31 @@
 """`dbsn train`."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import tyro
 
-from dbsn.cli.options import Axes, Device, Output, Threads, report_failures
-from dbsn.config import NETWORKS, Auto, DistillConfig, ModelConfig, NetworkName, NoiseFamily, TrainConfig
+from dbsn.cli.help import Layout
+from dbsn.cli.options import Axes, Device, Output, Quiet, Threads, check_device, find_model, note, report_failures
+from dbsn.config import (
+    BUILTIN,
+    NETWORKS,
+    SCRATCH,
+    Auto,
+    DistillConfig,
+    ModelConfig,
+    NetworkName,
+    NoiseFamily,
+    TrainConfig,
+)
 from dbsn.store import builtin
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dbsn.training.run_config import RunConfig
 
 
@@ -27,102 +41,164 @@ class StudentFlags(DistillConfig):
     """`DistillConfig` as typed, and which student."""
 
     network: str = "auto"
-    """unet, unet-guided (is told the noise level), unet-symmetric (answers turned images with turned answers: learns
-    faster from nothing), unet-large (the same and a coarser stage: for trainings of an hour), mwcnn (the paper's),
-    dncnn; auto: as what it starts from; or package.module:factory or path/to/file.py:factory, a function from the
-    number of channels to a network of your own that maps (b, c, h, w) to (b, c, h, w)."""
-    start: Path | None = None
-    """Model file whose student's weights to start from; by default those of --from, where --student.network is auto."""
+    """unet, unet-guided, unet-symmetric, unet-large, mwcnn, dncnn, your own (package.module:factory or file.py:factory)
+    or auto: that of --from."""
+    start: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
+    """Initial weights of the student: a model file or built-in model. Default: those of --from, if the network is
+    auto."""
 
     def __post_init__(self) -> None:
         """Leave the checks to `DistillConfig`."""
 
 
+class _Images(NamedTuple):
+    """What a run learns from, (h, w, c) each."""
+
+    noisy: "list[np.ndarray]"
+    clean: "list[np.ndarray]"
+    truth: "list[np.ndarray]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Learn a denoiser from noisy images; with --clean, a fast one."""
+    """Train a denoiser on noisy images. With --clean, train a fast student, too."""
 
+    layout: ClassVar[Layout] = Layout(
+        examples=(
+            "dbsn train my_noisy_images -o runs/mine",
+            "dbsn train my_noisy_images --clean any_clean_photos -o runs/fast",
+        ),
+        usual=("--output", "--clean", "--minutes", "--from", "--resume", "--noise", "--dry-run", "--device"),
+        more={
+            "what is printed": ("--quiet", "--verbose"),
+            "images": ("--axes", "--truth"),
+            "stage 1, the blind-spot model": (
+                "--network", "--stride", "--steps", "--batch", "--patch", "--learning-rate", "--validations",
+                "--precision", "--seed", "--loss", "--mean", "--quantile", "--staged", "--warmup", "--ema", "--clip",
+            ),
+            "stage 2, the student (with --clean)": ("--teacher", "--student.*"),
+        },
+    )  # fmt: skip
     noisy: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NOISY")] = ()
-    """Noisy image files, folders (searched with their sub-folders) or patterns; of a TIFF stack up to 256 pages, evenly
-    chosen, are learned from. Not needed with --resume."""
+    """Noisy image files, folders (searched with their sub-folders) or patterns. Not needed with --resume."""
     output: Output
     """Folder of the run: model.safetensors, checkpoint, configuration, metrics, preview."""
     network: NetworkName = "grid"
-    """Blind-spot network. grid-flat learns twice as fast from nothing and is slower to apply; nothing that comes with
-    dbsn is of its kind to start from."""
+    """Blind-spot network. grid-flat learns faster from random weights, but denoises slower. Only grid has built-in
+    weights."""
     noise: NoiseFamily | Auto = "any"
-    """Form of the noise: awgn (one level an image), hg (a level for each intensity, Poisson-Gaussian included), mg (a
-    channel covariance an image), any (a channel covariance for each intensity), or auto: what `dbsn inspect` finds."""
+    """Form of the noise: awgn (one level), hg (level by intensity), mg (covariance of channels), any (mg by intensity),
+    auto (measured)."""
     stride: int | Auto = "auto"
-    """Distance in pixels at which noise counts as independent. Noise that neighbours share, as in camera JPEGs, is
-    learned from images of every such pixel, and taken out at half the distance. auto: what `dbsn inspect` finds, 1 if
-    noise is independent from pixel to pixel."""
-    start: Annotated[str, tyro.conf.arg(name="from")] = "shipped"
-    """What to start from: shipped (what comes with dbsn for such images: a student, and a blind-spot model where there
-    is one of this --network), a model file, or scratch."""
+    """Distance in pixels at which noise counts as independent. Raise it for correlated noise. auto: as measured."""
+    start: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = "shipped"
+    """Initial weights: a built-in model, a model file, `scratch` (random), or `shipped`: the built-in model that
+    fits."""
     axes: Axes = None
     resume: bool = False
-    """Go on with the run in --output as it was started; only budget, learning rate and precision may change. NOISY and
-    --clean need not be named again."""
+    """Continue the run in --output. Only budget, learning rate and precision may change."""
+    dry_run: bool = False
+    """Print what was found in the images and the configuration of the run (as JSON). Write nothing."""
     device: Device = "auto"
-    """Where to compute."""
     threads: Threads = None
+    quiet: Quiet = False
+    verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
+    """Also print the configuration of the run before it starts."""
     settings: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
     clean: tuple[Path, ...] = ()
-    """Clean images of anything (files, folders or patterns): a fast student is distilled, too (stage 2)."""
-    teacher: Path | None = None
-    """Model file whose blind-spot network takes the place of stage 1."""
+    """Clean images of anything (files, folders or patterns). With them, a fast student is trained (stage 2)."""
+    teacher: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
+    """Model file, run folder or built-in model whose blind-spot model replaces stage 1."""
     truth: tuple[Path, ...] = ()
-    """The noisy images without their noise, in the same order, if you do have them: stage 1 learns from them, too. A
-    start for noise whose truth is not known, or a comparison."""
+    """The noisy images without their noise, in the same order. Stage 1 then learns from them, too."""
     student: StudentFlags = field(default_factory=StudentFlags)
 
     def run(self) -> int:
         """Train; 0 if every input file could be read."""
-        from dbsn.cli.display import describe_clean, describe_images, show_training
-        from dbsn.io.folders import load_folder
+        from dbsn.cli.display import show_training
         from dbsn.training.loop import is_main_process
-        from dbsn.training.run import check_free, go_on, prepare, start
+        from dbsn.training.run import go_on, start
 
+        check_device(self.device)
         failures: list[str] = []
         if self.resume:
+            if self.dry_run:
+                raise ValueError(
+                    f"--dry-run: not with --resume. The run's configuration is in {self.output}/config.json."
+                )
             stages = go_on(self.output, *self._changes(), device=self.device)
         else:
-            if not self.noisy:
-                raise ValueError("NOISY: name the noisy images (files or folders) to learn from")
-            check_free(self.output)
-            asked = self._asked()
-            files, noisy, failures = load_folder(self.noisy, axes=self.axes)
-            cleans, clean, clean_failures = load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
-            truths, truth, truth_failures = load_folder(self.truth, axes=self.axes) if self.truth else ([], [], [])
-            if truths and failures + truth_failures:
-                raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
-            failures += clean_failures
-            origin = builtin.find_model(Path(self.start))
-            is_named = origin.parent == builtin.WEIGHTS or not origin.is_file()
-            where = self.start if is_named else str(origin.resolve())
-            asked, told = prepare(
-                asked, noisy, noise=self.noise, stride=self.stride, init_from=where, distils=bool(clean)
-            )
-            model = asked.model
-            if model.stride > 1 and not self.teacher:
-                told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
-            if is_main_process():
-                report_failures(failures)
-                print(describe_images(noisy), told, sep="\n", flush=True)
-                if clean:
-                    print("clean:", describe_clean(clean, cleans, noisy[0].shape[2]), flush=True)
-            asked = replace(asked, files=_resolved(files), clean=_resolved(cleans), truth=_resolved(truths))
-            stages = start(asked, noisy, clean, self.output, truth=truth, device=self.device)
+            asked, images, failures = self._prepared()
+            if self.dry_run or self.verbose:
+                print(asked.to_json(), end="", file=sys.stdout if self.dry_run else sys.stderr)
+            if self.dry_run:
+                return 1 if failures else 0
+            stages = start(asked, images.noisy, images.clean, self.output, truth=images.truth, device=self.device)
         if is_main_process():
-            show_training(stages, self.output)
+            show_training(stages, self.output, quiet=self.quiet)
         else:
             for stage in stages:
                 for _ in stage.progress:
                     pass
         if failures and is_main_process():
-            report_failures([f"{len(failures)} files could not be read and were left out; they are named above"])
+            report_failures([f"{len(failures)} files could not be read and were left out. They are named above."])
         return 1 if failures else 0
+
+    def _prepared(self) -> "tuple[RunConfig, _Images, list[str]]":
+        """The resolved configuration, the images, and a line for each file that cannot be read."""
+        from dbsn.cli.display import describe_clean, describe_images
+        from dbsn.io.folders import load_folder
+        from dbsn.training.loop import is_main_process
+        from dbsn.training.run import check_free, prepare
+        from dbsn.training.selfsupervised import check_truth
+
+        if not self.noisy:
+            raise ValueError("NOISY: missing. Name the noisy images (files or folders) to learn from.")
+        check_free(self.output)
+        asked = self._asked()
+        files, noisy, failures = load_folder(self.noisy, axes=self.axes)
+        self._check_teacher(noisy[0].shape[2])
+        cleans, clean, clean_failures = load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
+        truths, truth, truth_failures = load_folder(self.truth, axes=self.axes) if self.truth else ([], [], [])
+        if truths and failures + truth_failures:
+            raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
+        check_truth(truth, noisy)
+        failures += clean_failures
+        asked, told = prepare(
+            asked, noisy, noise=self.noise, stride=self.stride, init_from=self._init_from(), distils=bool(clean)
+        )
+        model = asked.model
+        if model.stride > 1 and not self.teacher:
+            told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
+        if is_main_process():
+            report_failures(failures)
+            note(f"{describe_images(noisy)}\n{told}", quiet=self.quiet)
+            if clean:
+                note(f"clean: {describe_clean(clean, cleans, noisy[0].shape[2])}", quiet=self.quiet)
+        asked = replace(asked, files=_resolved(files), clean=_resolved(cleans), truth=_resolved(truths))
+        return asked, _Images(noisy, clean, truth), failures
+
+    def _init_from(self) -> str:
+        """What to start from, as the run's configuration keeps it."""
+        origin = builtin.find_model(Path(self.start))
+        is_named = origin.parent == builtin.WEIGHTS or not origin.is_file()
+        if self.start not in (BUILTIN, SCRATCH):
+            find_model(Path(self.start), "--from")
+        return self.start if is_named else str(origin.resolve())
+
+    def _check_teacher(self, channels: int) -> None:
+        """Refuse a teacher for other images, before they are inspected."""
+        from dbsn.store.model_file import load_model
+
+        model = load_model(find_model(self.teacher, "--teacher")).model if self.teacher else None
+        if self.teacher and not model:
+            raise ValueError(f"--teacher {self.teacher}: holds only a student, no blind-spot model. Leave it out.")
+        if model and model.config.channels != channels:
+            kinds = {1: "gray", 3: "colour"}
+            for_, are = (kinds.get(count, f"{count}-channel") for count in (model.config.channels, channels))
+            raise ValueError(
+                f"--teacher {self.teacher}: is for {for_} images, and these are {are} images. Leave it out."
+            )
 
     def _asked(self) -> "RunConfig":
         """The run's configuration, checked, but for the files."""
@@ -131,10 +207,12 @@ class Train:
         names = [each.name for each in fields(DistillConfig)]
         usual = Train(output=self.output)
         if not self.clean and (self.student, self.teacher) != (usual.student, usual.teacher):
-            raise ValueError("--student... and --teacher are for stage 2: name clean images with --clean")
+            raise ValueError(
+                "--student.*, --teacher: only for stage 2, which needs clean images. Name clean images with --clean."
+            )
         if self.truth and (self.teacher or self.settings.loss != usual.settings.loss):
-            other = "--teacher takes the place of stage 1" if self.teacher else "--loss is for learning without it"
-            raise ValueError(f"--truth: {other}; leave one of them out")
+            other = "--teacher replaces stage 1" if self.teacher else "--loss is for training without truth"
+            raise ValueError(f"--truth: {other}. Leave one of them out.")
         place, colon, factory = self.student.network.rpartition(":")
         own = str(Path(place).resolve()) if place.endswith(".py") else place
         return RunConfig(
@@ -143,8 +221,8 @@ class Train:
             train=TrainConfig(**asdict(self.settings)),
             student=f"{own}{colon}{factory}",
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
-            teacher=_found(self.teacher),
-            student_init_from=_found(self.student.start),
+            teacher=_found(self.teacher, "--teacher"),
+            student_init_from=_found(self.student.start, "--student.start"),
             axes=self.axes.upper() if self.axes else None,
         )
 
@@ -160,9 +238,12 @@ class Train:
             if getattr(self.student, name) != getattr(usual.student, name)
         ]
         if given:
-            told = f"--resume: {', '.join(given)} cannot change in the middle of a run; leave it out"
+            flags = ", ".join("NOISY" if name == "noisy" else f"--{name}" for name in given)
+            told = f"--resume: {flags} cannot change in the middle of a run. Leave it out."
             if "clean" in given:
-                told += f". A student of this run: dbsn train NOISY --clean CLEAN --teacher {self.output} -o ANOTHER"
+                told += (
+                    f" To train a student of this run: dbsn train NOISY --clean CLEAN --teacher {self.output} -o NEW"
+                )
             raise ValueError(told)
         return _differing(self.settings, usual.settings), _differing(self.student, usual.student)
 
@@ -186,9 +267,9 @@ def _differing(asked: TrainConfig | DistillConfig, usual: TrainConfig | DistillC
     return {name: value for name, value in asdict(asked).items() if value != asdict(usual)[name]}
 
 
-def _found(model: Path | None) -> str | None:
+def _found(model: Path | None, flag: str) -> str | None:
     """Where a model file is, for a run that may go on elsewhere."""
-    return str(builtin.find_model(model).resolve()) if model else None
+    return str(find_model(model, flag).resolve()) if model else None
 
 
 def _resolved(files: Sequence[Path]) -> tuple[str, ...]:

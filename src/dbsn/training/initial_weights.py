@@ -59,9 +59,10 @@ def _told_start(begun: RunConfig, asked: RunConfig, *, distils: bool) -> str:
     """One line on what teacher and student begin with."""
     origins = {} if asked.teacher else {"teacher": begun.init_from}
     origins |= {"student": begun.student_init_from} if distils else {}
-    lines = [f"{part} from {origin or 'scratch'}" for part, origin in origins.items()]
-    nothing = "" if all(origins.values()) else " (no model that comes with dbsn, or was named, is of its kind)"
-    return f"starting {', '.join(lines)}{nothing}; --from scratch starts from nothing" if lines else ""
+    lines = [f"{part} from {origin or 'random weights'}" for part, origin in origins.items()]
+    missing = "" if all(origins.values()) else " (no built-in or named model has this architecture)"
+    scratch = "; --from scratch takes random weights instead" if any(origins.values()) else ""
+    return f"starting {', '.join(lines)}{missing}{scratch}" if lines else ""
 
 
 def _with_student_of(begun: RunConfig, asked: RunConfig, saved: ModelFile, where: str) -> RunConfig:
