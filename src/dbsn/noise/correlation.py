@@ -12,7 +12,7 @@ from torch.nn import functional
 from dbsn.types import Image
 
 REACH = 6
-"""Largest distance in pixels, in every direction, at which noise can be correlated."""
+"""Largest distance in pixels, in any direction, at which noise can be correlated."""
 _BLOCK = 32
 _FLATTEST = 0.25  # share of the blocks, by power, that hold noise alone
 _LEAST_POWER = 0.1  # of a block's noise variance; clipped or drawn parts of an image have less

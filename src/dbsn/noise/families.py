@@ -34,7 +34,7 @@ class AWGN:
 
 @dataclass(frozen=True)
 class HeteroscedasticGaussian:
-    """The paper's HG, whose level rises with intensity: variance (gain x)^2 + std^2 (N2)."""
+    """The paper's HG: variance (gain x)^2 + std^2, rising with intensity (N2)."""
 
     gain: float
     """Standard deviation per intensity, no unit."""

@@ -318,7 +318,7 @@ def _by_distance(covariance: Array) -> Array:
 
 
 def _jpeg(pixels: Array) -> float:
-    """Share of vanishing fine frequencies in JPEG's blocks, minus that in shifted ones.
+    """Trace of JPEG compression, see `ImageInspection.jpeg`.
 
     Blocks are 8 x 8 pixels.
     """

@@ -38,7 +38,7 @@ class CameraNoise:
     std: Tensor
     """Standard deviation of each channel, (c,), at the middle intensity 0.5."""
     power: int
-    """Power of intensity in the dependent share of the variance: 1 (photons) or 2 (HG)."""
+    """Power of intensity in that share of the variance: 1 (photons) or 2 (HG)."""
     correlation: Tensor
     """Correlation between channels, (c, c)."""
     in_8_bits: bool
@@ -104,7 +104,7 @@ def _correlation(channels: int, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class JPEGNoise:
-    """Noise of camera JPEGs: rising with intensity, correlated, colour in blotches (N6)."""
+    """Noise of camera JPEGs: correlated, rising with intensity, colour blotches (N6)."""
 
     photon: float
     """Share of the variance that is proportional to intensity."""

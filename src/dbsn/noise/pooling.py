@@ -1,4 +1,4 @@
-"""Pooling: images of a folder with similar noise share one calibration (math.md, S8).
+"""Pooling: similar images of a folder share one calibration (math.md, S8).
 
 One image gives its noise to a few percent. The error is larger at intensities that it hardly has, and where it mistakes
 texture for noise. These errors must not enter the training of a student: a student of a single level is better at that
@@ -96,7 +96,7 @@ def _level(variance: Tensor) -> Tensor:
 
 
 def _common(images: Sequence[_Told], grid: np.ndarray, channel: int, one_level: bool) -> _Common:
-    """Median polish of all images' levels: a curve over intensity, an offset per image.
+    """Median polish of all levels: a curve over intensity, an offset per image.
 
     The mean level of CNN_est is subtracted first.
     """
