@@ -105,9 +105,7 @@ def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
     flat, samples = pixels.reshape(-1), np.empty(pixels.size, dtype)
     parts = [slice(start, start + CONVERTED_AT_ONCE) for start in range(0, flat.size, CONVERTED_AT_ONCE)]
     if bad := sum(np.count_nonzero(~np.isfinite(flat[part])) for part in parts):
-        raise ValueError(
-            f"result: {bad} of {pixels.size} values are NaN or infinite (expected finite values). Check the input."
-        )
+        raise ValueError(f"{bad} of {pixels.size} values are NaN or infinite, expected finite values")
     for part in parts:
         samples[part] = _samples(flat[part], dtype)
     return samples.reshape(pixels.shape)
