@@ -1,7 +1,8 @@
-"""Pages of the documentation that are made: the command line, from its parser; the index of the lab notes.
+"""Generate pages of the documentation: the command line and the index of the lab notes.
 
-`docs/_build/hooks.py` calls `command_line` when the site is built. Models and benchmarks are made by training/pack.py
-and benchmarks/tables.py. Usage: python benchmarks/docs_reference.py (writes docs/lab/index.md).
+The command line page is made from the parsers. `docs/_build/hooks.py` calls `command_line` when the site is built.
+training/pack.py and benchmarks/tables.py generate the pages on models and benchmarks.
+Usage: python benchmarks/docs_reference.py (writes docs/lab/index.md).
 """
 
 import argparse
@@ -66,17 +67,17 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def options(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """The arguments of a command, but for --help."""
+    """The arguments of a command without --help."""
     return (action for action in parser._actions if action.dest != "help")
 
 
 def flags(parser: argparse.ArgumentParser) -> set[str]:
-    """Every flag that a command knows."""
+    """All flags of a command."""
     return {flag for action in parser._actions for flag in action.option_strings}
 
 
 def command_line() -> str:
-    """The page: a table for each command."""
+    """The page of the command line: a table for each command."""
     lines = [
         "# Command line",
         "",
@@ -100,7 +101,7 @@ def command_line() -> str:
 
 
 def lab_index() -> str:
-    """docs/lab/index.md: a line for each entry of the notes, by subject."""
+    """The text of docs/lab/index.md: a line for each entry of the notes, by subject."""
     lines = [
         "# Lab notes",
         "",
@@ -129,17 +130,17 @@ def lab_index() -> str:
 
 
 def slug(title: str) -> str:
-    """How a heading is named in a link."""
+    """The anchor of a heading."""
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
 
 
 def _plain(text: str) -> str:
-    """Text for a cell, without its links."""
+    """Text for a table cell, without links."""
     return _cell(re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", _text(text)))
 
 
 def _groups(parser: argparse.ArgumentParser) -> list[tuple[str, list[argparse.Action]]]:
-    """The arguments, those of stage 2 (`--student...`) for themselves."""
+    """The arguments in groups; those of stage 2 (`--student...`) are a group of their own."""
     plain, student = list[argparse.Action](), list[argparse.Action]()
     for action in options(parser):
         (student if any(flag.startswith("--student.") for flag in action.option_strings) else plain).append(action)

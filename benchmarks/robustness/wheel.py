@@ -1,8 +1,8 @@
-"""Does the package work where nothing else of it is? The wheel in an empty environment, a photo, no network.
+"""Check that the wheel works alone: in an empty environment, on one photograph, without network.
 
 Usage: python -m benchmarks.robustness.wheel [--folder DIR]
-Builds the wheel, installs it into a new environment, and denoises a photograph with noise there, without the network
-where the system allows it (unshare). Prints what was written and the PSNR before and after.
+It builds the wheel, installs it into a new environment, and denoises a noisy photograph there. The network is cut off
+where the system allows it (unshare). It prints the written files and the PSNR before and after.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def decibels(image: np.ndarray, clean: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where to work; by default a temporary folder")
+    parser.add_argument("--folder", type=Path, help="working folder; by default a temporary one")
     folder = parser.parse_args().folder or Path(tempfile.mkdtemp())
     folder.mkdir(parents=True, exist_ok=True)
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT, cwd=folder)

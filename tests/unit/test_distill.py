@@ -302,7 +302,7 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     assert len(corrections) == 1
     remarks = {update.step: update.remark for update in progress if update.remark}
     assert list(remarks) == [7]
-    assert remarks[7].startswith("as the student corrects it: noise 7")
+    assert remarks[7].startswith("corrected by the student: noise 7")
     assert next(update.step for update in progress if update.saved) == 2
     assert [update.step for update in progress if update.saved][1:] == [8]
     assert len(levels) == 10
@@ -398,7 +398,7 @@ def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:
     assert [image.shape for image in for_gray] == [(9, 9, 1)] * 2
     assert int(for_gray[1][0, 0, 0]) == 76  # 0.299 of 255
     assert len(clean_like([gray, colour], [colour])) == 1
-    with pytest.raises(ValueError, match="need clean ones in colour"):
+    with pytest.raises(ValueError, match="got no colour image, but the noisy ones are in colour"):
         clean_like([gray], [colour])
     counts = [np.linspace(100, 5000, 10_000, dtype=np.float32).reshape(100, 100, 1)]
     stretched = clean_like([np.array([0, 255], np.uint8).reshape(1, 2, 1)], counts)[0]

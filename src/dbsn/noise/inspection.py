@@ -152,7 +152,7 @@ class Inspection:
     def verdict(self) -> str:
         """Description of the noise, and whether it can be learned, in a few sentences."""
         low, high = (self.unit.number(level) for level in (min(self.levels), max(self.levels)))
-        said = f"noise level {'' if self.suits else 'at least '}{low}" + (f" to {high}" if len(self.images) > 1 else "")
+        said = f"noise of {'' if self.suits else 'at least '}{low}" + (f" to {high}" if len(self.images) > 1 else "")
         form = f"{_FORMS[self.family]} (--noise {self.family})"
         said += f"{self.unit.of}, {form}; {self.recording.told(self.unit)}. "
         if self.suits:

@@ -196,9 +196,7 @@ def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
         kept = f"got {second.network}, expected that of --student.start, {second.init_from.config.network}"
         raise ValueError(f"--student.uncertainty-alone: cannot change the network ({kept}). Omit --student.network.")
     if student.guided and stride > 1:
-        raise ValueError(
-            "--student.network unet-guided: cannot learn correlated noise, which has no measured level. Use unet."
-        )
+        raise ValueError("--student.network unet-guided: the level of correlated noise cannot be measured. Use unet.")
     if second.config.noise:
         noises = parse_noises(second.config.noise)
         if isinstance(noises, Several) and clean_range(*intensity_range(noisy)) != (0, 1):
