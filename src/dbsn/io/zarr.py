@@ -214,8 +214,7 @@ def _first_array(path: Path, group: Any) -> str:
     told = attributes.get("ome", attributes).get("multiscales")
     names = [told[0]["datasets"][0]["path"]] if told else sorted(group.array_keys())
     if len(names) != 1:
-        several = f"got arrays {', '.join(names)}, expected one. Name one of them: {path}/{names[0]}."
-        have = several if names else "holds no array. Name a Zarr with an array."
+        have = f"got arrays {', '.join(names)}. Name one of them: {path}/{names[0]}." if names else "holds no array."
         raise ImageError(f"{path}: {have}")
     return str(names[0])
 
