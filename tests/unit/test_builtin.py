@@ -197,7 +197,7 @@ def test_a_model_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, d
         f"phot: no such model file. Check the path, or use a built-in model: {', '.join(builtin.names())}."
         in done.stderr
     )
-    with pytest.raises(FileNotFoundError, match="there are"):
+    with pytest.raises(FileNotFoundError, match=r"expected one of .*gray.*\)\. Choose one of these"):
         builtin.path_of("phot")
 
 

@@ -197,7 +197,7 @@ def test_a_gray_image_is_shown_to_a_student_of_colours_as_three_that_are_alike(n
     assert np.ptp(theirs["denoised"], 2).max() > 0.01, "the three differ, for its weights are any"
     with pytest.raises(ValueError, match="This model is for gray images"):
         apply_student(disturbed(network, 1), np.repeat(gray, 3, 2))
-    with pytest.raises(ValueError, match="this model is for colour images"):
+    with pytest.raises(ValueError, match="This model is for colour images"):
         apply_student(student, np.repeat(gray, 2, 2))
 
 

@@ -265,7 +265,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left(
         "text": "complex64",
         "row": "is no image",
         "nan": "NaN",
-        "broken": "that can be read",
+        "broken": "not a readable Zarr",
     }
     for name, words in said.items():
         done = dbsn_command("denoise", tmp_path / f"{name}.zarr", "-m", model, "-o", tmp_path / name)
