@@ -292,7 +292,7 @@ class Denoiser:
             other letter counts planes, which are denoised one by one.
         channel_axis : int, optional
             Axis of the channels, as in scikit-image. The last two of the other axes span a plane.
-        method : {"auto", "student", "posterior"}
+        method : str
             "student" is fast. "posterior" is the blind-spot model's posterior mean. "auto" uses the student if
             there is one.
         tile : int
@@ -338,7 +338,7 @@ class Denoiser:
 
         Parameters
         ----------
-        method : {"auto", "student", "posterior"}
+        method : str
             See `denoise`.
 
         Returns
@@ -425,7 +425,7 @@ class Denoiser:
             See `denoise`.
         channel_axis : int, optional
             See `denoise`.
-        method : {"auto", "student", "posterior"}
+        method : str
             See `denoise`.
         tile : int
             See `denoise`.
@@ -523,7 +523,7 @@ class Denoiser:
             Where parts of the image (h, w, c) are read. An array will do.
         std : Canvas, optional
             Where the uncertainty of each pixel is written, too.
-        method : {"auto", "student", "posterior"}
+        method : str
             See `denoise`.
         options : InferenceOptions
             Tiles, orientations and the noise level given to a guided student. `bf16` is ignored: the denoiser
