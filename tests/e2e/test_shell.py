@@ -141,7 +141,7 @@ def test_results_can_be_of_another_kind(folder: Path, tmp_path: Path, dbsn_comma
     asked = ("denoise", tmp_path / "counts.tif", "-m", folder / "model.safetensors", "-o", tmp_path / "x.tif")
     refused = dbsn_command(*asked, "--dtype", "uint8")
     assert refused.returncode == 1
-    assert "reach beyond 0 to 1 and do not fit uint8" in refused.stderr
+    assert "some values do not fit into uint8 (expected values from 0 to 1)" in refused.stderr
 
 
 def test_a_stack_is_learned_from_and_denoised_page_by_page(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
