@@ -1,6 +1,6 @@
 """`make demo`: learn from noisy photographs for three minutes, denoise them, show before / after / truth.
 
-The photographs come with scikit-image; noise is added once to each, and only the noisy files are learned from.
+The photographs are those of scikit-image. Noise is added to each once. Training uses only the noisy files.
 Usage: python benchmarks/demo.py FOLDER [--minutes 3]
 """
 
@@ -26,7 +26,7 @@ CROP = 256
 
 
 def dbsn(*arguments: object) -> str:
-    """Run a dbsn command as a person would, showing its errors."""
+    """Run a dbsn command as a user would, and show its errors."""
     command = [sys.executable, "-m", "dbsn", *map(str, arguments)]
     print("$ dbsn", *arguments, flush=True)
     return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
@@ -44,7 +44,7 @@ def make_photographs(folder: Path) -> None:
 
 
 def picture(folder: Path) -> Path:
-    """Before, after and truth side by side, a row for each photograph."""
+    """Draw noisy, denoised and true photographs side by side, one row for each."""
     rows = []
     for name in PHOTOGRAPHS:
         files = (

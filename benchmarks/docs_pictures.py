@@ -1,4 +1,4 @@
-"""The pictures of the tutorials: photographs of scikit-image and generated micrographs, denoised as a person would.
+"""Make the pictures of the tutorials from photographs of scikit-image and generated micrographs.
 
 Usage: python benchmarks/docs_pictures.py FOLDER [--minutes 2] [--pictures docs/tutorial]
 It writes the example files of both tutorials below FOLDER, runs the commands that the tutorials show, and draws the
@@ -25,7 +25,7 @@ WIDTH = 272
 
 
 def dbsn(*arguments: object) -> str:
-    """Run a dbsn command as a person would; what it prints is shown and returned."""
+    """Run a dbsn command as a user would; print and return its output."""
     print("$ dbsn", *arguments, flush=True)
     command = [sys.executable, "-m", "dbsn", *map(str, arguments)]
     said = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
@@ -64,7 +64,7 @@ def field(generator: np.random.Generator) -> np.ndarray:
 
 
 def make_micrographs(folder: Path) -> None:
-    """Noisy fields as 16-bit TIFF in counts (Poisson noise and read noise), and their truths beside them."""
+    """Write noisy fields as 16-bit TIFF in counts (Poisson and read noise), and their truths."""
     for kind in ("noisy", "truth"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(1)

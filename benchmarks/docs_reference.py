@@ -1,7 +1,8 @@
-"""Pages of the documentation that are made: the command line, from its parser; the index of the lab notes.
+"""Generate pages of the documentation: the command line and the index of the lab notes.
 
-`docs/_build/hooks.py` calls `command_line` when the site is built. Models and benchmarks are made by training/pack.py
-and benchmarks/tables.py. Usage: python benchmarks/docs_reference.py (writes docs/lab/index.md).
+The command line page is made from the parsers. `docs/_build/hooks.py` calls `command_line` when the site is built.
+training/pack.py and benchmarks/tables.py generate the pages on models and benchmarks.
+Usage: python benchmarks/docs_reference.py (writes docs/lab/index.md).
 """
 
 import re
@@ -40,7 +41,7 @@ def parsers() -> dict[str, help_pages.Parser]:
 
 
 def command_line() -> str:
-    """The page: a table for each command."""
+    """The page of the command line: a table for each command."""
     lines = [
         "# Command line",
         "",
@@ -71,7 +72,7 @@ def command_line() -> str:
 
 
 def lab_index() -> str:
-    """docs/lab/index.md: a line for each entry of the notes, by subject."""
+    """The text of docs/lab/index.md: a line for each entry of the notes, by subject."""
     lines = [
         "# Lab notes",
         "",
@@ -100,12 +101,12 @@ def lab_index() -> str:
 
 
 def slug(title: str) -> str:
-    """How a heading is named in a link."""
+    """The anchor of a heading."""
     return re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
 
 
 def _plain(text: str) -> str:
-    """Text for a cell, without its links."""
+    """Text for a table cell, without links."""
     return _cell(re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", _text(text)))
 
 

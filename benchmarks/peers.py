@@ -1,6 +1,7 @@
-"""Other denoisers, each told the true noise level: what `quality.py` and `speed.py` compare with.
+"""Other denoisers for comparison in `quality.py` and `speed.py`; each is given the true noise level.
 
-BM3D (PyPI `bm3d`, non-commercial) and OpenCV are for these comparisons only: pip install bm3d opencv-python-headless.
+BM3D (PyPI `bm3d`, non-commercial) and OpenCV are needed for these comparisons only:
+pip install bm3d opencv-python-headless.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What measured figures are kept with: the machine, versions and commit; and keeping them in a JSON file."""
+"""Keep measured figures in a JSON file, together with machine, versions and commit."""
 
 import json
 import os
@@ -13,14 +13,14 @@ PACKAGES = ("torch", "numpy", "scikit-image", "bm3d", "opencv-python-headless")
 
 
 def here() -> dict[str, Any]:
-    """This machine, these versions, this commit."""
+    """The machine, the versions and the commit of a measurement."""
     ask = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     commit = subprocess.run(ask, capture_output=True, text=True).stdout.strip()
     return {"machine": machine(), "commit": commit, "python": platform.python_version(), "versions": versions()}
 
 
 def machine() -> str:
-    """The processor and how many cores this process may use."""
+    """The processor, and the number of cores that this process may use."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -28,7 +28,7 @@ def machine() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that matter, where they are installed."""
+    """Versions of the relevant packages that are installed."""
     found = {}
     for package in PACKAGES:
         try:
@@ -39,7 +39,10 @@ def versions() -> dict[str, str]:
 
 
 def kept(path: Path, row: dict[str, Any], *, same: Sequence[str], about: dict[str, Any]) -> None:
-    """Put a row of figures into a JSON file, in the place of the one that is the `same` in these entries."""
+    """Write a row of figures into a JSON file.
+
+    It replaces the row with equal entries `same`.
+    """
     rows = json.loads(path.read_text()) if path.exists() else []
     rows = [old for old in rows if any(old[key] != row[key] for key in same)]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
-"""Tables of benchmarks.md and paper.md, made from benchmarks/results (quality.py, speed.py and paper.py write those).
+"""Make the tables of benchmarks.md and paper.md from benchmarks/results.
 
+quality.py, speed.py and paper.py write the results.
 Usage: python benchmarks/tables.py (writes them); tests/unit/test_tables.py fails where the two differ.
 """
 
@@ -23,7 +24,7 @@ Row = dict[str, Any]
 
 
 def quality(rows: list[Row]) -> str:
-    """PSNR / SSIM of ours, blind, and of BM3D, told the noise level, for each set and noise."""
+    """PSNR / SSIM of our models (blind) and of BM3D (given the noise level), for each set and noise."""
     lines = ["| images | noise (of 255) | ours, blind | BM3D, told the level | gain |", "|---|---|---|---|---|"]
     found = _widest(rows)
     for folder, model in SETS.items():
@@ -44,7 +45,7 @@ def quality(rows: list[Row]) -> str:
 
 
 def _widest(rows: list[Row]) -> dict[tuple[str, str, str], Row]:
-    """The row of each set, noise and method: that of most images, where all methods have measured as many of them."""
+    """The row of each set, noise and method: the one with most images that all methods have measured."""
     by_count = dict[tuple[str, str, int], list[Row]]()
     for row in rows:
         by_count.setdefault((row["set"], row["noise"], row["images"]), []).append(row)
@@ -59,7 +60,7 @@ def _shown(row: Row | None) -> str:
 
 
 def speed(rows: list[Row]) -> str:
-    """What was measured of speed, a line each."""
+    """The measured speeds, one line each."""
     lines = ["| what | |", "|---|---|"]
     for row in rows:
         facts = []
@@ -109,14 +110,14 @@ def paper(rows: list[Row]) -> str:
 
 
 def _in_bold(figure: float | None, *, than: float | None) -> str:
-    """A figure, in bold where it is better than another; nothing where there is none."""
+    """A figure, in bold if it is better than another; empty if there is none."""
     if figure is None:
         return ""
     return f"**{figure:.2f}**" if than is not None and figure > than else f"{figure:.2f}"
 
 
 def paper_cost(rows: list[Row]) -> str:
-    """What each figure of ours cost."""
+    """The cost of each of our figures."""
     heads = ("", "begins with", "steps", "minutes", "cores", "parameters", "MFLOP a pixel", "PSNR", "SSIM")
     heads += ("its mean", "with the true noise", "level (true)")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -165,7 +166,7 @@ def _curve(row: Row) -> list[Row]:
 
 
 def _at(curve: list[Row], unit: str, place: float) -> str:
-    """The likelihood so far on, between those that were measured; nothing before the first and after the last."""
+    """Interpolate the likelihood between the measured ones; None before the first and after the last."""
     later = next((i for i, look in enumerate(curve) if look[unit] >= place), 0)
     if not later:
         return ""

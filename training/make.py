@@ -1,9 +1,10 @@
-"""Make a shipped model: noisy images of every kind, a teacher from these and their truth, a student. Resumable.
+"""Train a built-in model: noisy images, a teacher that also learns from the truth, a student. Resumable.
 
 Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
            [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N] [--learning-rate R] [--afresh]
-Each part goes on where it was stopped, also with more steps than before; where its run is no longer there, it starts
-from the weights that ship, if they have it, unless `--afresh`. `training/README.md` has what was run.
+Each part continues where it was stopped, also with more steps than before. If its run folder is gone, it starts from
+the built-in model's weights, if that has this part. `--afresh` prevents this. `training/README.md` lists the commands
+that were run.
 """
 
 import argparse
@@ -43,9 +44,9 @@ FEW = 1
 
 
 def make_noisy(clean: Path, gray: bool, folder: Path) -> tuple[list[Path], list[Path]]:
-    """Five parts of each clean image with a noise of its own each, one fixed realisation, and the same without noise.
+    """Write five parts of each clean image, each with its own fixed noise, and without noise.
 
-    The parts are its quarters, and all of it at half the size, where edges are sharper. Float32 TIFF.
+    The parts are the quarters, and the whole at half the size, where edges are sharper. Files are float32 TIFF.
     """
     noises, made = parse_noises("any:60"), tuple[list[Path], list[Path]](([], []))
     for kind in ("noisy", "truth"):
@@ -73,7 +74,7 @@ def make_noisy(clean: Path, gray: bool, folder: Path) -> tuple[list[Path], list[
 
 
 def train(run: Path, steps: tuple[str, int], threads: int, *start: object) -> None:
-    """Start the run with these arguments of `dbsn train`, or go on with it."""
+    """Start a run with these arguments of `dbsn train`, or continue it."""
     begun = (run / "config.json").exists()
     command = [sys.executable, "-m", "dbsn", "train", "-o", run, *steps]
     command += ["--resume"] if begun else start
@@ -93,9 +94,9 @@ def main() -> None:
         "--learning-rate",
         type=float,
         default=CONTINUED,
-        help="of what starts from its own weights, that ship; a run that goes on keeps its rate",
+        help="learning rate of a training from the built-in weights; a continued run keeps its rate",
     )
-    parser.add_argument("--afresh", action="store_true", help="do not start from the weights that ship")
+    parser.add_argument("--afresh", action="store_true", help="do not start from the built-in weights")
     arguments = parser.parse_args()
     name = arguments.model
     folder, taught = arguments.runs / f"ship_{name}", arguments.runs / f"ship_{TEACHERS[name]}"

@@ -1,8 +1,9 @@
-"""Put a trained model into the package: half precision, with its card; models.md follows from the cards.
+"""Put a trained model into the package, in half precision and with its card.
 
 Usage: python training/pack.py gray|photo|jpeg-photo [--runs DIR] [--teacher] [--measured FILE]
-Teacher and student are those of runs/ship_NAME (training/make.py), or where there is no run those that ship; FILE is
-benchmarks/results/quality.json. Without a name only models.md is made again.
+Teacher and student are those of runs/ship_NAME (training/make.py). Without a run they are those of the built-in model.
+FILE is benchmarks/results/quality.json. models.md is generated from the cards. Without a name only models.md is
+written.
 """
 
 import argparse
@@ -80,13 +81,13 @@ CARDS = {
 
 
 def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
-    """Write the built-in model file of this name from its runs; its measured figures stay until they are replaced."""
+    """Write a built-in model's file from its runs; old measured figures stay until replaced."""
     run, ships = runs / f"ship_{name}", builtin.WEIGHTS / f"{name}.safetensors"
 
     def made(part: str) -> Path:
         file = run / part / "model.safetensors"
         if not file.exists() and not ships.exists():
-            raise SystemExit(f"{file}: not trained yet, and none ships: python training/make.py {name} --part {part}")
+            raise SystemExit(f"{file}: neither trained nor built-in. Run: python training/make.py {name} --part {part}")
         return file if file.exists() else ships
 
     tensors, of_student = load_tensors(made("student"))
@@ -128,7 +129,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
 
 
 def held_out_pairs(channels: int, *, independent: bool) -> list[Pairs]:
-    """Photographs of scikit-image, of which nothing has been learned, with white noise of three levels, or JPEG's."""
+    """Photographs of scikit-image, held out from training, with white noise of three levels, or JPEG noise."""
     pairs = []
     for number, name in enumerate(HELD_OUT):
         photograph = getattr(skimage.data, name)()
@@ -150,13 +151,13 @@ def held_out_pairs(channels: int, *, independent: bool) -> list[Pairs]:
 
 
 def _step(header: dict[str, Any], part: str) -> int:
-    """At which step the weights of a run, or of what ships, were the best."""
+    """The step of the best weights of a run or of a built-in model."""
     about = header["about"]
     return int(about["step"] if "step" in about else about[part]["step"])
 
 
 def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
-    """Put what benchmarks/quality/quality.py found of a built-in model into its card."""
+    """Write the results of benchmarks/quality/quality.py into a built-in model's card."""
     tensors, header = load_tensors(builtin.path_of(name))
     header["about"][builtin.CARD]["measured"] = {
         f"{row['set']} {row['noise']}": f"{row['psnr']:.2f} dB, SSIM {row['ssim']:.4f} ({row['images']} images)"
@@ -167,7 +168,7 @@ def write_measured(name: str, rows: list[dict[str, Any]]) -> None:
 
 
 def cards() -> str:
-    """models.md."""
+    """The text of models.md."""
     lines = [
         "# Models that come with dbsn",
         "",
@@ -187,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", choices=CARDS)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--teacher", action="store_true", help="put the teacher in, too")
+    parser.add_argument("--teacher", action="store_true", help="include the teacher")
     parser.add_argument("--measured", type=Path)
     arguments = parser.parse_args()
     if arguments.model and arguments.measured:

@@ -3,12 +3,12 @@
 Usage: python -m benchmarks.paper.paper SETTING ...|all [--parts blind full n2c] [--data DIR] [--runs DIR] [--threads N]
            [--blind-steps N] [--student-steps N] [--only-measure] [--ensemble]
        python -m benchmarks.paper.paper [SETTING ...] --check [--data DIR]
-The even images of clean_bsds, made noisy once, are learned from in stage 1; the odd ones are the clean images of stage
-2, and of N2C, which is the same student, begun and trained in the same way, told the true noise. bsd68 and cbsd68 are
-for measuring alone. Each part goes on where it was stopped, also with other steps than it was begun with. Figures go to
-benchmarks/results/paper.json, from which benchmarks/tables.py makes paper.md.
+Stage 1 learns from the even images of clean_bsds, made noisy once. The odd ones are the clean images of stage 2 and of
+N2C. N2C is the same student with the same initial weights and the same training, but with the true noise. bsd68 and
+cbsd68 are used for measuring alone. Each part continues where it was stopped, also with another number of steps.
+Figures are written to benchmarks/results/paper.json, from which benchmarks/tables.py makes paper.md.
 
---check measures every 6th image again with the models that are kept in benchmarks/paper/models, and compares.
+--check measures every 6th image again with the models in benchmarks/paper/models, and compares.
 """
 
 import argparse
@@ -55,7 +55,7 @@ LARGE = ("--student.network", "unet-large", "--student.jitter", 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """Images with noise of one kind, what is learned of them, and from what."""
+    """Images with one kind of noise, the networks trained on them, and their initial weights."""
 
     noise: str
     gray: bool
@@ -148,7 +148,10 @@ def train(
     other: tuple[object, ...],
     threads: int,
 ) -> None:
-    """Begin the run, or go on with it, as long as the budget says; not with one that was asked for something else."""
+    """Start or continue a run to the end of its budget.
+
+    A run with another configuration is refused.
+    """
     begun, told = (run / CONFIG).exists(), {"begins": begins, "asked": [str(flag) for flag in asked]}
     made = json.loads((run / MADE).read_text()) if begun else {}
     if begun and {name: made.get(name) for name in told} != told:
@@ -185,15 +188,15 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
 
 
 def trained(name: str, part: str, arguments: argparse.Namespace) -> Path:
-    """The model of a part of a setting: that of its run, or where there is none the one that is kept."""
+    """The model of a part of a setting: that of its run, or the stored one."""
     run = arguments.runs / name / part / MODEL
     return run if run.exists() else arguments.models / name / f"{part}.safetensors"
 
 
 def in_half(run: Path, part: str) -> Path:
-    """What a part has trained, alone and in half precision, as it would be given away, beside its run's model.
+    """Write the trained network of a part alone, in half precision, beside its run's model.
 
-    That is what is measured.
+    This file is measured.
     """
     saved, half = load_model(run / MODEL), run / "half.safetensors"
     save_model(half, ModelFile(model=saved.model) if part == "blind" else ModelFile(student=saved.student))
@@ -218,7 +221,7 @@ def pairs(setting: Setting, data: Path, every: int = 1) -> Iterator[Pair]:
 def scores(
     network: BlindSpotModel | Student, setting: Setting, data: Path, *, every: int = 1, ensemble: bool = False
 ) -> Iterator[Score]:
-    """Figures of every so many-th image, in the paper's protocol."""
+    """Figures of every n-th image, in the paper's protocol."""
     return evaluate(
         network, pairs(setting, data, every), options=InferenceOptions(ensemble=ensemble, bf16=has_fast_bf16("cpu"))
     )
@@ -236,7 +239,7 @@ def cost(network: BlindSpotModel | Student) -> dict[str, float | int]:
 
 
 def spent(run: Path, stage: Path, network: BlindSpotModel | Student) -> dict[str, Any]:
-    """What the training in a run's folder of this stage took: steps, minutes, cores; and with which code."""
+    """The cost of a stage in a run's folder: steps, minutes, cores, and the version of the code."""
     with (stage / METRICS).open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
     made: dict[str, Any] = json.loads((run / MADE).read_text())
@@ -267,7 +270,7 @@ def measure(name: str, part: str, run: Path, arguments: argparse.Namespace) -> N
 
 
 def check(settings: Sequence[str], arguments: argparse.Namespace) -> int:
-    """Measure some images again with the models that are kept; how many figures are not as noted, or not there."""
+    """Measure some images again with the stored models; return the number of wrong or missing figures."""
     rows = {(row["setting"], row["method"]): row for row in json.loads(arguments.results.read_text())}
     noted = [(name, part) for name in settings for part in METHODS if (name, METHODS[part]) in rows]
     missing = [name for name in settings if not any(name == each for each, _ in noted)]
@@ -306,7 +309,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--blind-steps", type=int, help="of stage 1, instead of the setting's")
     parser.add_argument("--student-steps", type=int, help="of the full method and of N2C")
-    parser.add_argument("--only-measure", action="store_true", help="what has been trained, as it is")
+    parser.add_argument("--only-measure", action="store_true", help="measure without further training")
     parser.add_argument("--ensemble", action="store_true", help="also averaged over eight flips and rotations")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()

@@ -1,11 +1,11 @@
-"""Is the uncertainty true? Share of pixels whose true error is within one and two of the standard deviations promised.
+"""Check the uncertainty: shares of pixels whose true error is within one and two standard deviations.
 
-A Gaussian error has 68.3 and 95.4 %. The truth is used for measuring only.
+For a Gaussian error they are 68.3 and 95.4 %. The truth is used for measuring only.
 Usage: python -m benchmarks.quality.calibration -m MODEL
        (--noisy DIR --clean DIR [--affine] | --clean DIR --noise awgn:25) [--gray] [--every N]
        [--method student|posterior]
---affine fits gain and offset of each clean image to its noisy one first. Errors and promises are given as root mean
-squares (of 255) too.
+--affine fits gain and offset of each clean image to its noisy one first. Errors and uncertainty are also given as root
+mean squares (of 255).
 """
 
 import json

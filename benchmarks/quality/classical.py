@@ -1,7 +1,7 @@
-"""scikit-image's non-local means and wavelet denoising on the same images, calibrated without truth.
+"""Measure scikit-image's non-local means and wavelet denoising, calibrated without truth.
 
-Each image's strength is chosen by `skimage.restoration.calibrate_denoiser` from the noisy image alone. What that
-returns predicts every pixel without looking at it; "plain" is the denoiser itself with the strength so chosen.
+`skimage.restoration.calibrate_denoiser` chooses each image's strength from the noisy image alone. The denoiser that it
+returns predicts every pixel without looking at it. "plain" is the denoiser itself with the same strength.
 Usage: python -m benchmarks.quality.classical --noisy DIR --clean DIR [--protocol float|affine] [--save DIR] [--every N]
 """
 
@@ -24,7 +24,7 @@ STRENGTHS = (0.4, 0.6, 0.8, 1.0, 1.3, 1.7)
 
 
 def denoised(method: str, noisy: np.ndarray, *, plain: bool = True) -> np.ndarray:
-    """One image (h, w, c), strength picked among multiples of skimage's own noise estimate."""
+    """Denoise one image (h, w, c); the strength is a multiple of skimage's own noise estimate."""
     image = noisy if noisy.shape[2] > 1 else noisy[..., 0]
     axis = -1 if noisy.shape[2] > 1 else None
     level = float(np.mean(estimate_sigma(image, channel_axis=axis)))
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--clean", type=Path, required=True)
     parser.add_argument("--protocol", default="float")
     parser.add_argument("--save", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="measure every so many images only")
+    parser.add_argument("--every", type=int, default=1, help="measure every n-th image only")
     arguments = parser.parse_args()
     cleans = {path.stem: path for path in find_images([arguments.clean])}
     for method, plain in product(("nl_means", "wavelet"), (True, False)):

@@ -1,7 +1,7 @@
-"""What `inspect` says of noise whose nature is known: real sets, and synthetic noise on cbsd68, JPEG-compressed or not.
+"""Check `dbsn inspect` on known noise: real sets, and synthetic noise on cbsd68 with or without JPEG.
 
 Usage: python -m benchmarks.quality.inspect_sets [--data DIR]
-A line a set: independent or not, its form, and the figures behind it.
+It prints one line for each set: independent or not, the form of the noise, and the measured figures.
 """
 
 import argparse

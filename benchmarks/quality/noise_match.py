@@ -1,4 +1,4 @@
-"""Is the learned noise the real noise? Noise drawn for the clean images beside noisy - clean, intensity by intensity.
+"""Compare the learned noise with the real noise at each intensity: drawn noise beside noisy - clean.
 
 The truth is used for measuring only. Usage: python -m benchmarks.quality.noise_match -m MODEL
 (--noisy DIR --clean DIR [--affine] | --clean DIR --noise awgn:25 [--gray]) [--every N]
@@ -43,7 +43,7 @@ def lag_one(noise: np.ndarray) -> float:
 
 
 def shape(parts: list[np.ndarray]) -> dict[str, float]:
-    """Image by image figures of a noise, averaged; standardised by each image's own spread."""
+    """Figures of a noise, averaged over images; each image is standardised by its own spread."""
     flat = [part.ravel() for part in parts]
     return {
         "lag1": float(np.mean([lag_one(part) for part in parts])),
@@ -53,7 +53,7 @@ def shape(parts: list[np.ndarray]) -> dict[str, float]:
 
 
 def pair_flags(description: str | None) -> argparse.ArgumentParser:
-    """Flags that name a model and the pairs to measure it on."""
+    """Flags for a model and for the pairs to measure it on."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("-m", "--model", type=Path, required=True)
     parser.add_argument("--noisy", type=Path)

@@ -1,6 +1,7 @@
-"""Noisy, blind mean, denoised, noise level and truth side by side, a row for each image, with PSNR.
+"""Draw noisy, blind mean, denoised, noise level and truth side by side, a row for each image, with PSNR.
 
-A model with a student shows its result, too; --nl-means adds scikit-image's (benchmarks/quality/classical.py).
+If the model has a student, its result is shown, too. --nl-means adds non-local means of scikit-image
+(benchmarks/quality/classical.py).
 Usage: python -m benchmarks.quality.picture -m MODEL --noisy DIR --clean DIR -o PICTURE [--names A B ...]
        [--protocol affine] [--nl-means]
 """

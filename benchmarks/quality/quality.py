@@ -1,4 +1,4 @@
-"""How good the models that come with dbsn are, blind, beside denoisers that are told the true noise level.
+"""Measure the quality of the built-in models (blind) beside denoisers that are given the true noise level.
 
 Usage: python -m benchmarks.quality.quality [--data DIR] [--every N] [--models gray photo ...] [--peers BM3D ...]
            [--sets set12 ...] [--noises awgn:25 ...] [--only-peers] [--out FILE]
@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "quality.json"
 
 
 def pairs(folder: Path, spec: str, every: int) -> Iterator[Pair]:
-    """The images of a folder, clean ones with a synthetic noise, or those of its `noisy` and `clean` with their own."""
+    """Pairs of a folder: clean images with synthetic noise, or its `noisy` and `clean` images."""
     if spec == OWN:
         noisy_files = {path.stem: path for path in find_images([folder / "noisy"])}
         for clean in find_images([folder / "clean"])[::every]:
@@ -50,7 +50,7 @@ def pairs(folder: Path, spec: str, every: int) -> Iterator[Pair]:
 
 
 def protocol_of(folder: str) -> Protocol:
-    """How a set is measured: noisy and clean micrographs were stretched separately."""
+    """The protocol of a set: noisy and clean micrographs were stretched separately."""
     return "affine" if folder == "real_w2s" else "float"
 
 
@@ -69,7 +69,7 @@ def scores(denoise: Denoise, folder: Path, spec: str, every: int) -> dict[str, f
 
 
 def _own_level(pair: Pair, protocol: Protocol) -> float:
-    """Standard deviation of what a real noisy image has beyond its clean one, gain and offset fitted if need be."""
+    """Noise level of a real image: noisy minus clean, with gain and offset fitted if necessary."""
     clean = fitted(pair.clean, pair.noisy) if protocol == "affine" else pair.clean
     return float((pair.noisy - clean).std())
 
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", default=["BM3D"], choices=PEERS)
     parser.add_argument("--noises", nargs="*", default=NOISES)
     parser.add_argument("--sets", nargs="*", default=[name for every in SETS.values() for name in every])
-    parser.add_argument("--only-peers", action="store_true", help="leave ours as it was measured")
+    parser.add_argument("--only-peers", action="store_true", help="keep the old figures of our models")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     for model in arguments.models:

@@ -1,4 +1,4 @@
-"""The picture at the top of the README: photographs of scikit-image with noise added, and what comes out at once.
+"""Make the picture at the top of the README: photographs of scikit-image with noise, and their results.
 
 Usage: python -m benchmarks.quality.showcase [-o docs/showcase.jpg]
 """

@@ -1,11 +1,11 @@
-"""Stage 1 against its bars: train on noisy images alone, then measure with the truth. One command an experiment.
+"""Experiments on stage 1: train on noisy images alone, then measure with the truth.
 
 Usage: python -m benchmarks.quality.stage1 EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [--brief]
            [--curve] [dbsn train's flags]
-Training starts from scratch; --from shipped starts from the model that comes with dbsn.
+Training starts from random weights; --from shipped starts from the built-in model.
 Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.
---brief measures every 4th image, without the eightfold average and without the curve of the noise; --curve also each
-model that was the best one on the way, which says how fast one learns.
+--brief measures every 4th image, without self-ensemble and without the curve of the noise. --curve also measures each
+model that was the best so far during the training, which shows the speed of learning.
 """
 
 import argparse
@@ -37,7 +37,7 @@ BUDGET = ("--minutes", "--steps", "--student.minutes", "--student.steps")
 
 @dataclass(frozen=True)
 class Experiment:
-    """What is learned from and what it is measured on."""
+    """The training images and the test images of an experiment."""
 
     noises: tuple[str, ...] = ()
     """Synthetic noise put on clean_bsds, images in turn; empty for real images."""
@@ -57,7 +57,7 @@ EXPERIMENTS = {
 
 
 def make_noisy(clean: Path, noises: list[Noise], folder: Path) -> None:
-    """One fixed realisation of each clean image, gray, as float TIFF; the noises are dealt out in turn."""
+    """Write one fixed noisy realisation of each clean image, gray, as float TIFF; noises alternate."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, path in enumerate(find_images([clean])):
         pair = synthetic_noise(to_gray(read_image(path).pixels), noises[index % len(noises)], seed=0, index=index)
@@ -65,7 +65,7 @@ def make_noisy(clean: Path, noises: list[Noise], folder: Path) -> None:
 
 
 def dbsn(*arguments: object, threads: int) -> str:
-    """Run a dbsn command on so many threads; its progress goes to standard error."""
+    """Run a dbsn command with a number of threads; its progress goes to standard error."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "dbsn", *map(str, arguments)]
     capture = arguments[0] == "evaluate"
@@ -76,13 +76,13 @@ def dbsn(*arguments: object, threads: int) -> str:
 
 
 def budget(flags: list[str]) -> list[str]:
-    """Of dbsn train's flags those that a resumed run takes: how long, not what."""
+    """The flags of `dbsn train` that a resumed run accepts: the budget."""
     pairs = itertools.pairwise(flags)
     return [part for pair in pairs if pair[0] in BUDGET for part in pair]
 
 
 def keeping_models(run: Path, *arguments: object, threads: int) -> None:
-    """Run `dbsn train` in `run` and keep each best model on the way as run/curve/STEP.safetensors."""
+    """Run `dbsn train` in `run`; keep each best model so far as run/curve/STEP.safetensors."""
     (run / "curve").mkdir(parents=True, exist_ok=True)
     model, seen = run / "model.safetensors", 0.0
     with ThreadPoolExecutor() as pool:
@@ -97,7 +97,7 @@ def keeping_models(run: Path, *arguments: object, threads: int) -> None:
 
 
 def minutes_of(run: Path) -> dict[int, float]:
-    """When each step in the run's metrics.csv was taken, in minutes of training."""
+    """The time of each step in the run's metrics.csv, in minutes of training."""
     with open(run / "metrics.csv", newline="") as file:
         return {int(row["step"]): float(row["seconds"]) / 60 for row in csv.DictReader(file)}
 
@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--name", help="of the run's folder; by default the experiment's")
+    parser.add_argument("--name", help="name of the run folder; by default the experiment's")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--brief", action="store_true")
     parser.add_argument("--curve", action="store_true")

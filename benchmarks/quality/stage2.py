@@ -1,4 +1,4 @@
-"""Stage 2 against its bars: an unrelated clean half, a teacher, a student. One command an experiment.
+"""Experiments on stage 2: unrelated clean images, a teacher, a student.
 
 Usage: python -m benchmarks.quality.stage2 EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N]
        [dbsn train's flags]
@@ -27,7 +27,7 @@ from dbsn.noise.families import parse_noise
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """What is learned from and what it is measured on."""
+    """The training images and the test images of an experiment."""
 
     noise: str = ""
     """Synthetic noise on half of clean_bsds; empty for real images."""
@@ -69,7 +69,7 @@ def halves(experiment: Experiment, data: Path, folder: Path) -> tuple[list[Path]
 
 
 def split(experiment: Experiment, data: Path, folder: Path) -> list[Path]:
-    """Real noisy files to learn from; the pairs held out are copied below `folder`."""
+    """Real noisy files for training; the held-out pairs are copied below `folder`."""
     every = find_images([data / experiment.real / "noisy"])
     if not experiment.held:
         return every
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("experiment", choices=EXPERIMENTS)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--name", help="of the run's folder; by default stage2_EXPERIMENT")
+    parser.add_argument("--name", help="name of the run folder; by default stage2_EXPERIMENT")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments, flags = parser.parse_known_args()
     experiment, data = EXPERIMENTS[arguments.experiment], arguments.data

@@ -1,7 +1,8 @@
-"""Kill `dbsn denoise` at random moments of a folder of files, start it again each time, and compare with one run.
+"""Kill `dbsn denoise` of a folder at random moments, start it again each time, and compare with one run.
 
 Usage: python -m benchmarks.robustness.kill_folder [--files 200] [--kills 5] [--seed 0]
-Reports whether all results are equal bit for bit, whether files are left over, and how often files were begun and done.
+It reports whether all results are equal bit for bit, whether files are left over, and how often files were started and
+finished.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Print one SHA-256 for each result of a fixed list of commands: equal before and after a change of the code's form.
+"""Print the SHA-256 of each result of fixed commands, to check that a refactoring changes no result.
 
 Usage: python -m benchmarks.robustness.results_stay > before.txt, change the code, run it again, compare the two files.
 Only the command line is used, with one thread. Images are hashed as decoded pixels, text without folders and times.
@@ -53,7 +53,7 @@ def of_text(text: str, folder: Path) -> str:
 
 
 def of_model(path: Path, folder: Path) -> str:
-    """Of a model file's header and tensors, a checkpoint's, or what the teacher has left."""
+    """The digest of header and tensors of a model file, a checkpoint, or the teacher's results."""
     with safe_open(path, framework="np") as file:
         header = json.loads(file.metadata()["header"])
         header.get("state", {}).pop("seconds", None)
@@ -136,7 +136,7 @@ def make_inputs(folder: Path) -> None:
 
 
 def run(*arguments: object) -> str:
-    """What a command says on both streams, and its exit status."""
+    """The output of a command on both streams, and its exit status."""
     command = [sys.executable, "-m", "dbsn", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     return f"{done.stdout}\n{done.stderr}\n{done.returncode}"
@@ -173,7 +173,7 @@ def denoising(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def training(folder: Path) -> Iterator[tuple[str, str]]:
-    """The results of training: both stages, resumed, and what is made with them."""
+    """The results of training: both stages, resumed, and results of the trained models."""
     first, both, strided, truth = (folder / name for name in ("first", "both", "strided", "truth run"))
     colours = folder / "colours run"
     small = ("--network", "grid-tiny", "--batch", 4, "--patch", 48, "--validations", 3)
@@ -231,7 +231,7 @@ def training(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def telling(folder: Path) -> Iterator[tuple[str, str]]:
-    """What the other commands say."""
+    """The output of the other commands."""
     for name in COMMANDS:
         yield f"{name} --help", of_text(run(name, "--help"), folder)
     yield "models --json", of_text(run("models", "--json"), folder)

@@ -1,4 +1,4 @@
-"""Does the package work where nothing else of it is? The wheel in an empty environment, a photo, no network.
+"""Check that the wheel works alone: in an empty environment, on one photograph, without network.
 
 Usage: python -m benchmarks.robustness.wheel [--folder DIR] [--dist DIR]
 Builds the source distribution and from it the wheel, checks what they say and hold, installs the wheel into a new

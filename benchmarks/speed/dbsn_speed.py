@@ -1,8 +1,8 @@
 """Full-size D-BSN on one 321x481 image: our inference against a plain eager float32 NCHW run, in one process.
 
-Without the calibration by the image itself (M8), which takes two passes more. Random weights; the image quality that
-bfloat16 costs is given as rms difference over the output's spread, and as what that does to a 28.8 dB result. With
---model, also the PSNR of a trained model either way.
+The calibration on the image itself (M8), which takes two more passes, is off. Weights are random. The loss of quality
+by bfloat16 is given as rms difference over the output's spread, and as its effect on a 28.8 dB result. With --model the
+PSNR of a trained model is measured both ways, too.
 Usage: python -m benchmarks.speed.dbsn_speed [--repeats 3] [--model FILE --clean DIR]
 """
 

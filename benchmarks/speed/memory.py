@@ -1,7 +1,8 @@
-"""Peak memory and time of `dbsn denoise` on one large colour photograph, a Zarr or a TIFF stack, of the whole process.
+"""Measure peak memory and time of `dbsn denoise` on one large photograph, a Zarr or a TIFF stack.
 
 Usage: python -m benchmarks.speed.memory [--megapixels 50 [--zarr] | --pages 1000] [--network grid-tiny|unet-tiny]
-Zarr and pages are gray, 16 bit; pages are of 256 x 256 pixels, a Zarr's chunks of 1024 x 1024.
+Figures are those of the whole process. The photograph is in colour. Zarr and pages are gray, 16 bit. Pages have
+256 x 256 pixels, a Zarr's chunks 1024 x 1024.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from dbsn.store.model_file import ModelFile, save_model
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, default=50.0)
-    parser.add_argument("--pages", type=int, help="a stack of so many pages instead of a photograph")
+    parser.add_argument("--pages", type=int, help="a stack with this number of pages instead of a photograph")
     parser.add_argument("--zarr", action="store_true", help="a Zarr instead of a photograph")
     parser.add_argument("--network", default="grid-tiny", choices=(*NETWORKS, *STUDENTS))
     arguments = parser.parse_args()

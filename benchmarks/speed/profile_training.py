@@ -1,9 +1,9 @@
-"""Where the time of a training step goes, as the first version took it and as it is now; teacher and student, colour.
+"""Profile a training step of teacher and student, in colour, in the first version and now.
 
 Usage: python -m benchmarks.speed.profile_training [--repeats 5]
-Before: float32, channels first, Adam. Now: bf16 where the processor has it, channels last, Muon. Each kind of operation
-is given as a share of its step, forward and backward; `times as fast` is a median of pairs that follow each other.
-Nothing else may run beside it.
+Before: float32, channels first, Adam. Now: bf16 if the processor has it, channels last, Muon. Each kind of operation is
+given as a share of its step, forward and backward. `times as fast` is a median over consecutive pairs of steps. Run
+nothing else at the same time.
 """
 
 import argparse

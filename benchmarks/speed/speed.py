@@ -1,7 +1,7 @@
-"""How fast the models that come with dbsn are: against this machine's convolutions, other denoisers, and the clock.
+"""Measure the speed of the built-in models: in seconds, against convolutions, and against other denoisers.
 
 Usage: python -m benchmarks.speed.speed [--parts student peers sizes files training] [--repeats 5] [--out FILE]
-Nothing else may run beside it. Medians; ratios are medians over runs that follow each other. Results are added to FILE
+Run nothing else at the same time. Figures are medians; ratios are medians over consecutive runs. Results go to FILE
 as JSON (benchmarks/results/speed.json), from which benchmarks/tables.py makes that of benchmarks.md.
 """
 
@@ -52,13 +52,13 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def median(work: Callable[[], object]) -> float:
-    """Of the runs after a first one."""
+    """The median of all runs but the first."""
     work()
     return float(np.median([seconds(work) for _ in range(REPEATS)]))
 
 
 def precisions() -> list[torch.dtype]:
-    """Those that convolutions run in here."""
+    """The precisions of convolutions on this machine."""
     return [torch.bfloat16, torch.float32] if has_fast_bf16("cpu") else [torch.float32]
 
 
@@ -192,7 +192,7 @@ Step = tuple[str, float, Callable[[], None]]
 
 
 def student_step(*, is_plain: bool = False) -> Step:
-    """One of the default student; `is_plain`: channels first, by Adam."""
+    """One step of the default student; `is_plain`: channels first, with Adam."""
     config, network = DistillConfig(), student_network("unet-guided")
     student = new_student(StudentConfig(network=network, channels=3), 0).to(memory_format=_order(is_plain))
     image = torch.rand(config.batch, 3, config.patch, config.patch).contiguous(memory_format=_order(is_plain))
@@ -206,7 +206,7 @@ def student_step(*, is_plain: bool = False) -> Step:
 
 
 def teacher_step(*, is_plain: bool = False) -> Step:
-    """One of the default blind-spot network; `is_plain`: channels first, by Adam."""
+    """One step of the default blind-spot network; `is_plain`: channels first, with Adam."""
     config = TrainConfig()
     model = BlindSpotModel(ModelConfig(channels=3)).to(memory_format=_order(is_plain))
     side = config.patch // model.multiple * model.multiple
@@ -248,7 +248,7 @@ OUT: Path = RESULTS
 
 
 def tell(what: str, **figures: float) -> None:
-    """Print and keep some figures."""
+    """Print figures and keep them."""
     row = {"what": what, **figures, "threads": torch.get_num_threads()}
     print(json.dumps(row), flush=True)
     kept(OUT, row, same=("what",), about=here())

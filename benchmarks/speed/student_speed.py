@@ -1,6 +1,7 @@
-"""Time of the student, of the grid teacher with its fusion and of the full-size D-BSN on one image, in one process.
+"""Measure the time of student, grid teacher with fusion, and full-size D-BSN on one image, in one process.
 
-Random weights: the time does not depend on them. Medians, and medians of the ratios of runs that follow each other.
+Weights are random, because the time does not depend on them. Figures are medians, and medians of the ratios of
+consecutive runs.
 Usage: python -m benchmarks.speed.student_speed [--side 512] [--channels 3] [--repeats 5] [--student unet]
 """
 

@@ -1,11 +1,12 @@
-"""What each part of stage 2 is worth: students alike but for one thing, all taught by one teacher (as in the paper).
+"""Ablation of stage 2, as in the paper: students of one teacher that differ in one part.
 
 Usage: python -m benchmarks.studies.ablation EXPERIMENT --teacher RUN/model.safetensors [--variants NAME ...]
        [--steps N] [--from scratch] [--data DIR] [--runs DIR] [--threads N] [dbsn train's flags]
-EXPERIMENT is one of stage2.py's with synthetic noise, and RUN the folder that it has left; its teacher's results are
-taken over. Prints a line of JSON for each, PSNR and SSIM on (c)bsd68.
-set1: noisy images with the teacher's results alone; set2: clean images with learned noise alone; both; level: both,
-told the noise level (unet-guided); oracle: both, with the true noise on the clean images; n2c: that without set 1.
+EXPERIMENT is one of stage2.py's with synthetic noise, and RUN its folder, whose teacher's results are used. It prints
+PSNR and SSIM on (c)bsd68 as a line of JSON for each variant.
+set1: noisy images with the teacher's results alone. set2: clean images with learned noise alone. both: both sets.
+level: both, with a noise-level input (unet-guided). oracle: both, with the true noise on the clean images. n2c: oracle
+without set 1.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["set1", "set2", "both", "oracle"])
     parser.add_argument("--steps", type=int, default=1800, help="15 minutes of two idle cores")
     parser.add_argument(
-        "--from", dest="start", default="scratch", help="what every student starts from: scratch, shipped"
+        "--from", dest="start", default="scratch", help="initial weights of every student: scratch, shipped"
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))

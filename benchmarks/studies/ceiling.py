@@ -1,7 +1,7 @@
-"""What a supervised network reaches on real_w2s: a student trained on true pairs of five fields, tested on the sixth.
+"""Measure a supervised student on real_w2s: trained on true pairs of five fields, tested on the sixth.
 
-A ceiling for methods that see noisy images alone; not a way to use dbsn. Gain and offset are fitted to the truth
-("affine"), image by image, for training as for measuring.
+It is an upper limit for methods that use noisy images alone, not a way to use dbsn. Gain and offset of each image are
+fitted to the truth ("affine"), for training and for measuring.
 Usage: python -m benchmarks.studies.ceiling [--data DIR] [--held 001_] [--steps 600] [--threads N]
 """
 
@@ -42,7 +42,7 @@ def batch(pairs: list[np.ndarray], generator: np.random.Generator) -> tuple[Tens
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--held", default="001_", help="what the names of the images to measure on begin with")
+    parser.add_argument("--held", default="001_", help="prefix of the names of the test images")
     parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()

@@ -1,8 +1,8 @@
-"""How much detail clean images have: a student learns little from sky, walls and blur.
+"""Measure the detail of clean images: a student learns little from sky, walls and blur.
 
 Usage: python -m benchmarks.studies.detail FOLDER... [--shrink F] [--every N]
-Prints, of all squares of 48 x 48 pixels, the quantiles of what the mean of 3 x 3 pixels leaves of them (root mean
-square, of 255, gray), in images shrunk by F.
+It subtracts the mean of 3 x 3 pixels from gray images shrunk by F. It prints the quantiles of the rest's root mean
+square (of 255) over all squares of 48 x 48 pixels.
 """
 
 import argparse
@@ -22,7 +22,7 @@ QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
 
 
 def detail(pixels: np.ndarray, shrink: float) -> np.ndarray:
-    """Of each square of one image (h, w, c); of none if there is not one."""
+    """The detail of each square of one image (h, w, c); empty if it is too small."""
     gray = as_tensor(to_gray(pixels))
     if min(gray.shape[2:]) / shrink < SQUARE:
         return np.empty(0)

@@ -1,11 +1,11 @@
-"""What a grid network cannot see, in decibels: the best linear denoiser with and without the pixels of its own phase.
+"""Measure the loss by the unseen pixels of a grid network, for the best linear denoiser, in decibels.
 
 Usage: python -m benchmarks.studies.lattice [--data DIR] [--spacings 2 3 4 5 6]
-Patches of 19 x 19 pixels of clean_bsds in gray, in 72 classes by contrast and direction of their middle; for each class
-the linear estimate of the middle pixel that has the least error, under white noise of 15, 25 and 50 of 255, from all
-noisy pixels, and from those that a blind-spot network on a grid of spacing s fuses: all but the others of the pixel's
-own phase (math.md, G1). A linear estimate is not a network; the difference says what the unseen pixels are worth.
-D-BSN's two branches together leave out those of a grid of 6.
+It takes patches of 19 x 19 pixels of clean_bsds in gray, in 72 classes by contrast and direction of their middle. For
+each class it computes the linear estimate of the middle pixel with the least error. White noise is 15, 25 and 50 of
+255. One estimate uses all noisy pixels. The other omits the other pixels of the same grid phase, as a blind-spot
+network with fusion on a grid of spacing s does (math.md, G1). A linear estimate is not a network, but the difference
+shows the value of the unseen pixels. D-BSN's two branches together omit those of a grid of 6.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def patches(folder: Path) -> np.ndarray:
 
 
 def classes(every: np.ndarray) -> np.ndarray:
-    """A number for each patch: of its middle's contrast, and of the direction of its edges, if they have one."""
+    """The class of each patch, by the contrast of its middle and the direction of its edges, if any."""
     middle = every[:, MIDDLE, MIDDLE]
     contrast = middle.var((1, 2))
     quantiles = np.quantile(contrast, np.linspace(0, 1, CONTRASTS + 1)[1:-1])
@@ -53,7 +53,7 @@ def classes(every: np.ndarray) -> np.ndarray:
 
 
 def covariances(every: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """How many patches each class has, and the covariance of their pixels."""
+    """The number of patches in each class, and the covariance of their pixels."""
     kinds = classes(every)
     for kind in np.unique(kinds):
         members = every[kinds == kind].reshape(-1, SIDE**2)

@@ -1,4 +1,4 @@
-"""How well a folder's noise is known, and what a wrong level costs a student of one.
+"""Measure the accuracy of a folder's learned noise, and the effect of a wrong level on a student.
 
 Usage: python -m benchmarks.studies.levels learned RUN NOISE
        python -m benchmarks.studies.levels real RUN CLEAN [--affine]
@@ -43,7 +43,7 @@ STRETCHES = (0.96, 0.98, 1.0, 1.02, 1.04, 1.06, 1.08)
 
 
 def gathered(run: Path) -> dict[str, NoiseModel]:
-    """What a run has learned of its images' noise."""
+    """The noise that a run has learned."""
     model = load_model(run / MODEL).teacher
     if not (run / RESULTS).exists():
         sys.exit(f"{run}: no noise has been gathered; stage 2 does that")
@@ -67,7 +67,7 @@ def learned(run: Path, noise: str) -> dict[str, list[float]]:
 
 
 def real(run: Path, clean: Path, *, affine: bool) -> dict[str, dict[str, float]]:
-    """How far each image's noise is from what noisy less clean says, where that has 1,000 pixels or more."""
+    """Error of each image's learned noise against noisy minus clean, for 1,000 pixels or more."""
     off: dict[str, list[float]] = {}
     noises = gathered(run)
     files, count = saved_config(run).files, len(noises["own"].images)

@@ -1,6 +1,7 @@
-"""Learn to denoise from noisy images alone (Wu et al., "Unpaired Learning of Deep Image Denoising", ECCV 2020).
+"""Learn to denoise from noisy images alone.
 
-`Denoiser` is the whole Python interface; it is imported on first use, so that `import dbsn` does not load torch.
+The method is that of Wu et al., "Unpaired Learning of Deep Image Denoising", ECCV 2020.
+`Denoiser` is the whole Python interface. It is imported on first use, so `import dbsn` does not load torch.
 """
 
 from typing import TYPE_CHECKING, Any

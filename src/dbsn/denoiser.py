@@ -1,4 +1,7 @@
-"""The Python interface: fit, denoise, predict, save, load (tests/e2e/test_python.py; README)."""
+"""The Python interface: fit, denoise, predict, save, load.
+
+Tested in tests/e2e/test_python.py. Its examples are tested in tests/unit/test_examples.py.
+"""
 
 import tempfile
 import warnings
@@ -41,14 +44,41 @@ if TYPE_CHECKING:
     from dbsn.training.loop import Progress
 
 Method = Literal["auto", "student", "posterior"]
-"""Which of a model's denoisers: the student, the blind-spot model's posterior mean, or the student if there is one."""
+"""Which denoiser to use: the student or the blind-spot model's posterior mean.
+
+"auto" is the student if there is one.
+"""
 
 
 class Denoiser:
-    """A trained denoiser: a blind-spot model with its noise estimate, and perhaps a student distilled from it.
+    """A trained denoiser: a blind-spot model, a student, or both.
 
-    Images are arrays (h, w) or (h, w, c) of any unsigned-integer or float kind, in the kind the denoiser was trained
-    with (gray will do for a student of colours): integers span their whole range, floats are taken as they are.
+    Use `load` to read a model and `fit` to train one. Images are arrays (h, w) or (h, w, c).
+
+    - The data type is uint8, uint16 or a float type.
+    - Integers span the whole range of their type. Floats are used as they are.
+    - The number of channels is that of the training images. A student for colour images also takes gray images.
+
+    Parameters
+    ----------
+    saved : ModelFile
+        What a model file holds.
+    device : str
+        "auto", "cpu", "cuda" or "mps". "auto" picks CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    ValueError
+        The device is not available.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from dbsn import Denoiser
+    >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype(np.float32)
+    >>> denoised = Denoiser.load("gray").denoise(noisy)
+    >>> bool(denoised.std() < 0.2 * noisy.std())
+    True
     """
 
     def __init__(self, saved: ModelFile, *, device: str = "auto") -> None:
@@ -63,28 +93,64 @@ class Denoiser:
 
     @property
     def model(self) -> BlindSpotModel:
-        """The blind-spot model; ValueError if the file holds a student alone."""
+        """The blind-spot model.
+
+        Raises
+        ------
+        ValueError
+            The model file holds only a student.
+
+        Examples
+        --------
+        >>> Denoiser.load("gray").model.config.channels
+        1
+        """
         return self.saved.teacher
 
     @property
     def channels(self) -> int:
-        """Of the images it was trained on."""
+        """Number of channels of the training images: 1 for gray, 3 for colour.
+
+        Examples
+        --------
+        >>> Denoiser.load("gray").channels
+        1
+        """
         return (self.saved.model or self.saved.student or self.saved.teacher).config.channels
 
     @property
     def about(self) -> dict[str, Any]:
-        """How it was trained."""
+        """How the model was trained; for a built-in model also its card.
+
+        Examples
+        --------
+        >>> Denoiser.load("gray").about["card"]["name"]
+        'gray'
+        """
         return self.saved.about
 
     @property
     def noise_model_(self) -> NoiseModel:
-        """The noise of the images it was trained on: `.variance(intensity)`, `.sample(clean, generator)`.
+        """The noise of the training images.
 
-        Raises:
-            ValueError: It was trained without clean images, so that the noise was learned but not gathered.
+        It has the methods `variance(intensity)` and `sample(clean, generator)`. Both work on tensors (b, c, h, w) of
+        intensities.
+
+        Raises
+        ------
+        ValueError
+            The model was trained without clean images. Only stage 2 collects the noise of all images.
+
+        Examples
+        --------
+        >>> Denoiser.load("gray").noise_model_
+        Traceback (most recent call last):
+        ValueError: noise_model_: this model holds no noise model. Train one with Denoiser.fit(noisy, clean=...).
         """
         if self.saved.noise is None:
-            raise ValueError("no noise model is kept without stage 2; fit(noisy, clean=...) makes one")
+            raise ValueError(
+                "noise_model_: this model holds no noise model. Train one with Denoiser.fit(noisy, clean=...)."
+            )
         return self.saved.noise
 
     @staticmethod
@@ -107,7 +173,7 @@ class Denoiser:
         on_progress: Callable[["Progress"], None] | None = None,
         **settings: Any,
     ) -> "Denoiser":
-        """Learn from noisy images (stage 1 of Wu et al. 2020), and with clean ones a fast student, too (stage 2).
+        """Train a denoiser on noisy images.
 
         Args:
             noisy: Images of one kind, a stack of them with `axes`, or a folder of image files.
@@ -131,11 +197,68 @@ class Denoiser:
             on_progress: Called after each step.
             settings: Further fields of `dbsn.config.TrainConfig`.
 
-        Raises:
-            ValueError: No image, mixed kinds, a setting out of range, or a device that is not there.
+        Parameters
+        ----------
+        noisy : sequence of arrays, array, str or Path
+            Noisy images, all gray or all colour. A stack needs `axes`. A path names a folder of image files.
+        clean : sequence of arrays, str or Path, optional
+            Clean images of any subject, or a folder of image files. Without them no student is trained.
+        minutes : float, optional
+            Time for stage 1.
+        steps : int, optional
+            Number of training steps of stage 1, instead of `minutes`.
+        axes : str, optional
+            Axes of the noisy array, or of each noisy array; see `denoise`. Each plane is one image.
+        channel_axis : int, optional
+            Axis of the channels; see `denoise`.
+        noise : str
+            Form of the noise; see `dbsn.config.ModelConfig`. "any" assumes least. "auto" uses what
+            `inspect_noise` finds.
+        stride : int or "auto"
+            Distance in pixels at which noise counts as independent. "auto" uses what `inspect_noise` finds.
+        network : str
+            Blind-spot network, a key of `dbsn.config.NETWORKS`.
+        student : str or callable
+            A key of `dbsn.config.STUDENTS`, "package.module:factory", or the factory itself. A factory is a
+            function of a module. It takes the number of channels and returns a network that maps (b, c, h, w) to
+            (b, c, h, w). "auto" uses the network of the initial weights, otherwise a U-Net.
+        start : str
+            Initial weights: "shipped", a model file, or "scratch" (random). "shipped" is the built-in model for
+            such images, where its network and noise are those asked for.
+        distill : DistillConfig, optional
+            How the student is trained. By default stage 2 takes as long as stage 1.
+        seed : int
+            Seed of all random numbers.
+        device : str
+            "auto", "cpu", "cuda" or "mps".
+        on_progress : callable, optional
+            Function called with a `Progress` after each step.
+        **settings
+            Further fields of `dbsn.config.TrainConfig`.
 
-        Warns:
-            UserWarning: A file of the folder cannot be read.
+        Returns
+        -------
+        Denoiser
+            The trained denoiser.
+
+        Raises
+        ------
+        ValueError
+            There is no image, gray and colour are mixed, a setting is out of range, or the device is not available.
+
+        Warns
+        -----
+        UserWarning
+            A file of the folder cannot be read.
+
+        Examples
+        --------
+        Two steps show the call. Real training takes minutes.
+
+        >>> noisy = [np.random.default_rng(seed).normal(0.5, 0.1, (64, 64)) for seed in range(2)]
+        >>> denoiser = Denoiser.fit(noisy, steps=2, start="scratch")
+        >>> denoiser.denoise(noisy[0]).shape
+        (64, 64)
         """
         from dbsn.training.initial_weights import load_initial  # here, so that `load` does without training
         from dbsn.training.loop import Progress, TrainingContext
@@ -145,9 +268,9 @@ class Denoiser:
 
         images = _images(noisy, axes=axes, channel_axis=channel_axis)
         if not images:
-            raise ValueError("fit: got no image")
+            raise ValueError("noisy: no image (got an empty sequence or folder). Pass at least one noisy image.")
         if len({image.shape[2] for image in images}) > 1:
-            raise ValueError("fit: gray and colour images are mixed; train on one kind")
+            raise ValueError("noisy: gray and colour images are mixed. Train on gray or on colour images alone.")
         model = ModelConfig(network=NETWORKS[network])
         budget: dict[str, Any] = {"minutes": minutes, **({} if steps is None else {"steps": steps})}
         config = TrainConfig(**budget, seed=seed, **settings)
@@ -178,20 +301,47 @@ class Denoiser:
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
     ) -> np.ndarray:
-        """The denoised image, in the shape and kind of `image`; integers rounded and clipped.
+        """Denoise an image or a stack of images.
 
-        Args:
-            image: (h, w) or (h, w, c); with `axes` or `channel_axis` any number of planes.
-            axes: A letter for each axis, as "TZYX" or "SYX": Y and X are a plane, S the colours of a pixel, and every
-                other letter counts planes, which are denoised one by one.
-            channel_axis: The axis of colours, as in scikit-image; the last two of the others are then a plane.
-            method: "student" (fast), "posterior" (the blind-spot model's), or "auto": the student if there is one.
-            tile: Side of a tile; smaller needs less memory, 0 takes the image whole.
-            ensemble: Average over the image's eight orientations: better, and eight times as slow.
+        Parameters
+        ----------
+        image : array
+            (h, w) or (h, w, c). With `axes` or `channel_axis` it may have any number of planes.
+        axes : str, optional
+            One letter for each axis, for example "TZYX" or "SYX". Y and X span a plane, S holds the channels. Every
+            other letter counts planes, which are denoised one by one.
+        channel_axis : int, optional
+            Axis of the channels, as in scikit-image. The last two of the other axes span a plane.
+        method : str
+            "student" is fast. "posterior" is the blind-spot model's posterior mean. "auto" uses the student if
+            there is one.
+        tile : int
+            Side of a tile in pixels; 0 takes the whole image. Smaller tiles need less memory. The result does not
+            depend on it.
+        ensemble : bool
+            Average over the eight orientations of the image. This is better and takes eight times as long.
 
-        Raises:
-            ValueError: Another number of channels than the denoiser was trained on (but gray will do for a student of
-                colours), there is no student, or the axes are not the image's.
+        Returns
+        -------
+        array
+            The denoised image, with the shape and data type of `image`. Integers are rounded and clipped.
+
+        Raises
+        ------
+        ValueError
+            The number of channels is not that of the training images. A gray image is accepted by a student for
+            colour images. Also raised if there is no student, or if the axes do not match the image.
+
+        Examples
+        --------
+        >>> denoiser = Denoiser.load("gray")
+        >>> noisy = np.random.default_rng(0).integers(90, 110, (32, 32), dtype=np.uint8)
+        >>> denoised = denoiser.denoise(noisy)
+        >>> denoised.shape, denoised.dtype
+        ((32, 32), dtype('uint8'))
+        >>> stack = np.stack([noisy, noisy, noisy])
+        >>> denoiser.denoise(stack, axes="ZYX").shape
+        (3, 32, 32)
         """
         planes, back = as_planes(image, axes, channel_axis)
         results = np.empty(planes.shape, image.dtype)
@@ -204,20 +354,47 @@ class Denoiser:
         return back(results)
 
     def picks_student(self, method: Method) -> bool:
-        """Whether a method means the student here.
+        """Whether a method uses the student.
 
-        Raises:
-            ValueError: It does, and there is none, or its code is not here.
+        Parameters
+        ----------
+        method : str
+            See `denoise`.
+
+        Returns
+        -------
+        bool
+            True for the student, False for the blind-spot model.
+
+        Raises
+        ------
+        ValueError
+            The method needs a student, and there is none or its code cannot be loaded.
+
+        Examples
+        --------
+        >>> denoiser = Denoiser.load("gray")
+        >>> denoiser.picks_student("auto"), denoiser.picks_student("posterior")
+        (True, False)
         """
         if method != "posterior" and self.saved.unmade:
-            raise ValueError(f"{self.saved.unmade}; --method posterior does without")
+            raise ValueError(f'{self.saved.unmade} Or use method="posterior" (--method posterior).')
         if method == "student" and self.student is None:
-            raise ValueError("this model has no student; --method posterior, or train one with --clean")
+            raise ValueError(
+                'method="student": this model has no student. '
+                'Use method="posterior" (--method posterior), or train a student on clean images (--clean).'
+            )
         return method != "posterior" and self.student is not None
 
     @property
     def student_knows_std(self) -> bool:
-        """Whether there is a student that says how far its results are from the truth."""
+        """Whether the model has a student with an uncertainty output.
+
+        Examples
+        --------
+        >>> Denoiser.load("gray").student_knows_std
+        True
+        """
         return self.student is not None and self.student.spread is not None
 
     @overload
@@ -256,10 +433,44 @@ class Denoiser:
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
     ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-        """The denoised image as float32, and on request the standard deviation of each pixel in the same unit.
+        """Denoise to float32, and on request return the uncertainty of each pixel.
 
-        Integers are in [0, 1] (divided by their type's largest value), floats in their own unit. Other arguments and
-        errors as of `denoise`; also ValueError for a student from before there was a standard deviation.
+        Parameters
+        ----------
+        image : array
+            See `denoise`.
+        return_std : bool
+            Also return the uncertainty: one standard deviation of each pixel, in the unit of the result.
+        axes : str, optional
+            See `denoise`.
+        channel_axis : int, optional
+            See `denoise`.
+        method : str
+            See `denoise`.
+        tile : int
+            See `denoise`.
+        ensemble : bool
+            See `denoise`.
+
+        Returns
+        -------
+        array or tuple of two arrays
+            The denoised image, float32, with the shape of `image`; with `return_std` also the uncertainty. Integers
+            become shares of their type's largest value, nominally in [0, 1]. Floats keep their unit.
+
+        Raises
+        ------
+        ValueError
+            As `denoise`. Also raised with `return_std` for an old student that has no uncertainty output.
+
+        Examples
+        --------
+        >>> noisy = np.random.default_rng(0).integers(90, 110, (32, 32), dtype=np.uint8)
+        >>> mean, std = Denoiser.load("gray").predict(noisy, return_std=True)
+        >>> mean.dtype, std.shape
+        (dtype('float32'), (32, 32))
+        >>> bool(0.3 < mean.mean() < 0.5)
+        True
         """
         planes, back = as_planes(image, axes, channel_axis)
         denoised = np.empty(planes.shape, np.float32)
@@ -278,7 +489,38 @@ class Denoiser:
         ensemble: bool = False,
         extras: Collection[Extra] = (),
     ) -> Prediction:
-        """What the model believes of an image (h, w) or (h, w, c), as `Prediction` arrays (h, w, c)."""
+        """Estimate clean image, noise and uncertainty with the blind-spot model.
+
+        Parameters
+        ----------
+        image : array
+            (h, w) or (h, w, c).
+        tile : int
+            See `denoise`.
+        ensemble : bool
+            See `denoise`.
+        extras : collection of str
+            Fields of `Prediction` to fill besides `denoised`: "std", "mean", "noise_std", "blind_std".
+
+        Returns
+        -------
+        Prediction
+            Arrays (h, w, c), float32, in intensities.
+
+        Raises
+        ------
+        ValueError
+            There is no blind-spot model, or the number of channels is not that of the training images.
+
+        Examples
+        --------
+        >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (32, 32)).astype(np.float32)
+        >>> estimate = Denoiser.load("gray").estimate(noisy, extras=["noise_std"])
+        >>> estimate.noise_std.shape
+        (32, 32, 1)
+        >>> estimate.noise_level > 0
+        True
+        """
         options = InferenceOptions(tile=tile, ensemble=ensemble, bf16=self.bf16)
         return predict(self.model, _pixels(image), options=options, extras=extras)
 
@@ -291,25 +533,45 @@ class Denoiser:
         method: Method = "auto",
         options: InferenceOptions = USUAL,
     ) -> float | None:
-        """`denoise`, tile by tile, of an image that need not be in memory, into a place that need not be either.
+        """Denoise one image tile by tile, without holding input or output in memory.
 
-        Args:
-            into: Where to put intensities (h, w, c).
-            image: What gives parts of an image (h, w, c).
-            std: Where to put each pixel's standard deviation, too.
-            method: As of `denoise`.
-            options: Tiles, orientations, and what level a guided student is told; the arithmetic is the denoiser's own.
+        Parameters
+        ----------
+        into : Canvas
+            Where the result is written, (h, w, c), intensities. An array will do.
+        image : Pixels
+            Where parts of the image (h, w, c) are read. An array will do.
+        std : Canvas, optional
+            Where the uncertainty of each pixel is written, too.
+        method : str
+            See `denoise`.
+        options : InferenceOptions
+            Tiles, orientations and the noise level given to a guided student. `bf16` is ignored: the denoiser
+            chooses its own arithmetic.
 
-        Returns:
-            The noise level, intensity; None if the student was asked and is not told it.
+        Returns
+        -------
+        float or None
+            The noise level, in intensity. None for a student without a noise-level input.
 
-        Raises:
-            ValueError: As of `denoise`; or there is a `level_factor`, and what is asked is not told the level.
+        Raises
+        ------
+        ValueError
+            As `denoise`. Also raised for a `level_factor` other than 1 if the method has no noise-level input.
+
+        Examples
+        --------
+        >>> noisy = np.random.default_rng(0).normal(0.5, 0.1, (32, 32, 1)).astype(np.float32)
+        >>> denoised = np.empty_like(noisy)
+        >>> level = Denoiser.load("gray").denoise_into(denoised, noisy)
+        >>> bool(0.08 < level < 0.12)
+        True
         """
         guided = self.picks_student(method) and self.student is not None and self.student.guided
         if options.level_factor != 1 and not guided:
             raise ValueError(
-                "level_factor (--strength above 1) needs a student that is told the noise level (unet-guided)"
+                f"level_factor: needs a student with a noise-level input (got {options.level_factor:g}). "
+                "Use 1 (--strength 1), or a guided student such as the built-in models."
             )
         places = {"denoised": into} | ({} if std is None else {"std": std})
         if self.picks_student(method):
@@ -318,42 +580,83 @@ class Denoiser:
         return predict_into(places, self.model, image, options=replace(options, bf16=self.bf16))[0]
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file that holds weights and configuration."""
+        """Write weights and configuration to one safetensors file.
+
+        Parameters
+        ----------
+        path : str or Path
+            The model file to write.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Denoiser.load("gray").save(Path(folder) / "model.safetensors")
+        ...     Denoiser.load(Path(folder) / "model.safetensors").channels
+        1
+        """
         save_model(Path(path), self.saved)
 
     @staticmethod
     def load(path: str | Path, *, device: str = "auto") -> "Denoiser":
-        """Read a model file, or one that comes with dbsn by its name ("photo", "gray").
+        """Read a model.
 
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is damaged or not a model of this program.
+        Parameters
+        ----------
+        path : str or Path
+            A model file, a run folder, or the name of a built-in model ("gray", "photo", "jpeg-photo").
+        device : str
+            "auto", "cpu", "cuda" or "mps".
+
+        Returns
+        -------
+        Denoiser
+            The denoiser, ready to use.
+
+        Raises
+        ------
+        FileNotFoundError
+            The file does not exist.
+        ValueError
+            The file is damaged or was not written by dbsn, or the device is not available.
+
+        Examples
+        --------
+        >>> Denoiser.load("gray").channels
+        1
         """
         return Denoiser(load_model(find_model(Path(path))), device=device)
 
 
 def _name_of(factory: object) -> str:
-    """package.module:factory, by which a model file names a network of the user's own."""
+    """The name "package.module:factory" of a user's network in a model file."""
     module, name = (getattr(factory, each, "") for each in ("__module__", "__qualname__"))
     if not callable(factory) or not name or "<" in name:
-        made_by = "a class, or a function, that a module holds by its name and the model file can name"
-        raise ValueError(f"student={factory!r}: expected {made_by}; distill=DistillConfig(...) says how to train it")
+        made_by = "a class or a function defined at the top level of a module"
+        raise ValueError(
+            f"student: got {factory!r}, expected {made_by}. Set its training with distill=DistillConfig()."
+        )
     return f"{module}:{name}"
 
 
 def _with_channels(image: np.ndarray) -> np.ndarray:
     if not np.issubdtype(image.dtype, np.floating) and image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(f"image of {image.dtype}: convert it to uint8, uint16 or a float kind first")
+        raise ValueError(
+            f"image: unsupported data type (got {image.dtype}, expected uint8, uint16 or float). Convert it first."
+        )
     if image.size == 0 or not np.isfinite(image).all():
-        raise ValueError(f"image of shape {image.shape}: empty, or with values that are not finite")
+        raise ValueError(
+            f"image: empty, or some values are not finite (got shape {image.shape}). Remove NaN and infinite values."
+        )
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
-        expected = "(height, width) or (height, width, channels); of a stack, say axes"
-        raise ValueError(f"image of shape {image.shape}: expected {expected}")
+        expected = "expected (height, width) or (height, width, channels)"
+        raise ValueError(f'image: wrong shape (got {image.shape}, {expected}). For a stack, pass axes="ZYX".')
     return image[..., None] if image.ndim == 2 else image
 
 
 def _pixels(image: np.ndarray) -> np.ndarray:
-    """An image as the numbers the networks see, (h, w, c) float32."""
+    """Convert an image to intensities, (h, w, c) float32."""
     image = _with_channels(image)
     return image if image.dtype == np.float32 else to_pixels(image)
 
@@ -365,14 +668,21 @@ def _images(
     axes: str | None = None,
     channel_axis: int | None = None,
 ) -> list[np.ndarray]:
-    """Images (h, w, c) from arrays or from a folder; a file that cannot be read is a warning."""
+    """Collect images (h, w, c) from arrays or from a folder.
+
+    A file that cannot be read causes a warning.
+    """
     if not isinstance(given, str | Path):
         if isinstance(given, np.ndarray) and axes is None and channel_axis is None:
-            raise ValueError('fit: expected a list of images, got one array: fit([image]), or of a stack, axes="ZYX"')
+            raise ValueError(
+                'noisy: got one array, expected a list of images. Pass [image], or for a stack axes="ZYX".'
+            )
         arrays: Sequence[np.ndarray] = [given] if isinstance(given, np.ndarray) else given
         return [_with_channels(plane) for image in arrays for plane in as_planes(image, axes, channel_axis)[0]]
     if channel_axis is not None:
-        raise ValueError(f"fit: channel_axis={channel_axis} is for arrays; of the files of a folder, say axes")
+        raise ValueError(
+            f"channel_axis: works for arrays, not for a folder (got {channel_axis}). Pass axes for image files."
+        )
     _, images, failures = load_folder([Path(given)], mixed=mixed, axes=axes)
     for failure in failures:
         warnings.warn(failure, stacklevel=3)

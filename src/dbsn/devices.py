@@ -26,17 +26,17 @@ _ROWS, _COLUMNS = 128, 1152  # of the matrix: the kernel of 128 to 128 channels,
 
 
 def pick_device(device: str) -> str:
-    """The device itself; for "auto" the best one there is.
+    """Return the device; for "auto" the best one: CUDA, then MPS, then the CPU.
 
     Raises:
-        ValueError: This machine, or this build of torch, does not have it.
+        ValueError: This machine or this build of torch does not have the device.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if device == "auto":
         return next(name for name, there in available.items() if there)
     if not available.get(device, False):
         there = ", ".join(name for name, is_there in available.items() if is_there)
-        raise ValueError(f"--device {device}: not available here; choose among {there}")
+        raise ValueError(f"--device {device}: not available here (expected one of {there}, auto). Choose one of these.")
     return device
 
 

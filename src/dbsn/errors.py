@@ -1,9 +1,12 @@
-"""Mistakes that have a name of their own. Each is one line that says what is wrong and what to do."""
+"""Exceptions of this package.
+
+Each message is one line: what is wrong and what to do.
+"""
 
 
 class ImageError(ValueError):
-    """A file that cannot be read or written as asked; one line with what is wrong and what to do."""
+    """A file that cannot be read or written as requested."""
 
 
 class TrainingDivergedError(ValueError):
-    """The loss or its gradient is no longer a number."""
+    """The loss or its gradient is not finite."""

@@ -1,8 +1,8 @@
-"""Intensities: their unit, their range, and the samples of files that they are made from and become again.
+"""Intensities: their unit, their range, and conversion from and to file samples.
 
-Integers are divided by their kind's largest value; floats are taken as they are. Tested in tests/unit/test_images.py,
-tests/unit/test_patches.py and tests/unit/test_learned.py. Not here: files, tensors. This module must not
-import torch.
+Integers are divided by the largest value of their type. Floats are used as they are. Tested in
+tests/unit/test_images.py, tests/unit/test_patches.py and tests/unit/test_learned.py. Files and tensors do not belong
+here. This module must not import torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,22 +15,25 @@ from numpy.typing import NDArray
 from dbsn.errors import ImageError
 
 Array = NDArray[Any]
-CONVERTED_AT_ONCE = 2**22  # samples, so that a large picture is not in memory once more as floats
-COUNTS_FROM = 2.0  # floats beyond are counts, no share of a usual range
+CONVERTED_AT_ONCE = 2**22  # samples; converting a large picture in one piece would need a float copy of it
+COUNTS_FROM = 2.0  # larger floats are counts, not shares of the usual range 0 to 1
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The numbers a person knows intensities by: of 255, as usual; of 16 bits their own; counts as they are."""
+    """The unit in which intensities are shown.
+
+    8 bits are shown of 255, integers of more bits of their largest value, and counts as they are.
+    """
 
     one: float = 255.0
-    """What intensity 1 is."""
+    """The number shown for intensity 1."""
     of: str = " of 255"
-    """What stands behind a number, or behind an axis's name."""
+    """Text after a number or after the name of an axis."""
 
     @staticmethod
     def of_samples(*images: Array) -> "Unit":
-        """That of images' samples; of several kinds, the usual one."""
+        """The unit of images' samples; for several data types the usual one, of 255."""
         if len({samples.dtype for samples in images}) > 1:
             return Unit()
         kind = images[0].dtype
@@ -42,8 +45,10 @@ class Unit:
         return Unit()
 
     def number(self, intensity: float, digits: int = 3) -> str:
-        """An intensity or a noise level as a number: one decimal or, where that says too little or too much, so many
-        digits, all of those before the point.
+        """Format an intensity or a noise level in this unit.
+
+        It has one decimal, if that is sensible for its size. Otherwise it has `digits` significant digits, and at
+        least all digits before the point.
         """
         value = self.one * intensity
         if digits == 3 and (1 <= abs(value) < 100 or self.one == 255):
@@ -55,7 +60,7 @@ OF_255 = Unit()
 
 
 def by_unit(images: Iterable[Array]) -> dict[Unit, list[Array]]:
-    """Images' samples, those of one unit together."""
+    """Group images' samples by their unit."""
     kinds: dict[Unit, list[Array]] = {}
     for samples in images:
         kinds.setdefault(Unit.of_samples(samples), []).append(samples)
@@ -63,7 +68,7 @@ def by_unit(images: Iterable[Array]) -> dict[Unit, list[Array]]:
 
 
 def to_pixels(array: Array) -> NDArray[np.float32]:
-    """Convert samples of any integer or float kind to the numbers the denoiser sees.
+    """Convert samples of any integer or float type to intensities.
 
     Args:
         array: Any shape. Integers, signed or not, are divided by their dtype's maximum; floats are kept.
@@ -72,33 +77,35 @@ def to_pixels(array: Array) -> NDArray[np.float32]:
         float32, same shape; a new array.
 
     Raises:
-        ImageError: if the samples are neither, such as bool or complex.
+        ImageError: The samples are neither integers nor floats, for example bool or complex.
     """
     if np.issubdtype(array.dtype, np.integer):
         return np.asarray(np.divide(array, np.float32(np.iinfo(array.dtype).max), dtype=np.float32))
     if np.issubdtype(array.dtype, np.floating):
         with np.errstate(over="ignore"):
             return array.astype(np.float32)
-    raise ImageError(f"{array.dtype} samples are not supported; convert them to integers or floats first")
+    raise ImageError(
+        f"image: unsupported data type (got {array.dtype}, expected integers or floats). Convert the samples first."
+    )
 
 
 def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
-    """Convert the denoiser's numbers to samples of an integer or float kind: `to_pixels` undone.
+    """Convert intensities to integer or float samples: the inverse of `to_pixels`.
 
     Args:
-        pixels: Float, any shape; nominally in [0, 1], values outside are clipped to what `dtype` holds.
-        dtype: Integers are multiplied by their maximum and rounded to the nearest; floats are kept.
+        pixels: Float, any shape, nominally in [0, 1]. Values outside are clipped to the range of `dtype`.
+        dtype: For integers, intensities are multiplied by the maximum and rounded to the nearest. Floats are kept.
 
     Returns:
         Array of `dtype`, same shape.
 
     Raises:
-        ValueError: if any value is NaN or infinite.
+        ValueError: A value is NaN or infinite.
     """
     flat, samples = pixels.reshape(-1), np.empty(pixels.size, dtype)
     parts = [slice(start, start + CONVERTED_AT_ONCE) for start in range(0, flat.size, CONVERTED_AT_ONCE)]
     if bad := sum(np.count_nonzero(~np.isfinite(flat[part])) for part in parts):
-        raise ValueError(f"{bad} of {pixels.size} values are NaN or infinite, which no picture can show")
+        raise ValueError(f"{bad} of {pixels.size} values are NaN or infinite, expected finite values")
     for part in parts:
         samples[part] = _samples(flat[part], dtype)
     return samples.reshape(pixels.shape)
@@ -108,7 +115,7 @@ def _samples(pixels: Array, dtype: np.dtype[Any]) -> Array:
     if np.issubdtype(dtype, np.floating):
         return np.clip(pixels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
     limits = np.iinfo(dtype)
-    # float32 is exact enough for 16 bits and half the memory; 64 bits lack a float64 equal to their maximum
+    # float32 is exact enough for 16 bits and takes half the memory; no float64 equals the maximum of 64 bits
     work = np.dtype(np.float32 if limits.bits <= 16 else np.float64)
     largest = float(limits.max) if limits.bits < 64 else float(np.nextafter(float(limits.max), 0))
     with np.errstate(over="ignore"):
@@ -121,8 +128,9 @@ _RANGE_SAMPLES = 4_000_000
 
 
 def intensity_range(images: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Middle and half-width of the intensities that occur, but for the outermost thousandth: what a network sees as
-    0 and 1.
+    """Middle and half-width of the intensities that occur.
+
+    The lowest and the highest thousandth are left out. In network units the middle is 0 and the half-width is 1.
     """
     stride = max(1, round((sum(image.size for image in images) / _RANGE_SAMPLES) ** 0.5))
     pixels = np.concatenate([to_pixels(image[::stride, ::stride]).ravel() for image in images])
@@ -131,15 +139,16 @@ def intensity_range(images: Sequence[np.ndarray]) -> tuple[float, float]:
     return middle, max(half, 1e-6 * abs(middle)) or 1.0
 
 
-_DARK_BELOW = 0.5  # largest intensity that fills no usual range
-_BRIGHTER, _DARKER = 1.5, 16.0  # than the noisy images, times: still in their unit
+_DARK_BELOW = 0.5  # images whose largest intensity is lower do not fill the usual range 0 to 1
+_BRIGHTER, _DARKER = 1.5, 16.0  # factors: clean images this much brighter or darker still have the noisy images' unit
 
 
 def clean_range(offset: float, scale: float) -> tuple[float, float]:
-    """Where the intensities 0 to 1 of a clean image are put among noisy ones of offset - scale to offset + scale.
+    """Map the intensities 0 to 1 of a clean image to the range of noisy ones.
 
-    They stay, unless the noisy images are in counts or fill a small part of their range only, as 12 bits do in files of
-    16: then they are stretched to the noisy images' range.
+    The noisy images' range is offset - scale to offset + scale. Usually intensities stay unchanged. They are stretched
+    to the noisy images' range in two cases. The noisy images are in counts, or they fill only a small part of their
+    range, as 12 bits do in files of 16.
 
     Returns:
         The intensity of black, and the distance of white from it.
@@ -149,14 +158,14 @@ def clean_range(offset: float, scale: float) -> tuple[float, float]:
 
 
 def placement(noisy: tuple[float, float], clean: tuple[float, float]) -> tuple[float, float]:
-    """How clean images are put among noisy ones: their intensity x becomes low + width * x.
+    """Map clean images to the unit of noisy ones: intensity x becomes low + width * x.
 
-    They stay what they are in the noisy images' own unit. Where theirs is another, 0 to 1, or of counts the intensities
-    that occur, become what `clean_range` says.
+    Clean images in the noisy images' unit stay unchanged. In any other unit their range is mapped to `clean_range`.
+    That range is 0 to 1, or for counts the intensities that occur.
 
     Args:
-        noisy: Middle and half-width of the noisy images' intensities, as `intensity_range`.
-        clean: The same of all clean images of one kind, which have one unit.
+        noisy: Middle and half-width of the noisy images' intensities, see `intensity_range`.
+        clean: The same for all clean images of one data type, which share one unit.
 
     Returns:
         low and width.
@@ -170,7 +179,7 @@ def placement(noisy: tuple[float, float], clean: tuple[float, float]) -> tuple[f
 
 
 def to_gray(pixels: np.ndarray) -> np.ndarray:
-    """Luma of Rec. 601 of an image (h, w, 3), as (h, w, 1); a gray image as it is."""
+    """Convert an image (h, w, 3) to its Rec. 601 luma (h, w, 1); keep a gray image."""
     if pixels.shape[2] == 1:
         return pixels
     luma: np.ndarray = (pixels @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]

@@ -1,8 +1,9 @@
-"""The two log-likelihoods and Bayes' rule: pure functions, closed form, one code for gray, colour and more.
+"""The two log-likelihoods and Bayes' rule, as pure functions in closed form.
 
-Equations M1-M6 of math.md; golden values in tests/golden, laws in tests/property. A variance is per channel
-(b, c, h, w) or a full covariance (b, c, c, h, w). Matrices are factored by a Cholesky written out over channels, so
-that no general inverse and no eigenvalue is ever computed per pixel. Everything runs in float32.
+They work for any number of channels. Equations M1-M6 of math.md. Tests: golden values in tests/golden, laws in
+tests/property. A variance is per channel (b, c, h, w) or a full covariance (b, c, c, h, w). Matrices are factored by a
+Cholesky decomposition written out over channels. So no general inverse and no eigenvalue is computed per pixel.
+Everything runs in float32.
 """
 
 import torch
@@ -14,17 +15,17 @@ _Rows = list[list[Tensor]]
 
 
 def as_covariance(variance: Variance) -> Covariance:
-    """A per-channel variance as a diagonal covariance; a covariance as it is."""
+    """Convert a per-channel variance to a diagonal covariance; keep a covariance."""
     return torch.diag_embed(variance.movedim(1, -1)).movedim((-2, -1), (1, 2)) if variance.ndim == 4 else variance
 
 
 def channel_variance(variance: Variance) -> Image:
-    """The variance of each channel: a covariance's diagonal (b, c, h, w); a per-channel variance as it is."""
+    """The variance of each channel (b, c, h, w); of a covariance its diagonal."""
     return variance.diagonal(dim1=1, dim2=2).movedim(-1, 1) if variance.ndim == 5 else variance
 
 
 def total_variance(mean_var: Variance, noise_var: Variance) -> Variance:
-    """Sigma_y = Sigma_mu + Sigma_n (M1), full as soon as one of the two is."""
+    """Sigma_y = Sigma_mu + Sigma_n (M1); a full covariance if either one is."""
     if mean_var.ndim != noise_var.ndim:
         mean_var, noise_var = as_covariance(mean_var), as_covariance(noise_var)
     return mean_var + noise_var
@@ -60,7 +61,7 @@ def _log_determinant(lower: _Rows) -> PixelMap:
 
 
 def log_volume(variance: Variance) -> PixelMap:
-    """1/2 log |Sigma| of each pixel: how much is uncertain, all channels together."""
+    """1/2 log |Sigma| of each pixel: the total uncertainty of all its channels."""
     if variance.ndim == 4:
         return 0.5 * variance.log().sum(1)
     return 0.5 * _log_determinant(_cholesky(variance))
@@ -71,7 +72,7 @@ def _squares(vector: list[Tensor]) -> PixelMap:
 
 
 def gaussian_nll(residual: Image, variance: Variance) -> PixelMap:
-    """Negative log-likelihood of a residual under N(0, variance), without the constant (M2)."""
+    """Negative log-likelihood of a residual under N(0, variance), no constant (M2)."""
     if variance.ndim == 4:
         return 0.5 * (residual.square() / variance + variance.log()).sum(1)
     lower = _cholesky(variance)
@@ -79,11 +80,11 @@ def gaussian_nll(residual: Image, variance: Variance) -> PixelMap:
 
 
 def profile_nll(residual: Image, variance: Variance) -> Scalar:
-    """Mean of `gaussian_nll` under the one factor on all variances that makes it least (L7).
+    """Mean of `gaussian_nll`, minimised over one common factor on all variances (L7).
 
     Args:
         residual: (b, c, h, w).
-        variance: Per channel or full, > 0; only its shape matters, but for the scale of what is returned.
+        variance: Per channel or full, > 0. A common factor on it does not change the result.
     """
     channels, volume = residual.shape[1], log_volume(variance)
     squares = 2 * (gaussian_nll(residual, variance) - volume).mean() / channels  # under the variance as it is: 1
@@ -91,7 +92,7 @@ def profile_nll(residual: Image, variance: Variance) -> Scalar:
 
 
 def marginal_nll(residual: Image, mean_var: Variance, noise_var: Variance) -> PixelMap:
-    """Negative log-likelihood of y ~ N(mu, Sigma_mu + Sigma_n), without the constant (M2).
+    """Negative log-likelihood of y ~ N(mu, Sigma_mu + Sigma_n), no constant (M2).
 
     Args:
         residual: T = y - mu.
@@ -105,9 +106,9 @@ def marginal_nll(residual: Image, mean_var: Variance, noise_var: Variance) -> Pi
 
 
 def constrained_nll(residual: Image, mean_var: Variance, noise_var: Variance) -> PixelMap:
-    """The paper's constrained log-likelihood: log |Sigma_y| replaced by its first-order upper bound (M3).
+    """The paper's constrained negative log-likelihood (M3).
 
-    Args and units as `marginal_nll`.
+    It replaces log |Sigma_y| by its first-order upper bound. Arguments and units are those of `marginal_nll`.
 
     Returns:
         1/2 T' Sigma_y^-1 T + 1/2 log |Sigma_n| + 1/2 tr(Sigma_n^-1 Sigma_mu) of each pixel.
@@ -143,10 +144,10 @@ def _solve(lower: _Rows, right: list[Tensor]) -> list[Tensor]:
 
 
 def fuse(noisy: Image, mean: Image, mean_var: Variance, noise_var: Variance) -> tuple[Image, Image]:
-    """Combine the blind prediction with the pixel it was not allowed to see (M4, M5).
+    """Fuse the blind prediction with the noisy pixel itself (M4, M5).
 
-    x = mu + Sigma_mu Sigma_y^-1 (y - mu): the product of two Gaussians, written as a gain so that it is exact where
-    Sigma_mu = 0.
+    x = mu + Sigma_mu Sigma_y^-1 (y - mu). This is the mean of the product of two Gaussians. It is written with a gain,
+    so that it is exact where Sigma_mu = 0.
 
     Args:
         noisy: Observation y; values outside [0, 1] are allowed.
@@ -172,7 +173,10 @@ def fuse(noisy: Image, mean: Image, mean_var: Variance, noise_var: Variance) -> 
 
 
 def fusion_share(residual: Image, mean_var: Variance, noise_var: Variance) -> Image:
-    """What fusion leaves of an error of the mean: (I - gain) T = Sigma_n Sigma_y^-1 T (M6). Shapes as `fuse`."""
+    """The part of an error of the mean that remains after fusion (M6).
+
+    It is (I - gain) T = Sigma_n Sigma_y^-1 T. Shapes are those of `fuse`.
+    """
     variance = total_variance(mean_var, noise_var)
     if variance.ndim == 4:
         return noise_var / variance * residual
@@ -180,7 +184,10 @@ def fusion_share(residual: Image, mean_var: Variance, noise_var: Variance) -> Im
 
 
 def scaled(variance: Variance, factor: Image) -> Variance:
-    """Variance times factor (b, c, h, w); a covariance D^1/2 Sigma D^1/2, which stays one."""
+    """Multiply a variance by a factor (b, c, h, w).
+
+    A covariance becomes D^1/2 Sigma D^1/2, which is a covariance again.
+    """
     if variance.ndim == 4:
         return variance * factor
     root = factor.sqrt()
@@ -188,7 +195,10 @@ def scaled(variance: Variance, factor: Image) -> Variance:
 
 
 def coloured(variance: Variance, white: Image) -> Image:
-    """White noise of variance 1, (b, c, h, w), turned into noise of this variance or channel covariance: L w."""
+    """Turn white noise w of variance 1 (b, c, h, w) into noise of this variance: L w.
+
+    The variance may be a channel covariance.
+    """
     if variance.ndim == 4:
         return variance.sqrt() * white
     lower = _cholesky(variance)
@@ -197,13 +207,15 @@ def coloured(variance: Variance, white: Image) -> Image:
 
 
 def spread_nll(missed: Image, std: Image, error_unit: Tensor, valid: Mask) -> Scalar:
-    """Negative log-likelihood of what results miss of the truth, under their uncertainty (S5); 0 without any.
+    """Negative log-likelihood of errors under the predicted uncertainty (S5).
+
+    It is 0 if no pixel is valid.
 
     Args:
-        missed: Result less truth, (b, c, h, w), intensities.
-        std: Its standard deviation, as the student says, the same shape and unit.
-        error_unit: Of each patch, (b, 1, 1, 1), as `Pairs` has it.
-        valid: 1 where it counts, (b, 1, h, w).
+        missed: Result minus truth, (b, c, h, w), intensities.
+        std: Uncertainty predicted by the student, same shape and unit.
+        error_unit: Unit of squared errors of each patch, (b, 1, 1, 1), see `Pairs`.
+        valid: 1 for pixels that count, (b, 1, h, w).
     """
-    nll = (missed / std).square() / 2 + (std.square() / error_unit).log() / 2  # the unit makes no difference
+    nll = (missed / std).square() / 2 + (std.square() / error_unit).log() / 2  # a constant: no gradient
     return (nll * valid).sum() / (valid.sum() * nll.shape[1]).clamp_min(1)

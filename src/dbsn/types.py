@@ -1,7 +1,7 @@
-"""Names for the shapes that travel through the package, and for images that need not be in memory. No code.
+"""Types for tensor shapes and for images that need not be in memory. No code.
 
-Inside, an image is a float32 tensor (b, c, h, w). A variance has the image's shape when channels are independent and
-is a covariance (b, c, c, h, w) when they are not; functions that take either say `Variance`.
+Inside, an image is a float32 tensor (b, c, h, w). A variance has the image's shape if the channels are independent.
+Otherwise it is a covariance (b, c, c, h, w). Functions that take either use the type `Variance`.
 """
 
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -26,7 +26,7 @@ Place = slice | tuple[slice, slice]
 
 
 class Margin(NamedTuple):
-    """Pixels at the edges that are there only to be seen, and are left out of a result."""
+    """Pixels at the edges that a network reads but that are not part of its result."""
 
     top: int
     bottom: int
@@ -39,7 +39,7 @@ NO_MARGIN = Margin(0, 0, 0, 0)
 
 @runtime_checkable
 class Pixels(Protocol):
-    """An image (h, w, c) that parts can be read from: an array, or one that stays on disk."""
+    """An image (h, w, c) whose parts can be read: an array or an image on disk."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,14 +47,17 @@ class Pixels(Protocol):
         ...
 
     def __getitem__(self, where: Any, /) -> np.ndarray:
-        """Rows, or rows and columns, (h, w, c): intensities, or integers of the file's range."""
+        """Read rows, or rows and columns, (h, w, c).
+
+        Values are intensities, or integers of the file's range.
+        """
         ...
 
 
 @runtime_checkable
 class Canvas(Protocol):
-    """An image (h, w, c) that parts can be put into."""
+    """An image (h, w, c) whose parts can be written."""
 
     def __setitem__(self, where: Any, part: np.ndarray, /) -> None:
-        """Put intensities (h, w, c) at rows and columns."""
+        """Write intensities (h, w, c) at rows and columns."""
         ...

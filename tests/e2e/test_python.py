@@ -87,7 +87,7 @@ def test_wrong_shapes_are_refused_in_words(denoiser: Denoiser) -> None:
         denoiser.denoise(np.zeros((2, 8, 8, 3)))
     with pytest.raises(ValueError, match="gray and colour"):
         Denoiser.fit([np.zeros((8, 8)), np.zeros((8, 8, 3))], steps=1)
-    with pytest.raises(ValueError, match="int64: convert it to uint8, uint16 or a float"):
+    with pytest.raises(ValueError, match="got int64, expected uint8, uint16 or float"):
         denoiser.denoise(np.zeros((8, 8, 3), np.int64))
     with pytest.raises(ValueError, match="not finite"):
         denoiser.denoise(np.full((8, 8, 3), np.nan))

@@ -95,7 +95,7 @@ def test_other_images_can_be_shown_and_what_is_wrong_is_one_line(
     for refused, said in (
         (missing, "gone.png: no such file"),
         (nothing, "no training run here"),
-        (nowhere, "create it"),
+        (nowhere, "Create it"),
     ):
         assert refused.returncode == 2
         assert refused.stderr.count("\n") == 1
@@ -112,7 +112,7 @@ def test_names_of_any_bytes_stacks_and_tiny_images_are_shown_under_their_own_nam
         assert write_report(run, tmp_path / "report.html", [tmp_path / "a.tif", odd, tmp_path / "c.png"]) == []
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert [image.shape[:2] for image in Page(text).images[::3]] == [(40, 41), (70, 80), (1, 1)]
-    assert re.findall(r"<figcaption>(.*): noise of", text) == ["a.tif", "b\ufffd.png", "c.png"]
+    assert re.findall(r"<figcaption>(.*): noise level", text) == ["a.tif", "b\ufffd.png", "c.png"]
 
 
 def test_without_matplotlib_it_says_what_to_install(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

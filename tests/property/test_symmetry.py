@@ -115,7 +115,7 @@ def test_weights_that_have_been_trained_without_their_symmetry_are_not_kept(tmp_
 
 
 def test_features_that_do_not_come_in_eights_are_refused() -> None:
-    with pytest.raises(ValueError, match="12 channels do not come in eights"):
+    with pytest.raises(ValueError, match="got 12, expected a multiple of 8"):
         DenseUNet(UNetConfig(widths=(12,), blocks=(1,)), 1).keep_symmetric()
     with pytest.raises(ValueError, match=r"grid widths: .* multiples of 8"):
         GridConfig(widths=(60, 128), blocks=(1, 1), symmetric=True)

@@ -36,10 +36,10 @@ def test_planes_are_taken_apart_and_put_back(
     [
         ((2, 5, 6, 3), {}, "axes="),
         ((2, 5, 6), {"axes": "YX"}, "a letter for each of 3 axes"),
-        ((2, 5, 6), {"axes": "ZZX"}, "Y and X among them"),
+        ((2, 5, 6), {"axes": "ZZX"}, "a letter for each of 3 axes, with Y and X"),
         ((5, 6), {"channel_axis": 0}, "no such axis"),
         ((5, 6, 3), {"channel_axis": 3}, "no such axis"),
-        ((5, 6, 3), {"channel_axis": 2, "axes": "YXS"}, "give one of them"),
+        ((5, 6, 3), {"channel_axis": 2, "axes": "YXS"}, "got both, expected one"),
     ],
 )
 def test_axes_that_are_not_the_arrays_are_refused(

@@ -218,7 +218,7 @@ def test_a_run_starts_from_a_model_of_its_kind(tmp_path: Path) -> None:
     path = str(like_builtin(tmp_path, 1))
     begun, said = choose_initial(asked(), path, distils=True)
     assert (begun.init_from, begun.student, begun.student_init_from) == (path, "unet-guided", path)
-    assert said.startswith(f"starting teacher from {path}, student from {path}; --from scratch")
+    assert said.startswith(f"initial weights: teacher from {path}, student from {path}; --from scratch")
     alone = tmp_path / "alone.safetensors"
     save_model(alone, ModelFile(model=BlindSpotModel(ModelConfig())))
     begun, said = choose_initial(asked(), str(alone), distils=True)
@@ -283,7 +283,7 @@ def test_another_models_weights_give_the_same_estimates_in_the_units_of_other_im
         expected, got = one(image), other(image)
     for name in ("mean", "mean_var", "noise_var", "total_var", "flat_below"):
         torch.testing.assert_close(getattr(got, name), getattr(expected, name), rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match="cannot start from"):
+    with pytest.raises(ValueError, match="--from: the model does not fit"):
         BlindSpotModel(ModelConfig(channels=1)).init_from(one)
 
 
@@ -365,7 +365,7 @@ def test_a_student_that_is_named_brings_its_network(tmp_path: Path) -> None:
         begun, _ = choose_initial(asked(student_init_from=str(path)), where, distils=True)
         assert (begun.student, begun.student_init_from) == ("dncnn", str(path))
     save_model(path, ModelFile(student=Student(StudentConfig(network=UNetConfig(widths=(8,), blocks=(1,))))))
-    with pytest.raises(ValueError, match=r"--student\.start .*name the network"):
+    with pytest.raises(ValueError, match=r"--student\.start .*Name the network"):
         choose_initial(asked(student_init_from=str(path)), SCRATCH, distils=True)
 
 
@@ -388,7 +388,7 @@ def test_noise_that_neighbours_share_gets_no_student_that_is_told_what_cannot_be
     guided = Student(StudentConfig(channels=3, network=STUDENTS["unet-guided"]))
     begun, _ = choose_initial(replace(correlated, distill=alone, student_init_from=path), SCRATCH, distils=True)
     assert begun.student == "unet-guided", "the student is to stay what it is"
-    for network, told in (("unet-guided", "cannot be measured"), ("unet", "leave --student.network out")):
+    for network, told in (("unet-guided", "cannot be measured"), ("unet", "Omit --student.network")):
         second = StageTwo(images=images, network=STUDENTS[network], config=alone, init_from=guided)
         with pytest.raises(ValueError, match=told):
             next(

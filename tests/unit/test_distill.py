@@ -242,7 +242,7 @@ def test_clean_images_are_turned_into_the_noisy_ones_kind() -> None:
     assert [image.shape for image in for_gray] == [(9, 9, 1)] * 2
     assert int(for_gray[1][0, 0, 0]) == 76  # 0.299 of 255
     assert len(clean_like([gray, colour], [colour])) == 1
-    with pytest.raises(ValueError, match="need clean ones in colour"):
+    with pytest.raises(ValueError, match="got no colour image, but the noisy ones are in colour"):
         clean_like([gray], [colour])
     counts = [np.linspace(100, 5000, 10_000, dtype=np.float32).reshape(100, 100, 1)]
     stretched = clean_like([np.array([0, 255], np.uint8).reshape(1, 2, 1)], counts)[0]

@@ -1,6 +1,8 @@
 """The documentation is readable, its links lead somewhere, and its commands are those of the program."""
 
+import ast
 import importlib.util
+import inspect
 import re
 import shlex
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2\s*$", re.MULTILINE | re.DOTALL)
 INLINE_CODE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)\s]+)\)")
 MATH = re.compile(r"\$\$.+?\$\$|\$[^$\n]+\$", re.DOTALL)
+EXAMPLE = re.compile(r"^ *>>> .*?(?:\n *\n|\Z)", re.MULTILINE | re.DOTALL)
+ENTRY_OF_SECTION = re.compile(r"^( *(?:[\w, *]+ : .+|-{3,}|[\w*]+:))$", re.MULTILINE)
 ENDS = re.compile(r"(?<=[.!?])[\"')*]*\s+")
 
 
@@ -84,6 +88,24 @@ def name(page: Path) -> str:
 @pytest.mark.parametrize("page", WRITTEN, ids=name)
 def test_no_sentence_is_longer_than_forty_words(page: Path) -> None:
     long = [each for each in prose(page.read_text()) if len(each.split()) > MOST_WORDS]
+    assert not long, f"{len(long)}: split at the second thought: {long[0]}"
+
+
+def docstrings(file: Path) -> Iterator[tuple[int, str]]:
+    """The docstrings of a module, with those of its constants and fields, and their lines."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, inspect.cleandoc(node.value.value)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "src" / "dbsn").rglob("*.py")), ids=name)
+def test_no_sentence_of_a_docstring_is_longer_than_forty_words(file: Path) -> None:
+    long = [
+        f"{file.name}:{line}: {sentence}"
+        for line, text in docstrings(file)
+        for sentence in prose(ENTRY_OF_SECTION.sub(r"\1\n\n", EXAMPLE.sub("", text)))
+        if len(sentence.split()) > MOST_WORDS
+    ]
     assert not long, f"{len(long)}: split at the second thought: {long[0]}"
 
 

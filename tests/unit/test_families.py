@@ -79,5 +79,5 @@ def test_an_unknown_noise_is_refused_with_the_forms_that_exist(text: str) -> Non
 
 
 def test_mg_refuses_an_image_with_other_channels() -> None:
-    with pytest.raises(ValueError, match="3 channels, the image 1"):
+    with pytest.raises(ValueError, match=r"got an image with 1, expected 3"):
         parse_noise("mg:75").variance(constant(0.5))

@@ -71,7 +71,7 @@ def test_jpeg_is_seen(quality: int) -> None:
     assert not found.suits
     assert "JPEG" in found.verdict
     assert found.stride == (5 if quality == 75 else 1)
-    assert ("keeps a part of: try --stride 5" in found.verdict) == (quality > 75)
+    assert ("keeps a part of it. Try --stride 5" in found.verdict) == (quality > 75)
 
 
 def test_texture_of_photographs_with_hardly_any_noise_asks_for_no_stride() -> None:

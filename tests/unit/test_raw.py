@@ -109,10 +109,10 @@ def test_what_is_wrong_is_one_line(
     (tmp_path / "empty.cr2").write_bytes(b"")
     tifffile.imwrite(tmp_path / "plain.tif", np.zeros((40, 40), np.uint8))
     for name, output, words in (
-        ("broken.nef", tmp_path / "out", "not a RAW file that can be read"),
-        ("empty.cr2", tmp_path / "out", "not a RAW file that can be read"),
-        ("a.dng", tmp_path / "a.png", "write .dng instead"),
-        ("plain.tif", tmp_path / "b.dng", "only a camera's RAW becomes a DNG"),
+        ("broken.nef", tmp_path / "out", "not a readable RAW file"),
+        ("empty.cr2", tmp_path / "out", "not a readable RAW file"),
+        ("a.dng", tmp_path / "a.png", "can only be written as DNG. Use .dng"),
+        ("plain.tif", tmp_path / "b.dng", "only a camera RAW can be saved as DNG"),
         ("missing.dng", tmp_path / "out", "no such file"),
     ):
         done = dbsn_command("denoise", tmp_path / name, "-m", model, "-o", output)

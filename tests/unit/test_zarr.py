@@ -155,7 +155,12 @@ def test_colours_that_lie_first_are_given(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("axes", "told"),
-    [("YX", "each of 3 axes"), ("ZZX", "each of 3 axes"), ("TZX", "Y and X among"), ("SYX", "5 colours (S)")],
+    [
+        ("YX", "each of 3 axes"),
+        ("ZZX", "each of 3 axes"),
+        ("TZX", "with Y and X"),
+        ("SYX", "colours S (got 5, expected 3)"),
+    ],
 )
 def test_axes_that_are_not_the_arrays_are_refused(tmp_path: Path, axes: str, told: str) -> None:
     path = plain(tmp_path / "a.zarr", samples((5, 40, 33), "uint16"))
@@ -167,7 +172,7 @@ def test_axes_that_are_not_the_arrays_are_refused(tmp_path: Path, axes: str, tol
 def test_the_axes_of_other_files_can_be_said_but_not_chosen(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", samples((3, 40, 33), "uint16"), photometric="minisblack")
     assert len(list(read_planes(tmp_path / "a.tif", axes="CYX"))) == 3
-    with pytest.raises(ImageError, match=r"a\.tif: --axes SYX, but each of its pages is YX"):
+    with pytest.raises(ImageError, match=r"a\.tif: .*got --axes SYX, but each of its pages is YX"):
         next(read_planes(tmp_path / "a.tif", axes="SYX"))
 
 
@@ -256,11 +261,11 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left(
     broken = plain(tmp_path / "broken.zarr", samples((40, 40), "uint8"))
     (broken / "zarr.json").write_text("{")
     said = {
-        "many": "name one of them",
+        "many": "Name one of them",
         "text": "complex64",
         "row": "is no image",
         "nan": "NaN",
-        "broken": "that can be read",
+        "broken": "not a readable Zarr",
     }
     for name, words in said.items():
         done = dbsn_command("denoise", tmp_path / f"{name}.zarr", "-m", model, "-o", tmp_path / name)
@@ -294,4 +299,4 @@ def test_kinds_can_be_changed(tmp_path: Path, model: Path, dbsn_command: Command
     (tmp_path / "h.zarr").write_text("a file")
     done = dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "h.zarr", "--overwrite")
     assert done.returncode == 1
-    assert "in the way of a Zarr" in done.stderr
+    assert "h.zarr: exists and is no Zarr" in done.stderr

@@ -1,1 +1,1 @@
-"""A model against the truth."""
+"""Evaluation: comparison of a model's results with the truth."""

@@ -1,7 +1,7 @@
-"""Measure a model against clean images: real pairs, or clean images with one fixed noise realisation each.
+"""Evaluation of a model on pairs of noisy and clean images.
 
-`evaluate` yields an image at a time, `summarise` averages; what was compared and how is part of the figures
-(tests/e2e/test_shell.py).
+Pairs are real, or clean images with one fixed noise realisation each. `evaluate` yields the figures of one image at a
+time, `summarise` averages them. The figures include the protocol (tests/e2e/test_shell.py).
 """
 
 import time
@@ -31,7 +31,7 @@ class Pair:
     noisy: np.ndarray
     clean: np.ndarray
     noise: Noise | None = None
-    """The true noise, where it is known."""
+    """The true noise, if it is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +44,22 @@ class Score:
     noisy_psnr: float
     seconds: float
     mean_psnr: float | None = None
-    """Of the blind mean, before fusion; None for a student."""
+    """PSNR of the blind mean, before fusion; None for a student."""
     noise_std: float | None = None
     """Estimated root-mean-square noise; None for a student."""
     true_noise_std: float | None = None
     oracle_psnr: float | None = None
-    """Of the blind mean fused under the true noise, where it is known: what a perfect noise estimate would give."""
+    """PSNR of the blind mean fused under the true noise, if it is known.
+
+    A perfect noise estimate would reach it.
+    """
 
 
 def synthetic_noise(clean: np.ndarray, noise: Noise, *, seed: int, index: int) -> Pair:
-    """The one noisy realisation of image number `index` under this seed; neither clipped nor rounded."""
+    """The one noisy realisation of image number `index` for this seed.
+
+    It is neither clipped nor rounded.
+    """
     state = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) % 2**63
     tensor = as_tensor(clean)
     noisy = noise.sample(tensor, torch.Generator().manual_seed(state))
@@ -61,7 +67,7 @@ def synthetic_noise(clean: np.ndarray, noise: Noise, *, seed: int, index: int) -
 
 
 def true_noise_std(pair: Pair) -> float | None:
-    """Root-mean-square of the true noise, where it is known."""
+    """Root mean square of the true noise, if it is known."""
     if pair.noise is None:
         return None
     return float(channel_variance(pair.noise.variance(as_tensor(pair.clean))).mean().sqrt())
@@ -77,7 +83,8 @@ def evaluate(
     """Score a blind-spot model's posterior mean, or a student, on each pair, in order.
 
     Raises:
-        ValueError: A pair is in colours, or the denoiser a blind-spot model, of other channels; names the pair.
+        ValueError: The channels of a pair differ from the denoiser's; the message names the pair. A student for colour
+            images also accepts gray ones.
     """
     for pair in pairs:
         began, estimate = time.perf_counter(), None
@@ -116,9 +123,10 @@ def evaluate(
 
 
 def summarise(scores: Sequence[Score], protocol: Protocol) -> dict[str, float | int | str | None]:
-    """Means over images (PSNR: of the images' decibels), with the protocol they belong to; None if not finite.
+    """Average figures over images, with their protocol.
 
-    What a denoiser does not know is left out.
+    The PSNR is a mean of the images' decibels. A mean that is not finite is None. Figures that a denoiser does not have
+    are omitted.
     """
     names = {
         "psnr": "psnr",

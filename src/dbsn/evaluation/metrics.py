@@ -1,7 +1,10 @@
-"""PSNR and SSIM under a named protocol: arrays in, numbers out (tests/unit/test_metrics.py).
+"""PSNR and SSIM under a named protocol: arrays in, numbers out.
 
-float: prediction clamped to [0, 1], no rounding (the paper's). uint8: clamped and rounded to 8 bit. affine: gain and
-offset of the prediction fitted to the truth first (microscopy, where the two were stretched separately).
+- float: the prediction is clamped to [0, 1] without rounding, as in the paper
+- uint8: it is clamped and rounded to 8 bit
+- affine: its gain and offset are first fitted to the truth (microscopy, where the two were stretched separately)
+
+Tested in tests/unit/test_metrics.py.
 """
 
 from typing import Literal
@@ -12,7 +15,7 @@ Protocol = Literal["float", "uint8", "affine"]
 
 
 def prepare(prediction: np.ndarray, truth: np.ndarray, protocol: Protocol) -> np.ndarray:
-    """What of a prediction (h, w, c) is compared with the truth, both intensities."""
+    """Prepare a prediction (h, w, c) for comparison with the truth, both intensities."""
     if protocol == "affine":
         centred = prediction - prediction.mean()
         power = float((centred**2).mean())
@@ -24,16 +27,16 @@ def prepare(prediction: np.ndarray, truth: np.ndarray, protocol: Protocol) -> np
 
 def psnr(prediction: np.ndarray, truth: np.ndarray) -> float:
     """Peak signal-to-noise ratio in dB, peak 1; infinite for equal images."""
-    from skimage.metrics import peak_signal_noise_ratio  # takes longer to load than most images to denoise
+    from skimage.metrics import peak_signal_noise_ratio  # loading takes longer than denoising most images
 
     with np.errstate(divide="ignore"):
         return float(peak_signal_noise_ratio(truth, prediction, data_range=1.0))
 
 
 def ssim(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Structural similarity (Wang et al. 2004): Gaussian window of 1.5 pixels, mean of the channels.
+    """Structural similarity (Wang et al. 2004), mean of the channels.
 
-    Not a number for images smaller than the window, 11 pixels.
+    The Gaussian window has 1.5 pixels. The result is NaN for images smaller than the window, 11 pixels.
     """
     if min(truth.shape[:2]) < 11:
         return float("nan")

@@ -1,1 +1,1 @@
-"""A whole image through a model: tiles, orientations, strides, and ranges of intensities."""
+"""Inference on whole images: tiles, orientations, strides, intensity ranges."""

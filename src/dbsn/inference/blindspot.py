@@ -1,4 +1,7 @@
-"""From one whole image to its estimate, by overlapping tiles: same result as untiled (tests/property/test_tiles.py)."""
+"""Inference of the blind-spot model on one whole image, by overlapping tiles.
+
+The result is the same as without tiles (tests/property/test_tiles.py).
+"""
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -26,7 +29,7 @@ from dbsn.tensors import as_tensor
 from dbsn.types import Canvas, Image, Pixels, Place
 
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
-_SAMPLED_WHOLE = 512 * 512  # pixels; not more at once
+_SAMPLED_WHOLE = 512 * 512  # pixels; larger images are sampled in squares
 
 T = TypeVar("T")
 Extra = Literal["std", "mean", "noise_std", "blind_std"]
@@ -36,28 +39,34 @@ NOISE_STD: tuple[Extra, ...] = ("noise_std",)
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """An image's estimate as arrays (h, w, c) float32, in intensities; None where not asked for."""
+    """The estimate of an image as arrays (h, w, c), float32, in intensities.
+
+    A field that was not requested is None.
+    """
 
     denoised: np.ndarray
-    """Posterior mean: blind prediction and pixel fused."""
+    """Posterior mean: the fusion of blind mean and noisy pixel."""
     noise_level: float
-    """Estimated noise, root mean square over the image, intensity."""
+    """Estimated noise level, root mean square over the image, intensity."""
     std: np.ndarray | None
-    """Posterior standard deviation of each pixel and channel."""
+    """Uncertainty: posterior standard deviation of each pixel and channel."""
     mean: np.ndarray | None
-    """The blind prediction alone."""
+    """The blind mean."""
     blind_std: np.ndarray | None
-    """Standard deviation that is promised of noisy pixel minus blind prediction."""
+    """Predicted standard deviation of noisy pixel minus blind mean."""
     noise_std: np.ndarray | None
     """Estimated noise standard deviation of each pixel and channel."""
     under_known_noise: np.ndarray | None
-    """Posterior mean under the noise that was given, instead of the estimated one."""
+    """Posterior mean under the given true noise instead of the estimated one."""
     noise: ImageNoise
-    """What was learned of this image's noise."""
+    """The learned noise of this image."""
 
 
 def self_ensemble(model: BlindSpotModel, noisy: Image, measurement: Tensor) -> Estimate:
-    """The average estimate over the eight orientations of an image (M7). Arguments as of the model."""
+    """Average the estimates of an image's eight orientations (M7).
+
+    Arguments are those of the model.
+    """
     sums: dict[str, Tensor] = {}
     first, squares = torch.zeros(()), torch.zeros(())
     for orientation in ORIENTATIONS:
@@ -76,7 +85,10 @@ def self_ensemble(model: BlindSpotModel, noisy: Image, measurement: Tensor) -> E
 
 
 class Passes:
-    """A model's estimates of parts of one image (h, w, c). M8 and the result share that of the whole of a small one."""
+    """A model's estimates of parts of one image (h, w, c).
+
+    A small image is estimated whole, once, for both M8 and the result.
+    """
 
     def __init__(self, model: BlindSpotModel, image: Pixels, *, ensemble: bool = False) -> None:
         self.model, self.image, self.ensemble = model, image, ensemble
@@ -84,19 +96,22 @@ class Passes:
         self._whole: Estimate | None = None
 
     def parts(self, tile: int) -> list[Tile]:
-        """Tiles of this side that cover the image."""
+        """Tiles with this side that cover the image."""
         margin, multiple = self.model.network.receptive_radius, self.model.multiple
         return list(tiles(*self.image.shape[:2], tile=tile, margin=margin, multiple=multiple))
 
     def estimate(self, part: Tile, measurement: Tensor) -> Estimate:
-        """What the model believes of the pixels that a tile sees."""
+        """Estimate the pixels that a tile reads."""
         height, width = self.image.shape[:2]
         if self._whole and part.read == (slice(0, height), slice(0, width)):
             return self._whole
         return self._forward(self._pixels(part.read), measurement)
 
     def samples(self, measurement: Tensor) -> list[Sample]:
-        """Estimates of parts spread over the image, for M8: the same however it is tiled."""
+        """Estimates of parts spread over the image, for M8.
+
+        They do not depend on the tiles of the result.
+        """
         is_small = math.prod(self.image.shape[:2]) <= _SAMPLED_WHOLE
         samples = []
         for part in _some(self.parts(0 if is_small else _SAMPLED_SIDE)):
@@ -119,14 +134,14 @@ class Passes:
 
 
 def _some(parts: Sequence[T]) -> Sequence[T]:
-    """At most four, evenly chosen."""
+    """At most four of the parts, evenly chosen."""
     return parts[:: -(-len(parts) // _SAMPLED_TILES)]
 
 
 def learned_noise(model: BlindSpotModel, image: np.ndarray, *, bf16: bool = False) -> ImageNoise:
-    """What is learned of an image's noise (h, w, c) at the stride that the model was trained with, where it is whole.
+    """Learn the noise of an image (h, w, c) at the stride of the training.
 
-    Smaller strides leave a part of it in the prediction.
+    At this stride the residual holds all of the noise. At a smaller stride the prediction keeps a part of it.
     """
     estimate = predict(model, image, options=InferenceOptions(bf16=bf16), stride=model.config.stride, extras=NOISE_STD)
     assert estimate.noise_std is not None
@@ -150,13 +165,13 @@ def predict(
         model: In evaluation mode, on the device to use.
         image: (h, w, c) intensities, or integers of the file's range.
         options: Tiles, orientations, arithmetic.
-        calibrated: Correct the variances by what the image's own pixels say (M8).
-        extras: Which fields of `Prediction` to fill besides `denoised`; each takes an image's memory.
-        known_noise: The true noise, to fill `under_known_noise` with; its variance is taken at the blind mean.
-        stride: Denoise the images of every such pixel, each for itself; by default the model's denoising stride.
+        calibrated: Correct the variances on the image's own pixels (M8).
+        extras: Fields of `Prediction` to fill besides `denoised`. Each takes the memory of an image.
+        known_noise: The true noise, for `under_known_noise`. Its variance is taken at the blind mean.
+        stride: Denoise separately the images made of every `stride`-th pixel. By default the model's denoising stride.
 
     Raises:
-        ValueError: The image has another number of channels than the model.
+        ValueError: The image's number of channels differs from the model's.
     """
     names = ["denoised", *extras, *(["under_known_noise"] if known_noise else [])]
     arrays = {name: np.empty(image.shape, np.float32) for name in names}
@@ -185,16 +200,16 @@ def predict_into(
     known_noise: Noise | None = None,
     stride: int | None = None,
 ) -> tuple[float, ImageNoise]:
-    """`predict` tile by tile, of an image that need not be in memory, into places that need not be either.
+    """Run `predict` tile by tile, without holding input or output in memory.
 
     Args:
-        into: Where to put which fields of `Prediction`, (h, w, c) each.
-        model: As of `predict`, and so are the others.
-        image: (h, w, c).
+        into: Where each requested field of `Prediction` is written, (h, w, c) each.
+        model: See `predict`.
+        image: (h, w, c), see `predict`.
         options: Tiles, orientations, arithmetic.
         calibrated: Correct the variances (M8).
-        known_noise: The true noise.
-        stride: Denoise the images of every such pixel.
+        known_noise: The true noise, see `predict`.
+        stride: Denoise separately the images made of every `stride`-th pixel.
 
     Returns:
         Noise level and noise, as in `Prediction`.
@@ -202,7 +217,9 @@ def predict_into(
     check_image(image, options.tile, model.config.channels)
     image, into, unit = stretched(image, into, model.config)
     if known_noise and unit != 1:
-        raise ValueError("a known noise is of the image's own intensities, which this model does not see")
+        raise ValueError(
+            "known_noise: this model stretches the image, so its intensities change. Use a model that does not."
+        )
     device = next(model.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.bf16):
         every = [
@@ -227,7 +244,7 @@ def predict_into(
 
 
 def _values(estimate: Estimate, known_noise: Noise | None) -> dict[str, Image]:
-    """What an estimate says, by the names of `Prediction`, (b, c, h, w) each."""
+    """The fields of `Prediction` from an estimate, by name, (b, c, h, w) each."""
     denoised, variance = estimate.fused()
     noise_std = estimate.noise_std()
     values = {"denoised": denoised, "std": variance.sqrt(), "mean": estimate.mean, "noise_std": noise_std}

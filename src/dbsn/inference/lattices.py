@@ -1,4 +1,4 @@
-"""The images that every s-th pixel of an image makes, in which correlated noise is independent.
+"""The images made of every s-th pixel, in which correlated noise is independent.
 
 Tested in tests/unit/test_patches.py.
 """
@@ -18,15 +18,16 @@ def lattices(image: Pixels, stride: int) -> Iterator[tuple[tuple[slice, slice], 
 
 
 def lattices(image: Pixels, stride: int) -> Iterator[tuple[tuple[slice, slice], Pixels]]:
-    """The images (h, w, c) that every `stride`-th pixel makes: pixel-shuffle down-sampling, views.
+    """Split an image into the images (h, w, c) made of every `stride`-th pixel.
 
-    Noise that is correlated over fewer pixels than that is independent in each of them (Zhou et al. 2020).
+    This is pixel-shuffle down-sampling; the images are views. Noise that is correlated over less than `stride` pixels
+    is independent in each of them (Zhou et al. 2020).
 
     Yields:
-        Which pixels they are, and the image; none is empty.
+        The place of the pixels and the image; no image is empty.
     """
     if stride == 1:
-        yield (slice(None), slice(None)), image  # as it is: it may be on disk
+        yield (slice(None), slice(None)), image  # unchanged: it may be on disk
         return
     for row in range(min(stride, image.shape[0])):
         for column in range(min(stride, image.shape[1])):
@@ -35,7 +36,7 @@ def lattices(image: Pixels, stride: int) -> Iterator[tuple[tuple[slice, slice], 
 
 
 class _Lattice:
-    """Every `stride`-th pixel of an image that is not in memory."""
+    """The image of every `stride`-th pixel of an image that is not in memory."""
 
     def __init__(self, image: Pixels, first: tuple[int, int], stride: int) -> None:
         self.image, self.all = image, (slice(first[0], None, stride), slice(first[1], None, stride))
@@ -43,14 +44,14 @@ class _Lattice:
         self.shape = (*sides, *image.shape[2:])
 
     def __getitem__(self, where: Place) -> np.ndarray:
-        """Rows, or rows and columns."""
+        """Read rows, or rows and columns."""
         rows, columns = where if isinstance(where, tuple) else (where, slice(None))
         height, width = self.shape[:2]
         return self.image[placed(self.all, (slice(*rows.indices(height)), slice(*columns.indices(width))))]
 
 
 def placed(lattice: tuple[slice, slice], own: tuple[slice, slice]) -> tuple[slice, slice]:
-    """Where in an image the part `own` of one of its `lattices` lies."""
+    """The place in an image of the part `own` of one of its `lattices`."""
 
     def along(all_of_it: slice, part: slice) -> slice:
         start, step = all_of_it.start or 0, all_of_it.step or 1

@@ -1,6 +1,6 @@
-"""From one whole image to what a student makes of it, by overlapping tiles: same result as untiled.
+"""Inference of a student on one whole image, by overlapping tiles.
 
-Tested in tests/property/test_tiles.py and tests/unit/test_student.py.
+The result is the same as without tiles. Tested in tests/property/test_tiles.py and tests/unit/test_student.py.
 """
 
 from collections.abc import Mapping
@@ -22,22 +22,23 @@ from dbsn.types import Canvas, Image, Margin, Pixels
 
 
 def _turned_margin(margin: Margin, orientation: Orientation) -> Margin:
-    """That of the image so turned."""
+    """The margin of the image in this orientation."""
     top, bottom, left, right = margin
     rows, columns = ((left, right), (top, bottom)) if orientation.transposed else ((top, bottom), (left, right))
     return Margin(*(rows[::-1] if orientation.down else rows), *(columns[::-1] if orientation.across else columns))
 
 
 def apply_student(student: Student, image: np.ndarray, *, options: InferenceOptions = USUAL) -> np.ndarray:
-    """Denoise one image (h, w, c) of any size by an ordinary network; arguments as of `predict`.
+    """Denoise one image (h, w, c) of any size with a student.
 
-    A gray image is shown to a student of colours as three that are alike; the mean of what it makes of them counts.
+    Arguments are those of `predict`. A student for colour images gets a gray image as three equal channels. The result
+    is then the mean over channels.
 
     Returns:
         (h, w, c) float32 intensities.
 
     Raises:
-        ValueError: The image has another number of channels than the student, and is not gray.
+        ValueError: The image's number of channels differs from the student's, and the image is not gray.
     """
     denoised = np.empty(image.shape, np.float32)
     apply_student_into({"denoised": denoised}, student, image, options=options)
@@ -51,25 +52,27 @@ def apply_student_into(
     *,
     options: InferenceOptions = USUAL,
 ) -> float | None:
-    """`apply_student` tile by tile, of an image that need not be in memory, into places that need not be either.
+    """Run `apply_student` tile by tile, without holding input or output in memory.
 
     Args:
-        into: Where to put "denoised" and, if it is there, "std": the standard deviation from the truth, of the eight
-            orientations' the mean.
-        student: As of `predict`, and so are the others.
+        into: Where "denoised" is written and, if present, "std": the uncertainty. With the self-ensemble it is the mean
+            over the eight orientations.
+        student: In evaluation mode, on the device to use.
         image: (h, w, c).
-        options: Tiles, orientations, arithmetic, and what level a guided student is told.
+        options: Tiles, orientations, arithmetic, and the noise level for a guided student.
 
     Returns:
-        The noise level that was measured, root mean square, intensity; None if the student is not told any.
+        The measured noise level, root mean square, intensity; None for a student without a noise-level input.
 
     Raises:
-        ValueError: As `apply_student`; or the student does not know its standard deviation.
+        ValueError: As `apply_student`; or the student has no uncertainty.
     """
     image, into = in_colours(image, into, student.config.channels)
     check_image(image, options.tile, student.config.channels)
     if "std" in into and student.spread is None:
-        raise ValueError("this student does not know its uncertainty: it was trained before there was one")
+        raise ValueError(
+            "uncertainty: this student has none, an older version of dbsn trained it. Train it again, or omit it."
+        )
     image, into, unit = stretched(image, into, student.config)
     device = next(student.parameters()).device
     radius = student.receptive_radius + (Uncertainty.receptive_radius if "std" in into else 0)
@@ -90,7 +93,7 @@ def _result(
     options: InferenceOptions,
     with_std: bool,
 ) -> TileResult:
-    """What a student makes of a tile, averaged over orientations if so many are asked for."""
+    """A student's result for one tile; with the self-ensemble the average."""
     turns = ORIENTATIONS if options.ensemble else ORIENTATIONS[:1]
     cell, device = student.multiple, next(student.parameters()).device
     noisy = as_tensor(image[part.read]).to(device, memory_format=fast_format(device.type, "convolution"))

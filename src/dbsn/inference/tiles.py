@@ -1,8 +1,8 @@
-"""Tiles that cover an image: where each is read, and what part of the image it is responsible for.
+"""Tiles that cover an image: the part each reads and the part each gives.
 
-They are read with a margin of the network's receptive radius and lie at multiples of its grid from every corner, so
-that every pixel sees exactly what it would see in the whole image, however that is turned; where the image ends, so
-does the tile. Tested in tests/property/test_tiles.py.
+A tile is read with a margin of the network's receptive radius. It lies at multiples of the network's grid from every
+corner. So every pixel sees exactly what it would see in the whole image, in every orientation. A tile ends where the
+image ends. Tested in tests/property/test_tiles.py.
 """
 
 import math
@@ -13,30 +13,30 @@ from torch import Tensor
 
 from dbsn.types import Canvas, Margin, Pixels
 
-_LARGER = 0.1  # of a tile's side: so much is shared out among tiles rather than given one of its own
+_LARGER = 0.1  # of a tile's side: so small a rest is divided among the tiles and gets no tile of its own
 
 
 @dataclass(frozen=True)
 class Tile:
-    """Where a tile is read (with its margin) and which part of the image it is responsible for."""
+    """The part of the image that a tile reads (`read`, with margin) and gives (`own`)."""
 
     read: tuple[slice, slice]
     own: tuple[slice, slice]
 
     @property
     def pixels(self) -> int:
-        """How many it is responsible for."""
+        """Number of pixels of its own part."""
         return math.prod(part.stop - part.start for part in self.own)
 
     @property
     def margin(self) -> Margin:
-        """What of the part that is read is not its own."""
+        """The margin of the part that is read around its own part."""
         ends = zip(self.own, self.read, strict=True)
         return Margin(*(side for own, read in ends for side in (own.start - read.start, read.stop - own.stop)))
 
     @property
     def inner(self) -> tuple[slice, slice]:
-        """Its own part, counted from the corner where it is read."""
+        """Its own part, relative to the part that is read."""
         first, second = (
             slice(own.start - read.start, own.stop - read.start) for own, read in zip(self.own, self.read, strict=True)
         )
@@ -49,13 +49,13 @@ def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> 
     Args:
         height: Rows of the image.
         width: Columns of the image.
-        tile: Side of a tile's own part, at most; a tenth more where that makes fewer, for their margins cost. Tiles are
-            of one size, up to `multiple`; 0 means the whole image.
-        margin: Pixels to be seen around it, rounded up to `multiple`.
+        tile: Largest side of a tile's own part; 0 means the whole image. A tenth more is allowed if it saves a tile,
+            because margins cost time. The sizes of tiles differ by less than `multiple`.
+        margin: Pixels to read around it, rounded up to `multiple`.
         multiple: Tiles start and stop at multiples of this from either end.
 
     Yields:
-        Tiles whose own parts cover the image once.
+        Tiles whose own parts cover the image exactly once.
     """
     margin = -(-margin // multiple) * multiple
 
@@ -76,20 +76,20 @@ def tiles(height: int, width: int, *, tile: int, margin: int, multiple: int) -> 
 
 @dataclass(frozen=True)
 class TileResult:
-    """What a model makes of a tile's own part."""
+    """A model's result for a tile's own part."""
 
     place: tuple[slice, slice]
-    """Where in the image it belongs."""
+    """Its place in the image."""
     values: Mapping[str, Tensor]
-    """What is to be put there, by name, (h, w, c) each."""
+    """The results by name, (h, w, c) each."""
     noise_power: float
-    """Mean square of the noise in it, intensities squared; 0 if it is not known."""
+    """Mean square of its noise, intensities squared; 0 if not known."""
     pixels: int
-    """How many it is."""
+    """Number of its pixels."""
 
 
 def put_tiles(into: Mapping[str, Canvas], results: Iterable[TileResult], image: Pixels) -> float:
-    """Put the results of an image's tiles, one after the other, in their places; the noise's mean square."""
+    """Write the results of an image's tiles; return the mean square of the noise."""
     noise_power = 0.0
     for result in results:
         for name, canvas in into.items():
@@ -103,14 +103,21 @@ _STRIP = 512  # rows, a multiple of 8
 
 
 def strips(height: int) -> Iterator[slice]:
-    """The rows of an image, a few hundred at a time."""
+    """The rows of an image in strips of 512."""
     return (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
 
 
 def check_image(image: Pixels, tile: int, channels: int) -> None:
-    """Refuse, with a ValueError, an image of other channels than a model's, and a tile of a negative side."""
+    """Check an image's channels and the side of a tile.
+
+    Raises:
+        ValueError: The number of channels differs from the model's, or the side is negative.
+    """
     if tile < 0:
-        raise ValueError(f"--tile {tile}: expected the side of a tile in pixels, or 0 for the whole image")
+        raise ValueError(f"--tile {tile}: expected a side in pixels, or 0. Use 0 for the whole image.")
     if len(image.shape) != 3 or image.shape[2] != channels:
         wanted = "gray" if channels == 1 else "colour"
-        raise ValueError(f"this model is for {wanted} images ({channels} channels), not for shape {image.shape}")
+        raise ValueError(
+            f"image: wrong number of channels (got shape {image.shape}, expected {channels}). "
+            f"This model is for {wanted} images. Choose another model."
+        )

@@ -1,1 +1,1 @@
-"""Image files to pictures and back, and folders of them. Nothing here imports torch."""
+"""Reading and writing of image files and folders. Nothing here imports torch."""

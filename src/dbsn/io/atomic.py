@@ -1,4 +1,4 @@
-"""Files that are the old one or the new one, whole, whatever happens while they are written."""
+"""Atomic writing: a file is always the complete old one or the complete new one."""
 
 import os
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file under another name, which takes the place of `path` if nothing goes wrong.
+    """Write a file under another name; it replaces `path` if nothing goes wrong.
 
-    What a killed process leaves behind is written over by the next that makes the same file.
+    The next process that writes the same file overwrites what a killed one left.
     """
     partial = path.with_name(f".{path.name[-200:]}.partial")
     try:
@@ -21,7 +21,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is either the old one or the new one, whole, even if the power fails."""
+    """Write a file atomically, even if the power fails."""
     with replacing(path) as partial, partial.open("wb") as file:
         file.write(content)
         file.flush()

@@ -1,6 +1,7 @@
-"""Arrays with any axes as planes that share one noise model: stacks in time and depth, channels that lie first.
+"""Axes of arrays: split an array with any axes into planes.
 
-Axes are named as in TIFF: Y and X are a plane, S the colours of a pixel, every other letter (Z, T, C) counts planes.
+Examples are stacks in time and depth, and arrays with the channels first. All planes share one noise model. Axes are
+named as in TIFF: Y and X span a plane, S holds the colours of a pixel. Every other letter (Z, T, C) counts planes.
 Tested in tests/unit/test_axes.py. This module must not import torch.
 """
 
@@ -15,24 +16,26 @@ _COUNTED = "ABCDEFGHIJKLMNOPQR"
 def as_planes(
     array: np.ndarray, axes: str | None = None, channel_axis: int | None = None
 ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """The planes of an array, and what puts results in their place.
+    """Split an array into planes.
 
     Args:
-        array: Of two axes or more.
-        axes: A letter for each axis, as "TZYX"; None for what `channel_axis` says.
-        channel_axis: The axis of colours, as scikit-image says it; the last two of the others are then a plane. None
-            for (height, width) and (height, width, colours).
+        array: Array with two axes or more.
+        axes: One letter for each axis, for example "TZYX". None to use `channel_axis`.
+        channel_axis: Axis of the colours, as in scikit-image. The last two of the other axes span a plane. None for
+            (height, width) and (height, width, colours).
 
     Returns:
-        Planes (n, h, w, c), a view where it can be one; and a function from results of the same shape to the array's.
+        Planes (n, h, w, c), a view if possible, and a function that reshapes results to the shape of the array.
 
     Raises:
-        ValueError: The axes are not the array's, or it is empty.
+        ValueError: The axes do not match the array, or it is empty.
     """
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"expected an array, got {type(array).__name__}; read the file first (tifffile, skimage.io)")
+        raise ValueError(
+            f"image: wrong type (got {type(array).__name__}, expected an array). Read the file first, with skimage.io."
+        )
     if not array.size:
-        raise ValueError(f"image of shape {array.shape}: it is empty")
+        raise ValueError(f"image: is empty (got shape {array.shape}). Pass an image with pixels.")
     letters = _letters(array, axes, channel_axis)
     counted = [letter for letter in letters if letter not in _PLANE + _COLOUR]
     order = [letters.index(letter) for letter in [*counted, *_PLANE, *(_COLOUR if _COLOUR in letters else "")]]
@@ -47,28 +50,35 @@ def as_planes(
 
 def _letters(array: np.ndarray, axes: str | None, channel_axis: int | None) -> str:
     if axes is not None and channel_axis is not None:
-        raise ValueError(f"axes={axes!r} and channel_axis={channel_axis}: give one of them; S in axes is the colours")
+        raise ValueError(
+            f"axes={axes!r} and channel_axis={channel_axis}: got both, expected one. In axes, S is the colours."
+        )
     if channel_axis is not None:
         if not -array.ndim <= channel_axis < array.ndim or array.ndim < 3:
             raise ValueError(
-                f"channel_axis={channel_axis}: an array of shape {array.shape} has no such axis of colours"
+                f"channel_axis={channel_axis}: no such axis of colours (got shape {array.shape}). Name another axis."
             )
         others = [*_COUNTED[: array.ndim - 3], *_PLANE]
         others.insert(channel_axis % array.ndim, _COLOUR)
         return "".join(others)
     if axes is None:
         if array.ndim not in (2, 3):
-            given = f"image of shape {array.shape}"
+            given = f"got {array.shape}"
             raise ValueError(
-                f'{given}: expected (height, width) or (height, width, channels); of a stack, say axes="ZYX"'
+                f"image: wrong shape ({given}, expected (height, width) or (height, width, channels)). "
+                'For a stack, pass axes="ZYX".'
             )
         return _PLANE if array.ndim == 2 else _PLANE + _COLOUR
     return letters_of(axes, array.ndim)
 
 
 def letters_of(axes: str, count: int) -> str:
-    """The letters of so many axes, in capitals; ValueError if they are not."""
+    """Check the letters of axes and convert them to capitals.
+
+    Raises:
+        ValueError: There is not one letter for each of `count` axes, or Y or X is missing.
+    """
     letters = axes.upper()
     if len(letters) != count or len(set(letters)) != count or not set(_PLANE) <= set(letters) or not letters.isalpha():
-        raise ValueError(f"axes={axes!r}: expected a letter for each of {count} axes, Y and X among them")
+        raise ValueError(f"axes={axes!r}: expected a letter for each of {count} axes, with Y and X. Correct them.")
     return letters

@@ -1,9 +1,8 @@
-"""EXIF blocks, what a camera says of a picture: read, taken out of a TIFF's directories, and put into another's.
+"""EXIF blocks: read them, extract them from a TIFF, and write them to a TIFF.
 
-An entry is carried as the bytes it has, so that types, odd texts and makers' own notes come back as they were; Pillow
-and tifffile turn them into numbers and texts, and back into others. What is damaged is left out, and so is a preview.
-EXIF 2.32, section 4.6.2 (a directory is TIFF's). Tested in tests/unit/test_images.py. This module must not import
-torch.
+An entry is kept as its bytes. So types, unusual texts and makers' notes stay unchanged. Pillow and tifffile would
+convert them to numbers and texts, and back to something else. Damaged entries and previews are omitted. EXIF 2.32,
+section 4.6.2 (a directory is TIFF's). Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
 import io
@@ -15,21 +14,21 @@ from tifffile import TiffFile
 
 Order = Literal["<", ">"]
 Entry = tuple[int, int, bytes]
-"""Type, count, and the value's bytes."""
+"""Type, count, and bytes of the value."""
 Directory = dict[int, "Entry | Directory"]
 
 ORIENTATION, DESCRIPTION = 274, 270
 _SETTINGS, _PLACE, _INTEROPERABILITY = 34665, 34853, 40965
 _TEXTS = frozenset({DESCRIPTION, 271, 272, 306, 315, 33432, *range(40091, 40096)})  # of the picture as a whole
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # of a type, in bytes
-_UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # whose bytes have an order
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of each type
+_UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # bytes of each unit with a byte order
 _SHORT, _LONG = 3, 4
-_LARGEST = 2**24  # bytes of an entry; a damaged one may promise anything
+_LARGEST = 2**24  # bytes of an entry; a damaged one may have any size
 _DEEPEST = 3
 
 
 def orientation(exif: bytes) -> int:
-    """How a picture is to be turned to be seen, 1 to 8; 1, as it is, if its EXIF block does not say."""
+    """Orientation of a picture, 1 to 8; 1 if its EXIF block does not hold it."""
     order, tags = _understood(exif)
     entry = tags.get(ORIENTATION)
     if not isinstance(entry, tuple) or entry[0] != _SHORT:
@@ -39,20 +38,20 @@ def orientation(exif: bytes) -> int:
 
 
 def oriented(turned: int) -> bytes:
-    """A block that says nothing but this orientation, 2 to 8; empty for another."""
+    """A block with this orientation alone, 2 to 8; empty for other values."""
     return _block({ORIENTATION: (_SHORT, 1, struct.pack("<H", turned))}, "<") if 2 <= turned <= 8 else b""
 
 
 def block_of(file: BinaryIO, order: Order, start: int) -> bytes:
-    """What a TIFF's directory says of its picture, as a block: orientation, camera, settings, place.
+    """Read a block from a TIFF's directory: orientation, camera, settings, place.
 
     Args:
-        file: The TIFF, not a BigTIFF, open to be read.
+        file: The TIFF, not a BigTIFF, open for reading.
         order: Its byte order.
-        start: Where the directory lies.
+        start: Offset of the directory.
 
     Returns:
-        Empty if it says nothing. The description, which in TIFF may tell axes and sizes, stays with the TIFF.
+        The block, empty if there is nothing. It does not hold the description, which in TIFF may give axes and sizes.
     """
     kept = (_TEXTS - {DESCRIPTION}) | {ORIENTATION, _SETTINGS, _PLACE}
     said = {tag: entry for tag, entry in _read(file, order, start).items() if tag in kept}
@@ -61,7 +60,7 @@ def block_of(file: BinaryIO, order: Order, start: int) -> bytes:
 
 
 def texts_of(exif: bytes) -> list[tuple[Any, ...]]:
-    """What a block says in words of the picture as a whole, as tags for `tifffile.TiffWriter.write`."""
+    """The texts of a block as tags for `tifffile.TiffWriter.write`."""
     tags = _understood(exif)[1]
     entries = [(tag, tags[tag]) for tag in sorted(_TEXTS & tags.keys())]
     return [
@@ -72,11 +71,13 @@ def texts_of(exif: bytes) -> list[tuple[Any, ...]]:
 
 
 def directories(exif: bytes, start: int, order: Order) -> tuple[bytes, list[tuple[Any, ...]]]:
-    """A block's directories, of settings and place, for a TIFF that is not a BigTIFF.
+    """Convert a block's directories (settings and place) for a TIFF.
+
+    The TIFF must not be a BigTIFF.
 
     Args:
         exif: The block.
-        start: Offset, even, at which the directories will lie in the file.
+        start: Offset of the directories in the file, an even number.
         order: The file's byte order.
 
     Returns:
@@ -92,9 +93,10 @@ def directories(exif: bytes, start: int, order: Order) -> tuple[bytes, list[tupl
 
 
 def point(file: BinaryIO) -> None:
-    """Give the pointers of `directories` in a whole TIFF, open to be read and written, their numbers.
+    """Set the tag numbers of the pointers of `directories` in a complete TIFF.
 
-    Tifffile writes no tag that points to a directory; the number before each, which nobody uses, takes the same place.
+    The file is open for reading and writing. Tifffile writes no tag that points to a directory. So the tag is first
+    written with the number before, which is unused.
     """
     file.seek(0)
     with TiffFile(file) as tif:
@@ -107,7 +109,7 @@ def point(file: BinaryIO) -> None:
 
 
 def _understood(exif: bytes) -> tuple[Order, Directory]:
-    """A block's byte order and what it says; nothing if it is damaged."""
+    """Byte order and entries of a block; no entries if it is damaged."""
     order: Order = "<" if exif[:2] == b"II" else ">"
     if len(exif) < 8 or exif[:2] not in (b"II", b"MM"):
         return order, {}
@@ -115,7 +117,10 @@ def _understood(exif: bytes) -> tuple[Order, Directory]:
 
 
 def _read(file: BinaryIO | io.BytesIO, order: Order, start: int, depth: int = 1) -> Directory:
-    """The directory at an offset, with those it points to; entries that are not whole are left out."""
+    """Read the directory at an offset, with those it points to.
+
+    Incomplete entries are omitted.
+    """
     file.seek(start)
     (count,) = struct.unpack(f"{order}H", file.read(2).ljust(2, b"\0"))
     listed = file.read(12 * count)
@@ -142,7 +147,10 @@ def _block(tags: Directory, order: Order) -> bytes:
 
 
 def _written(tags: Directory, start: int, was: Order, order: Order) -> bytes:
-    """A directory that will lie at an offset, in another byte order than it was, with what it points to behind it."""
+    """Convert a directory to bytes for an offset and a byte order.
+
+    What it points to follows behind it.
+    """
     entries, behind = b"", b""
     first = start + 2 + 12 * len(tags) + 4
     for tag, entry in sorted(tags.items()):

@@ -1,6 +1,6 @@
-"""The image files below some folders, and what is read of all of them.
+"""Image files in folders: find them and read them all.
 
-Tested in tests/unit/test_images.py. What one file holds does not belong here. This module must not import torch.
+The content of one file does not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
 import glob
@@ -16,18 +16,18 @@ from dbsn.io.formats import NAMED, SUFFIXES, read_planes
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
-    """List the image files a person means by some files, folders and glob patterns.
+    """List the image files named by files, folders and glob patterns.
 
     Args:
-        inputs: Files are taken whatever their suffix; folders are searched to any depth for known suffixes,
-            without hidden files and folders, in sorted order; patterns that no shell expanded are expanded.
+        inputs: Files are used whatever their suffix. Folders are searched to any depth for known suffixes, in sorted
+            order; hidden files and folders are skipped. Patterns that no shell expanded are expanded.
 
     Returns:
         Paths in the order of `inputs`, each file once.
 
     Raises:
-        FileNotFoundError: if a path does not exist or a pattern matches nothing.
-        ImageError: if a folder holds no image.
+        FileNotFoundError: A path does not exist, or a pattern matches nothing.
+        ImageError: A folder holds no image.
     """
     found: dict[str, Path] = {}
     for given in inputs:
@@ -42,13 +42,15 @@ def _expand(given: Path) -> Iterable[Path]:
     if given.is_dir():
         images = sorted(path for path in given.rglob("*") if _is_visible_image(path, given))
         if not images:
-            raise ImageError(f"{given}: no images in this folder; looked for {NAMED} and camera RAW")
+            raise ImageError(
+                f"{given}: no images in this folder (expected {NAMED} or camera RAW). Name another folder."
+            )
         return images
     if given.exists():
         return [given]
     matches = sorted(glob.glob(str(given), recursive=True)) if glob.has_magic(str(given)) else []
     if not matches:
-        raise FileNotFoundError(f"{given}: no such file or folder; check the spelling")
+        raise FileNotFoundError(f"{given}: no such file or folder. Check the spelling.")
     return [path for match in matches for path in _expand(Path(match))]
 
 
@@ -60,19 +62,24 @@ def _is_visible_image(path: Path, folder: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not hidden and not within and is_image
 
 
-MOST_PLANES = 256  # of a stack, to learn from
+MOST_PLANES = 256  # planes of a stack that are used for training
 
 
 def load_folder(
     inputs: Sequence[Path], *, mixed: bool = False, axes: str | None = None
 ) -> tuple[list[Path], list[np.ndarray], list[str]]:
-    """Read every image below `inputs`; of a stack up to 256 pages, evenly chosen. `axes` are as of `read_planes`.
+    """Read every image below `inputs`; of a stack up to 256 pages, evenly chosen.
+
+    Args:
+        inputs: See `find_images`.
+        mixed: Whether gray and colour images may be mixed.
+        axes: See `dbsn.io.formats.read_planes`.
 
     Returns:
-        The files read; their images' pixels (h, w, c) in the file's own kind; a line for each file that cannot be read.
+        The files read, their images (h, w, c) in the file's data type, and a line for each file that cannot be read.
 
     Raises:
-        ValueError: No file can be read, or gray and colour are mixed and may not be.
+        ValueError: No file can be read, or gray and colour images are mixed although `mixed` is false.
     """
     files, images, failures, by_channels = [], list[np.ndarray](), [], dict[int, Path]()
     for path in find_images(inputs):
@@ -85,12 +92,14 @@ def load_folder(
         images += planes
         by_channels[planes[0].shape[2]] = path
     if not images:
-        raise ValueError("no image could be read: " + "; ".join(failures))
+        raise ValueError("images: none could be read. " + " ".join(failures))
     if len(by_channels) > 1 and not mixed:
-        raise ValueError(f"gray and colour images are mixed ({by_channels[1]}, {by_channels[3]}); train on one kind")
+        raise ValueError(
+            f"images: gray and colour are mixed (got {by_channels[1]} and {by_channels[3]}). Train on one of the two."
+        )
     return files, images, failures
 
 
 def printable(text: str) -> str:
-    """Text with a mark for what is no character: file names may hold any bytes."""
+    """Replace invalid characters by a mark: file names may hold any bytes."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

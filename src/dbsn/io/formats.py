@@ -1,18 +1,21 @@
-"""Image files to arrays and back: nothing of a picture is lost or changed without a sentence saying so.
+"""Reading and writing of image files; nothing is lost without an error.
 
-The promise: writing back the pixels that were read gives a file that decodes to the same numbers, at the same
-depth, with the same channels (JPEG, AVIF, HEIC and lossy WebP to within their coding). What cannot be kept is
-refused in one line with the file, the fault and the remedy; a damaged file is an error, never a wrong picture.
+Promise: if the pixels that were read are written back, the file decodes to the same numbers. Depth and channels are the
+same, too. JPEG, AVIF, HEIC and lossy WebP keep the numbers to within their coding. If something cannot be kept, an
+error names the file, the fault and the remedy. A damaged file is an error, never a wrong picture.
 
-PNG, WebP and TIFF are decoded by imagecodecs and tifffile, because Pillow reads 16-bit colour PNG as 8 bit
-without a word; JPEG and BMP by Pillow. Four things become their nearest equal kind: a palette becomes RGB
-(denoised colours do not fit a palette), a transparent colour an alpha channel, samples of 1, 2 or 4 bits (in
-TIFF of 1 bit) become 8 bits, and white-is-zero TIFF black-is-zero. EXIF orientation is carried along, not
-applied.
+imagecodecs and tifffile decode PNG, WebP and TIFF, because Pillow reads 16-bit colour PNG as 8 bit without a warning.
+Pillow decodes JPEG and BMP. Four things are converted:
 
-Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: tensors, patches, and metadata beyond ICC
-profile, resolution, EXIF (in TIFF without a preview, in a BigTIFF its orientation alone), XMP, the PNG colour chunks
-and a TIFF's description. This module must not import torch.
+- A palette becomes RGB, because denoised colours do not fit a palette.
+- A transparent colour becomes an alpha channel.
+- Samples of 1, 2 or 4 bits (in TIFF of 1 bit) become 8 bits.
+- White-is-zero TIFF becomes black-is-zero.
+
+EXIF orientation is kept, not applied. Other kept metadata: ICC profile, resolution, EXIF, XMP, the PNG colour chunks
+and a TIFF's description. EXIF in TIFF loses its preview; in a BigTIFF only its orientation is kept. Tensors and patches
+do not belong here. Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. This module must not import
+torch.
 """
 
 import math
@@ -48,25 +51,26 @@ LARGEST_JPEG_EXIF, LARGEST_JPEG_XMP = 65527, 65504
 
 
 def read_image(path: Path) -> Picture:
-    """Read a PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC file, or a Zarr of one plane, whatever its name.
+    """Read a PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC file, or a Zarr of one plane.
 
-    Of a JPEG with more pictures behind it (a camera's preview, a gain map) the first is read.
+    The content decides the format, not the name. A JPEG may hold further pictures (a camera's preview, a gain map); the
+    first one is read.
 
     Args:
         path: The file; from 1 x 1 pixel up, 8 or 16 bit, or float TIFF.
 
     Returns:
-        Its pixels and all that `write_image` needs to write the same kind of file.
+        Its pixels, and everything that `write_image` needs to write the same kind of file.
 
     Raises:
-        ImageError: if the file is damaged, or holds what could not be denoised or written back: several pages
-            or frames, CMYK, NaN, an unusual depth.
-        OSError: if there is no such file, or it may not be read.
+        ImageError: The file is damaged, or cannot be denoised or written back: several pages or frames, CMYK, NaN, an
+            unusual depth.
+        OSError: The file does not exist or may not be read.
     """
     if zarr.is_zarr(path):
         reader: Callable[[Path], Picture] = _read_zarr
     elif raw.is_raw(path):
-        raise ImageError(f"{path}: a RAW mosaic is four planes; for this, develop it to a TIFF first")
+        raise ImageError(f"{path}: a RAW mosaic is four planes, expected one. Develop it to a TIFF first.")
     else:
         with path.open("rb") as file:
             reader = _reader(path, file.read(64))
@@ -76,33 +80,34 @@ def read_image(path: Path) -> Picture:
         raise
     except MemoryError as error:
         raise _too_large(path) from error
-    except Exception as error:  # decoders answer damage with any kind: IndexError, SyntaxError, RuntimeError
+    except Exception as error:  # decoders raise anything for damage: IndexError, SyntaxError, RuntimeError
         raise damaged(path, error) from error
 
 
 def _too_large(path: Path) -> ImageError:
-    return ImageError(f"{path}: too large for this computer's memory, or damaged; crop it")
+    return ImageError(f"{path}: too large for this computer's memory, or damaged. Crop it.")
 
 
 def write_image(path: Path, pixels: Array, like: Picture) -> None:
-    """Write pixels with the depth, channels and colour profile of `like`, in the format of the path's suffix.
+    """Write pixels with the depth, channels and colour profile of `like`.
 
-    The file appears whole or not at all: an error leaves what was there before.
+    The suffix of the path decides the format. The file appears whole or not at all: after an error the old file is
+    still there.
 
     Args:
-        path: File to write or replace; a suffix of `SUFFIXES`, in a folder that exists.
-        pixels: Same shape as `like.samples`, nominally in [0, 1], clipped and rounded for integer kinds; or samples of
-            the picture's own integer kind.
-        like: The picture it was made from; its alpha channel is written untouched.
+        path: File to write or replace, with a suffix of `SUFFIXES`, in an existing folder.
+        pixels: Same shape as `like.samples`. Floats are nominally in [0, 1]; for integer types they are clipped and
+            rounded. Or samples of the picture's own integer type.
+        like: The picture it was made from. Its alpha channel is written unchanged.
 
     Raises:
-        ImageError: if the format cannot hold the picture without loss, or for another shape or a NaN.
-        OSError: if the folder is missing, or the file cannot be written.
+        ImageError: The format cannot hold the picture without loss, the shape differs, or a value is NaN.
+        OSError: The folder is missing, or the file cannot be written.
     """
     check_fits(path, like)
     samples = _samples_of(path, pixels, like)
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} in; create it first")
+        raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} in. Create it first.")
     try:
         with replacing(path) as partial, partial.open("w+b") as file:
             _encode(file, path.suffix.lower(), samples, like)
@@ -111,11 +116,13 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
 
 
 def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
-    """Samples, (h, w) or (h, w, 2..4), of the picture's kind, its alpha channel with them."""
+    """Convert pixels to samples, (h, w) or (h, w, 2..4), with the picture's alpha."""
     if pixels.shape != like.samples.shape:
-        raise ImageError(f"{path}: got pixels of shape {pixels.shape}, expected {like.samples.shape}")
+        raise ImageError(
+            f"{path}: wrong shape of pixels (got {pixels.shape}, expected {like.samples.shape}). Pass the right shape."
+        )
     if pixels.dtype.kind in "iu" and pixels.dtype != like.dtype:
-        raise ImageError(f"{path}: got samples of {pixels.dtype}, expected {like.dtype}")
+        raise ImageError(f"{path}: wrong data type of pixels (got {pixels.dtype}, expected {like.dtype}). Pass floats.")
     try:
         samples = pixels if pixels.dtype.kind in "iu" else from_pixels(pixels, like.dtype)
     except ValueError as error:
@@ -126,32 +133,34 @@ def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
 
 
 def megapixels(path: Path, axes: str | None = None) -> float:
-    """Size of an image file, all its pages, by its headers, for a forecast; 0 where they say nothing.
+    """Estimate the size of an image file with all its pages from its headers.
 
-    `axes` are as of `read_planes`.
+    It is 0 if the headers do not tell. For `axes` see `read_planes`.
     """
     try:
         if zarr.is_zarr(path):
             return sum(math.prod(plane.shape[:2]) for plane in zarr.ZarrImage(path, axes).planes()) / 1e6
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a large picture is none of an attacker's here
+            warnings.simplefilter("ignore")  # a large picture is no attack here
             with Image.open(path) as image:
                 return image.width * image.height * getattr(image, "n_frames", 1) / 1e6
-    except Exception:  # a file that cannot be read is told of when it is read
+    except Exception:  # reading the file reports the error
         return 0.0
 
 
 def read_planes(path: Path, most: int | None = None, axes: str | None = None) -> Iterator[Picture]:
-    """Pages of a TIFF stack, blocks of a Zarr or planes of a RAW mosaic, one by one; else the one picture of a file.
+    """Read the planes of a file one by one.
+
+    Planes are the pages of a TIFF stack, the blocks of a Zarr, or the planes of a RAW mosaic. Another file has one.
 
     Args:
         path: The file.
-        most: Read so many, evenly chosen, if there are more.
-        axes: A letter for each axis of a Zarr, see `dbsn.io.axes`; by default as it says itself. Other files must
-            agree.
+        most: Read at most this many, evenly chosen.
+        axes: One letter for each axis of a Zarr, see `dbsn.io.axes`. By default those that the Zarr names. The axes of
+            other files must agree.
 
     Raises:
-        ImageError, OSError: as `read_image`; or the axes are not the file's.
+        ImageError, OSError: As `read_image`; or the axes do not match the file.
     """
     try:
         if zarr.is_zarr(path):
@@ -173,25 +182,29 @@ def read_planes(path: Path, most: int | None = None, axes: str | None = None) ->
 
 
 def _check_axes(path: Path, plane: Picture, axes: str | None) -> None:
-    """Refuse axes that are not those of this file's pages, which only a Zarr leaves open."""
+    """Check that axes match the pages of a file; only those of a Zarr can be chosen."""
     own = "YXS" if plane.samples.shape[2] == 3 else "YX"
     if axes is not None and set(axes.upper()) & set("YXS") != set(own):
-        raise ImageError(f"{path}: --axes {axes}, but each of its pages is {own}; only those of a Zarr can be chosen")
+        raise ImageError(
+            f"{path}: the axes do not match (got --axes {axes}, but each of its pages is {own}). Omit --axes."
+        )
 
 
 @contextmanager
 def writing_planes(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
-    """Write the planes of a file like `source`, one after the other; the file appears whole or not at all.
+    """Write the planes of a file like `source`, one after the other.
+
+    The file appears whole or not at all.
 
     Args:
-        path: File to write or replace, in a folder that exists.
-        source: What `read_planes` read.
+        path: File to write or replace, in an existing folder.
+        source: The file that `read_planes` read.
 
     Yields:
         A function that writes the next plane: pixels, and the picture they were made from (see `write_image`).
 
     Raises:
-        ImageError, OSError: as `write_image`; or a stack is to become something else than a TIFF.
+        ImageError, OSError: As `write_image`; or a stack shall not become a TIFF.
     """
     if raw.is_raw(source):
         with raw.writing_dng(path, source) as write_plane:
@@ -199,7 +212,7 @@ def writing_planes(path: Path, source: Path) -> Iterator[Callable[[Array, Pictur
         return
     if path.suffix.lower() not in (".tif", ".tiff") or not is_tiff(source):
         if stack_size(source) > 1:
-            raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages; write .tif instead")
+            raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages. Write .tif instead.")
         yield lambda pixels, like: write_image(path, pixels, like)
         return
     with replacing(path) as partial, writing_stack(partial, source) as write:
@@ -218,30 +231,30 @@ def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
     if kind := heif.kind_of(head):
         return heif.read_avif if kind == "AVIF" else heif.read_heic
     if not head:
-        raise ImageError(f"{path}: the file is empty; copy it again from its source")
-    raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC; convert it to one of these")
+        raise ImageError(f"{path}: the file is empty. Copy it again from its source.")
+    raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC. Convert it to one of these.")
 
 
 def _read_zarr(path: Path) -> Picture:
     planes = zarr.ZarrImage(path).planes()
     if len(planes) > 1:
-        raise ImageError(f"{path}: {len(planes)} planes; for this, save the one that is meant as an array of its own")
+        raise ImageError(f"{path}: got {len(planes)} planes, expected one. Save one plane as an array of its own.")
     return planes[0].block((slice(None), slice(None)))
 
 
 def check_fits(path: Path, like: Picture) -> None:
-    """Refuse, before any work is done, a file format that cannot hold a picture without loss.
+    """Check that a file format can hold a picture without loss, before any work.
 
     Raises:
-        ImageError: names the output file, what it cannot hold, and the format that can.
+        ImageError: It cannot. The message names the output file, the problem, and a format that can.
     """
     suffix, (height, width) = path.suffix.lower(), like.samples.shape[:2]
     if suffix not in SUFFIXES:
-        raise ImageError(f"{path}: unknown suffix; use one of {NAMED}")
+        raise ImageError(f"{path}: unknown suffix. Use one of {NAMED}.")
     if suffix == zarr.SUFFIX:
-        raise ImageError(f"{path}: a Zarr is made of a Zarr, by denoising, alone; write .tif instead")
+        raise ImageError(f"{path}: only a Zarr input can be saved as Zarr. Use .tif.")
     if suffix in raw.RAW_SUFFIXES:
-        raise ImageError(f"{path}: only a camera's RAW becomes a DNG; write .tif instead")
+        raise ImageError(f"{path}: only a camera RAW can be saved as DNG. Use .tif.")
     if suffix in (".tif", ".tiff"):
         return
     if like.dtype.kind == "f":
@@ -262,11 +275,11 @@ def check_fits(path: Path, like: Picture) -> None:
         problem, remedy = f"{width} x {height} pixels", ".png or .tif"
     else:
         return
-    raise ImageError(f"{path}: a {suffix} file cannot hold {problem}; write {remedy} instead")
+    raise ImageError(f"{path}: a {suffix} file cannot hold {problem}. Write {remedy} instead.")
 
 
 def _encode(file: BinaryIO, suffix: str, samples: Array, like: Picture) -> None:
-    """Write samples, (h, w) or (h, w, 2..4) of the file's dtype, to an open file."""
+    """Write samples, (h, w) or (h, w, 2..4), in the file's data type to an open file."""
     if suffix == ".png":
         file.write(png.encoded(samples, like))
     elif suffix in (".tif", ".tiff"):

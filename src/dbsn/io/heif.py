@@ -1,7 +1,7 @@
-"""AVIF and HEIC files to pictures; what Pillow needs to write them.
+"""AVIF and HEIC files: read with Pillow, and Pillow's options to write them.
 
-AVIF comes with Pillow, HEIC with pillow-heif ('dbsn[heic]'). Tested in tests/unit/test_heif.py. Not here: other
-formats. This module must not import torch.
+AVIF needs Pillow alone, HEIC also pillow-heif ('dbsn[heic]'). Other formats do not belong here. Tested in
+tests/unit/test_heif.py. This module must not import torch.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ _BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 
 def kind_of(head: bytes) -> str | None:
-    """AVIF, HEIF or None, by a file's first 64 bytes."""
+    """Detect the format by a file's first 64 bytes: AVIF, HEIF or None."""
     if head[4:8] != b"ftyp":
         return None
     brands = [head[at : at + 4] for at in range(8, min(len(head), int.from_bytes(head[:4], "big")), 4)]
@@ -30,7 +30,10 @@ def kind_of(head: bytes) -> str | None:
 
 
 def read_avif(path: Path) -> Picture:
-    """Read an AVIF of 8 bits; arguments and errors as of `dbsn.io.formats.read_image`."""
+    """Read an AVIF of 8 bits.
+
+    Arguments and errors are those of `dbsn.io.formats.read_image`.
+    """
     data = path.read_bytes()
     configuration = data.find(b"av1C")
     if configuration >= 0 and data[configuration + 6] & 0x40:  # AV1 bindings, 2.3.3: high_bitdepth
@@ -38,22 +41,24 @@ def read_avif(path: Path) -> Picture:
     with path.open("rb") as file:
         image = AvifImagePlugin.AvifImageFile(file)
         if getattr(image, "n_frames", 1) > 1:
-            raise ImageError(f"{path}: an animated AVIF; save the frame to denoise as a picture of its own first")
+            raise ImageError(f"{path}: an animated AVIF. Save the frame to denoise as a single picture first.")
         return _picture(path, image)
 
 
 def read_heic(path: Path) -> Picture:
-    """Read a HEIC of 8 bits, turned upright as its decoder does it; raises as `read_avif`."""
+    """Read a HEIC of 8 bits; its decoder turns it upright. Errors as `read_avif`."""
     plugin = _plugin()
     with path.open("rb") as file:
-        image = plugin.HeifImageFile(file)  # not Image.open: whose limit is one global number
+        image = plugin.HeifImageFile(file)  # not Image.open: its limit is one global number
         if image.info.get("bit_depth", 8) > 8:
             raise _too_deep(path)
         return _picture(path, image)
 
 
 def writing(suffix: str) -> tuple[str, dict[str, Any]] | None:
-    """What Pillow calls the format of a suffix, and how it is to be written; None for other formats.
+    """Pillow's name of a suffix's format, and options to write it.
+
+    The result is None for other formats.
 
     Raises:
         ImageError: pillow-heif is not installed.
@@ -75,12 +80,12 @@ def _picture(path: Path, image: Image.Image) -> Picture:
 
 
 def _too_deep(path: Path) -> ImageError:
-    return ImageError(f"{path}: more than 8 bits a sample are not supported; convert it to a PNG of 16 bits first")
+    return ImageError(f"{path}: more than 8 bits a sample are not supported. Convert it to a PNG of 16 bits first.")
 
 
 def _plugin() -> Any:
     try:
         from pillow_heif import as_plugin
     except ImportError as error:
-        raise ImageError("HEIC needs the package pillow-heif: pip install 'dbsn[heic]'") from error
+        raise ImageError("HEIC files need the package pillow-heif. Install it: pip install 'dbsn[heic]'") from error
     return as_plugin

@@ -1,6 +1,6 @@
-"""JPEG and BMP files to pictures, decoded by Pillow; what Pillow needs to write a JPEG.
+"""JPEG and BMP files: read with Pillow, and Pillow's options to write a JPEG.
 
-Tested in tests/unit/test_images.py. Not here: other formats. This module must not import torch.
+Other formats do not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
 import warnings
@@ -13,21 +13,21 @@ from tifffile import RESUNIT
 from dbsn.errors import ImageError
 from dbsn.io.picture import Picture, picture_of
 
-MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a header that promises more would fill the memory
+MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a damaged header with more would fill the memory
 JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 
 
 def read_jpeg_or_bmp(path: Path) -> Picture:
-    """Read a JPEG or a BMP; errors as of `dbsn.io.formats.read_image`."""
+    """Read a JPEG or a BMP; errors are those of `dbsn.io.formats.read_image`."""
     with path.open("rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow looks for a resolution in EXIF, which is kept as it is, damaged or not
-        # the class, not Image.open: whose limit is one global number, and refuses a picture of 200 megapixels
+        warnings.simplefilter("ignore")  # Pillow reads the resolution from EXIF, which is kept as it is, damaged or not
+        # not Image.open: its limit is one global number and refuses a picture of 200 megapixels
         is_bmp = file.read(2) == b"BM"
         file.seek(0)
         image = BmpImagePlugin.BmpImageFile(file) if is_bmp else JpegImagePlugin.JpegImageFile(file)
         mode = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}.get(image.mode)
         if mode is None:
-            raise ImageError(f"{path}: {image.mode} colours are not supported; convert it to RGB first")
+            raise ImageError(f"{path}: {image.mode} colours are not supported. Convert it to RGB first.")
         if image.width * image.height > MOST_PIXELS_PER_BYTE * path.stat().st_size:
             raise ValueError(f"too short for {image.width} x {image.height} pixels")
         image.load()

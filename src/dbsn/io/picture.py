@@ -1,6 +1,6 @@
-"""A picture in memory: what the denoiser sees of an image file, and what is needed to write the same kind back.
+"""A picture in memory, with everything needed to write the same kind of file.
 
-Tested in tests/unit/test_images.py. Not here: files and their formats. This module must not import torch.
+Files and their formats do not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
 from dataclasses import dataclass, replace
@@ -20,18 +20,18 @@ _UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMET
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Picture:
-    """An image file as arrays: what the denoiser sees, and what is needed to write the same kind back."""
+    """An image file as arrays, with everything needed to write the same kind of file."""
 
     path: Path
     """The file it was read from."""
     samples: Array
-    """(h, w, c) in the file's own kind, c = 1 gray or 3 RGB; finite."""
+    """Samples (h, w, c) in the file's data type, c = 1 gray or 3 RGB; finite."""
     alpha: Array | None
-    """(h, w) in the file's own dtype, untouched; None without transparency."""
+    """Alpha (h, w) in the file's data type, unchanged; None without transparency."""
     dtype: np.dtype[Any]
-    """Of the file's samples: uint8, uint16, int16, float16, float32 or float64."""
+    """Data type of the file: uint8, uint16, int16, float16, float32 or float64."""
     exif: bytes = b""
-    """EXIF block as it stands in a TIFF header, without the JPEG prefix; empty if there is none."""
+    """EXIF block as in a TIFF header, without the JPEG prefix; empty if none."""
     xmp: bytes = b""
     """XMP packet; empty if there is none."""
     icc: bytes = b""
@@ -39,22 +39,28 @@ class Picture:
     resolution: tuple[float, float, int] | None = None
     """Pixels per unit in x and y, and the unit as a tifffile.RESUNIT."""
     lossless: bool = True
-    """Whether the file's coding kept every sample; a WebP is written the same way."""
+    """Whether the file was coded without loss; a WebP is written in the same way."""
     compression: int = COMPRESSION.ADOBE_DEFLATE
-    """tifffile.COMPRESSION a TIFF is written with."""
+    """tifffile.COMPRESSION for writing a TIFF."""
     alpha_kind: int = EXTRASAMPLE.UNASSALPHA
-    """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or of unstated meaning."""
+    """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or unspecified."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
-    """PNG chunks that say how the numbers become colours, as (kind, body)."""
+    """PNG chunks about colour, as (kind, body)."""
 
     @property
     def pixels(self) -> NDArray[np.float32]:
-        """The samples as the denoiser sees them, made anew: integers in [0, 1] (signed from -1), floats as they are."""
+        """The samples as intensities, in a new array.
+
+        Integers are in [0, 1] (signed ones from -1). Floats are unchanged.
+        """
         return to_pixels(self.samples)
 
     @property
     def pixels_per_metre(self) -> tuple[float, float] | None:
-        """Resolution in the unit of PNG and BMP; None if it has no unit of length, or is beyond their 32 bits."""
+        """Resolution in the unit of PNG and BMP.
+
+        None if it has no unit of length or does not fit into their 32 bits.
+        """
         if self.resolution is None or self.resolution[2] not in _UNITS_PER_METRE:
             return None
         x, y = (length * _UNITS_PER_METRE[self.resolution[2]] for length in self.resolution[:2])
@@ -62,20 +68,22 @@ class Picture:
 
 
 def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array, Picture]:
-    """Pixels made from a picture, and the picture, such that writing them gives samples of another kind.
+    """Convert pixels made from a picture, and the picture, to another data type.
 
-    Integers become integers of the same share of the range, and floats in the file's own numbers, only not rounded.
-    Pixels that are integers are such samples already.
+    Integers become integers of the same share of the range. As floats they keep the file's own numbers, without
+    rounding. Integer pixels already are samples of the new type.
 
     Raises:
-        ImageError: Floats beyond 0 to 1 are to become integers.
+        ImageError: Floats outside of 0 to 1 shall become integers.
     """
     if dtype == like.dtype:
         return pixels, like
     alpha = None if like.alpha is None else from_pixels(to_pixels(like.alpha), dtype)
     unit = 1.0
     if like.dtype.kind == "f" and dtype.kind != "f" and (like.samples.min() < 0 or like.samples.max() > 1):
-        raise ImageError(f"{like.path}: its values reach beyond 0 to 1 and do not fit {dtype}; keep its kind")
+        raise ImageError(
+            f"{like.path}: some values do not fit into {dtype} (expected values from 0 to 1). Keep the data type."
+        )
     if like.dtype.kind != "f" and dtype.kind == "f":
         unit = float(np.iinfo(like.dtype).max)
         alpha = None if like.alpha is None else like.alpha.astype(dtype)
@@ -85,21 +93,21 @@ def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array
 def picture_of(path: Path, array: Array, **kept: Any) -> Picture:
     """Split decoded samples, (h, w) or (h, w, 1..4), into colour and alpha."""
     if array.dtype not in DEPTHS:
-        raise ImageError(f"{path}: {array.dtype} samples are not supported; convert it to uint16 or float32")
+        raise ImageError(f"{path}: {array.dtype} samples are not supported. Convert it to uint16 or float32.")
     array = array[..., np.newaxis] if array.ndim == 2 else array
     alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
     samples = array[..., : 1 if array.shape[2] < 3 else 3]
     if array.dtype.kind == "f" and (bad := np.count_nonzero(~np.isfinite(to_pixels(samples)).all(axis=2))):
-        raise ImageError(f"{path}: {bad} pixels are NaN or infinite; replace them with numbers first")
+        raise ImageError(f"{path}: {bad} pixels are NaN or infinite. Replace them with numbers first.")
     return Picture(path=path, samples=np.ascontiguousarray(samples), alpha=alpha, dtype=array.dtype, **kept)
 
 
 def damaged(path: Path, reason: object) -> ImageError:
-    """What a file that is not whole is refused with."""
+    """The error for a file that is not complete."""
     cause = f"truncated or damaged, cannot be read ({one_line(reason)})"
-    return ImageError(f"{path}: {cause}; copy it again from its source")
+    return ImageError(f"{path}: {cause}. Copy it again from its source.")
 
 
 def one_line(reason: object) -> str:
-    """A reason in at most 120 characters of one line."""
+    """Shorten a reason to one line of at most 120 characters."""
     return " ".join(str(reason).split())[:120] or type(reason).__name__

@@ -1,6 +1,7 @@
-"""PNG files to pictures and back, decoded by imagecodecs: Pillow reads 16-bit colour as 8 bit without a word.
+"""PNG files: read and written with imagecodecs.
 
-Tested in tests/unit/test_images.py. Not here: other formats. This module must not import torch.
+Pillow would read 16-bit colour as 8 bit without a warning. Other formats do not belong here. Tested in
+tests/unit/test_images.py. This module must not import torch.
 """
 
 import struct
@@ -22,12 +23,12 @@ _XMP_KEYWORD = b"XML:com.adobe.xmp"
 
 
 def read_png(path: Path) -> Picture:
-    """Read a PNG; errors as of `dbsn.io.formats.read_image`."""
+    """Read a PNG; errors are those of `dbsn.io.formats.read_image`."""
     chunks = list(_chunks(path.read_bytes()))
     if any(kind == b"acTL" for kind, _ in chunks):
-        raise ImageError(f"{path}: an animated PNG; save the frame to denoise as a picture of its own first")
+        raise ImageError(f"{path}: an animated PNG. Save the frame to denoise as a single picture first.")
     extras = {kind: bytes(body) for kind, body in chunks if kind != b"IDAT"}
-    # only what the pixels need: libpng prints a warning for every harmless flaw in the rest
+    # only the chunks of the pixels: libpng prints a warning for every harmless flaw in the others
     pixel_chunks = [_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS]
     array = imagecodecs.png_decode(SIGNATURE + b"".join(pixel_chunks))
     resolution = None
@@ -42,7 +43,7 @@ def read_png(path: Path) -> Picture:
 
 
 def _xmp(text: bytes) -> bytes:
-    """The XMP packet that an iTXt chunk holds, if it holds one."""
+    """The XMP packet of an iTXt chunk; empty if there is none."""
     keyword, _, rest = text.partition(b"\0")
     if keyword != _XMP_KEYWORD:
         return b""
@@ -67,7 +68,7 @@ def _chunk(kind: bytes, body: bytes | memoryview) -> bytes:
 
 
 def encoded(samples: Array, like: Picture) -> bytes:
-    """The file of samples, (h, w) or (h, w, 2..4), with all that `like` has beside them."""
+    """Encode samples, (h, w) or (h, w, 2..4), with the metadata of `like`."""
     data = bytes(imagecodecs.png_encode(samples))
     chunks = list(like.png_chunks)
     if like.icc:

@@ -1,9 +1,9 @@
-"""Camera RAW files to the four planes of their mosaic, and back as DNG.
+"""Camera RAW files: the four planes of their mosaic, written back as DNG.
 
-Before demosaicking noise is independent from pixel to pixel, which is what learning from noisy images alone needs. Each
-colour of the mosaic is a gray picture of half the size, 0 at the sensor's black and 1 at its white, not cut off at
-either. Tested in tests/unit/test_raw.py, with LibRaw as the reader of what is written. Not here: developing.
-This module must not import torch.
+Before demosaicking noise is independent from pixel to pixel, as learning from noisy images alone needs. Each colour of
+the mosaic is a gray picture of half the size. It is 0 at the sensor's black and 1 at its white, and not clipped at
+either. Developing does not belong here. Tested in tests/unit/test_raw.py, where LibRaw reads the written files. This
+module must not import torch.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ WRITTEN = ".dng"
 _ORIENTATIONS = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flips
 _KEPT = frozenset(
     {271, 272, 306, 315, 33432}  # make, model, date, artist, copyright
-    | {50708, *range(50721, 50733), 50778, 50779, 50964, 50965}  # of a DNG, model and how its colours are to be read
+    | {50708, *range(50721, 50733), 50778, 50779, 50964, 50965}  # of a DNG: model and colour calibration
 )
 _XYZ_TO_SRGB = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
 _D65 = 21
@@ -38,33 +38,39 @@ _PARTS = 1_000_000  # denominator of rationals
 
 @dataclass(frozen=True, kw_only=True)
 class Mosaic:
-    """What a camera recorded, one colour a pixel."""
+    """The recorded mosaic of a camera, one colour per pixel."""
 
     path: Path
     samples: Array
     """(h, w) uint16."""
     colours: str
-    """Of the pixels (0, 0), (0, 1), (1, 0), (1, 1): R, G or B each."""
+    """Colours of the pixels (0, 0), (0, 1), (1, 0), (1, 1): R, G or B each."""
     black: tuple[int, int, int, int]
-    """Sample of no light, of the same pixels."""
+    """Sample value without light, for the same pixels."""
     white: int
-    """Sample of the most light."""
+    """Largest sample value."""
     matrix: tuple[tuple[float, ...], ...]
-    """From CIE XYZ to the camera's red, green and blue."""
+    """Matrix from CIE XYZ to the camera's red, green and blue."""
     neutral: tuple[float, float, float]
-    """What the camera took for white, green 1."""
+    """White balance of the camera, with green 1."""
     orientation: int
-    """How it is to be turned, as in EXIF."""
+    """Orientation, as in EXIF."""
     kept: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-    """Tags of who took it with what and when, and of a DNG's colours, for `tifffile.TiffWriter.write`, by number."""
+    """Further tags for `tifffile.TiffWriter.write`, by number.
+
+    They hold camera, date and author, and the colour calibration of a DNG.
+    """
 
     def places(self) -> list[tuple[slice, slice]]:
-        """Where each of the four planes lies."""
+        """The places of the four planes in the mosaic."""
         return [(slice(row, None, 2), slice(column, None, 2)) for row, column in product((0, 1), repeat=2)]
 
 
 def is_raw(path: Path) -> bool:
-    """Whether a file is a camera's RAW, by its name: RAW files hold the marks of other formats."""
+    """Whether a file is a camera RAW, by its name.
+
+    Its content does not tell, because RAW files carry the signatures of other formats.
+    """
     return path.suffix.lower() in RAW_SUFFIXES
 
 
@@ -72,19 +78,19 @@ def read_mosaic(path: Path) -> Mosaic:
     """Read a RAW file with a Bayer mosaic.
 
     Raises:
-        ImageError: It is damaged or of another kind; or rawpy is not installed.
-        OSError: There is no such file.
+        ImageError: It is damaged or of another kind, or rawpy is not installed.
+        OSError: The file does not exist.
     """
     try:
         import rawpy
     except ImportError as error:
-        raise ImageError("RAW files need the package rawpy: pip install 'dbsn[raw]'") from error
+        raise ImageError(f"{path}: RAW files need the package rawpy. Install it: pip install 'dbsn[raw]'") from error
     with path.open("rb"):
-        pass  # a missing file is told as such
+        pass  # report a missing file as such
     try:
         with rawpy.imread(str(path)) as raw:
             if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None or raw.raw_pattern.shape != (2, 2):
-                raise ImageError(f"{path}: not a Bayer mosaic of 2 x 2; develop it to a TIFF of 16 bits first")
+                raise ImageError(f"{path}: not a Bayer mosaic of 2 x 2. Develop it to a TIFF of 16 bits first.")
             samples = raw.raw_image_visible.copy()
             which = raw.raw_colors_visible[:2, :2].ravel().tolist()
             black = [int(raw.black_level_per_channel[colour]) for colour in which]
@@ -103,11 +109,14 @@ def read_mosaic(path: Path) -> Mosaic:
     except ImageError:
         raise
     except rawpy.LibRawError as error:
-        raise ImageError(f"{path}: not a RAW file that can be read ({one_line(error)}); copy it again") from error
+        raise ImageError(f"{path}: not a readable RAW file ({one_line(error)}). Copy it again.") from error
 
 
 def read_planes_of(path: Path) -> Iterator[Picture]:
-    """The four planes of a RAW file's mosaic, row by row, as gray pictures of float32; raises as `read_mosaic`."""
+    """Read the four planes of a RAW mosaic, row by row, as gray float32 pictures.
+
+    Errors are those of `read_mosaic`.
+    """
     mosaic = read_mosaic(path)
     for place, black, colour in zip(mosaic.places(), mosaic.black, mosaic.colours, strict=True):
         plane = (mosaic.samples[place].astype(np.float32) - black) / (mosaic.white - black)
@@ -117,7 +126,9 @@ def read_planes_of(path: Path) -> Iterator[Picture]:
 
 @contextmanager
 def writing_dng(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
-    """Write the mosaic of a RAW file with other planes, as DNG; the file appears whole or not at all.
+    """Write the mosaic of a RAW file with new planes, as DNG.
+
+    The file appears whole or not at all.
 
     Args:
         path: A .dng to write or replace.
@@ -127,10 +138,10 @@ def writing_dng(path: Path, source: Path) -> Iterator[Callable[[Array, Picture],
         A function that takes the next plane, (h, w, 1), and the picture it was made from.
 
     Raises:
-        ImageError: As of `read_mosaic`; or `path` is no .dng.
+        ImageError: As `read_mosaic`; or `path` is not a .dng.
     """
     if path.suffix.lower() != WRITTEN:
-        raise ImageError(f"{path}: a RAW photograph becomes a DNG; write {WRITTEN} instead")
+        raise ImageError(f"{path}: a RAW photograph can only be written as DNG. Use {WRITTEN}.")
     mosaic = read_mosaic(source)
     samples, left = mosaic.samples.copy(), list(zip(mosaic.places(), mosaic.black, strict=True))
 
@@ -145,7 +156,7 @@ def writing_dng(path: Path, source: Path) -> Iterator[Callable[[Array, Picture],
 
 
 def _tags(mosaic: Mosaic) -> list[tuple[Any, ...]]:
-    """What makes a TIFF a DNG (Adobe, Digital Negative Specification 1.4)."""
+    """Tags that make a TIFF a DNG (Adobe, Digital Negative Specification 1.4)."""
     model = " ".join(mosaic.kept[code][3] for code in (271, 272) if code in mosaic.kept) or "unknown"
     matrix = [part for row in mosaic.matrix for value in row for part in (round(value * _PARTS), _PARTS)]
     neutral = [part for value in mosaic.neutral for part in (round(value * _PARTS), _PARTS)]
@@ -167,10 +178,10 @@ def _tags(mosaic: Mosaic) -> list[tuple[Any, ...]]:
 
 
 def _kept(path: Path) -> dict[int, tuple[Any, ...]]:
-    """Tags of a RAW file that are passed on, where it is a kind of TIFF, as most are."""
+    """Tags of a RAW file that are kept, if it is a kind of TIFF, as most are."""
     try:
         with tifffile.TiffFile(path) as tif:
             tags = [tag for tag in tif.pages.first.tags if tag.code in _KEPT]
             return {tag.code: (tag.code, tag.dtype, tag.count, tag.value, True) for tag in tags}
-    except Exception:  # another container, or one that says nothing
+    except Exception:  # another container, or one without tags
         return {}

@@ -1,7 +1,7 @@
-"""TIFF files, of one page or a stack of them, to pictures and back, by tifffile.
+"""TIFF files of one page or a stack of pages: read and written with tifffile.
 
-Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. Not here: other formats. This module must not import
-torch.
+Other formats do not belong here. Tested in tests/unit/test_images.py and tests/unit/test_stacks.py. This module must
+not import torch.
 """
 
 import json
@@ -30,7 +30,7 @@ TIFF_COMPRESSIONS: dict[int, int] = {
     kind: kind for kind in (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.PACKBITS)
 }
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-LARGEST_TIFF = 2_500_000_000  # bytes of samples, beyond which 32-bit offsets may not do; packing may lengthen them
+LARGEST_TIFF = 2_500_000_000  # bytes of samples; more may need offsets of 64 bits, since packing may lengthen them
 DESCRIPTION, XMP, IMAGEJ_COUNTS = 270, 700, 50838
 KEPT_TAGS = frozenset(  # none of them numbers
     {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
@@ -38,12 +38,15 @@ KEPT_TAGS = frozenset(  # none of them numbers
 
 
 def read_tiff(path: Path) -> Picture:
-    """Read a TIFF of one page; arguments and errors as of `dbsn.io.formats.read_image`."""
+    """Read a TIFF of one page.
+
+    Arguments and errors are those of `dbsn.io.formats.read_image`.
+    """
     with _opened(path) as (tif, series):
         planes = _planes(path, series)
         if planes != 1:
-            stack = f"a stack of {planes} pages, each {series[0].keyframe.axes}"
-            raise ImageError(f"{path}: {stack}; for this, split it into single pages")
+            stack = f"got a stack of {planes} pages, each {series[0].keyframe.axes}, expected one page"
+            raise ImageError(f"{path}: {stack}. Split it into single pages.")
         return next(_pictures(path, tif, series, range(1)))
 
 
@@ -54,7 +57,7 @@ def is_tiff(path: Path) -> bool:
 
 
 def stack_size(path: Path) -> int:
-    """Number of pages of a TIFF, previews aside; 1 for other files."""
+    """Number of pages of a TIFF without previews; 1 for other files."""
     if not is_tiff(path):
         return 1
     with _opened(path) as (_, series):
@@ -62,14 +65,14 @@ def stack_size(path: Path) -> int:
 
 
 def read_stack(path: Path, most: int | None = None) -> Iterator[Picture]:
-    """The pages of a TIFF, one after the other; one at a time is in memory.
+    """Read the pages of a TIFF one by one; one at a time is in memory.
 
     Args:
         path: The file.
-        most: Read so many, evenly chosen, if there are more.
+        most: Read at most this many, evenly chosen.
 
     Raises:
-        ImageError: It is damaged, or its pages are not pictures of one kind.
+        ImageError: It is damaged, or its pages are not pictures of one data type, size and colour.
     """
     with _opened(path) as (tif, series):
         planes = _planes(path, series)
@@ -79,10 +82,12 @@ def read_stack(path: Path, most: int | None = None) -> Iterator[Picture]:
 
 @contextmanager
 def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
-    """Write a stack like `source`, page by page, with its description: axes, pixel sizes, names and acquisition.
+    """Write a stack like `source`, page by page, with its description.
+
+    The description holds axes, pixel sizes, names and acquisition.
 
     Args:
-        path: What to write; an error leaves what is written so far to the caller.
+        path: File to write. After an error the caller must remove what is written so far.
         source: The TIFF it is made from.
 
     Yields:
@@ -104,9 +109,9 @@ def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPageSeries]]]:
-    """A TIFF and what is in it besides previews."""
+    """Open a TIFF; yield it and its series without previews."""
     with _complaints() as complaints, tifffile.TiffFile(path, is_ome=False) as tif:
-        series = [one for one in tif.series if not one.keyframe.is_reduced]  # a preview is no page
+        series = [one for one in tif.series if not one.keyframe.is_reduced]  # previews do not count as pages
         if complaints:
             raise damaged(path, complaints[0].getMessage())
         if not series:
@@ -117,20 +122,20 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffP
 
 
 def _planes(path: Path, series: list[tifffile.TiffPageSeries]) -> int:
-    """How many pages; ImageError if they are not pictures of one kind."""
+    """Number of pages; ImageError if they are not pictures of one kind."""
     first, planes = series[0].keyframe, sum(one.size // one.keyframe.size for one in series)
     if first.axes not in ("YX", "YXS", "SYX"):
-        raise ImageError(f"{path}: {planes} pages, each {first.axes}; convert it to pages of gray or RGB first")
+        raise ImageError(f"{path}: got {planes} pages, each {first.axes}. Convert it to pages of gray or RGB first.")
     kinds = {(one.keyframe.shape, one.keyframe.dtype, one.keyframe.photometric) for one in series}
     if len(kinds) > 1:
-        raise ImageError(f"{path}: a stack of {planes} pages of different kinds; split it into single pages")
+        raise ImageError(f"{path}: a stack of {planes} pages of different kinds. Split it into single pages.")
     return planes
 
 
 def _pictures(
     path: Path, tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries], which: Iterable[int]
 ) -> Iterator[Picture]:
-    """The pages with these numbers, ascending."""
+    """Read the pages with these numbers, ascending."""
     wanted, start = set(which), 0
     for one in series:
         page, planes = one.keyframe, one.size // one.keyframe.size
@@ -155,7 +160,10 @@ def _pictures(
 
 
 def _exif_of(path: Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[int, bytes]:
-    """A page's orientation, and its EXIF block; behind the first, as in a BigTIFF, of the orientation alone."""
+    """Orientation and EXIF block of a page.
+
+    For later pages and in a BigTIFF the block holds the orientation alone.
+    """
     turned = int(page.tags.valueof(ORIENTATION, 1))
     if tif.is_bigtiff or page.index:
         return turned, oriented(turned)
@@ -164,7 +172,7 @@ def _exif_of(path: Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tup
 
 
 def _page(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, number: int) -> Array:
-    """The samples of a page; ImageJ writes many behind one header."""
+    """Read the samples of a page; ImageJ writes many behind one header."""
     keyframe, size = series.keyframe, tif.filehandle.size
     if series.dataoffset is not None and series.size > keyframe.size:
         offset, length = series.dataoffset + number * keyframe.nbytes, keyframe.nbytes
@@ -181,14 +189,14 @@ def _page(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, n
 
 
 def _as_usual(array: Array, page: tifffile.TiffPage) -> Array:
-    """Samples with the channels last, at least 8 bits, and black at zero."""
+    """Convert samples: channels last, at least 8 bits, black at zero."""
     array = np.moveaxis(array, 0, 2) if page.axes == "SYX" else array
     array = array * np.uint8(255) if array.dtype == bool else array
     return np.iinfo(array.dtype).max - array if page.photometric == PHOTOMETRIC.MINISWHITE else array
 
 
 def _kept_tags(tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries]) -> list[tuple[Any, ...]]:
-    """The first page's tags that say what a picture is of, byte for byte as they stand, for `TiffWriter.write`."""
+    """Descriptive tags of the first page, byte for byte, for `TiffWriter.write`."""
     kept = list[tuple[Any, ...]]()
     for tag in tif.pages.first.tags:
         if tag.code == IMAGEJ_COUNTS:
@@ -204,7 +212,10 @@ def _kept_tags(tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries]) ->
 
 
 def _shape_told(value: bytes, series: list[tifffile.TiffPageSeries]) -> bytes:
-    """Tifffile's own note of a stack's shape, as it is when each page has a header; nothing if it would be wrong."""
+    """Tifffile's note of a stack's shape, for pages that each have a header.
+
+    It is empty if it would be wrong.
+    """
     told = json.loads(value.rstrip(b"\0"))
     told.pop("truncated", None)
     fits = len(series) == 1 and math.prod(told["shape"]) == series[0].size and series[0].keyframe.axes != "SYX"
@@ -212,28 +223,31 @@ def _shape_told(value: bytes, series: list[tifffile.TiffPageSeries]) -> bytes:
 
 
 def _check_kind(path: Path, page: tifffile.TiffPage) -> int:
-    """Refuse colours and depths that could not be written back; return the kind of the alpha channel."""
+    """Check that colours and depth can be written back; return the kind of alpha."""
     colours = TIFF_COLOURS.get(page.photometric, 0)
     if page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG:
         colours = 3  # decoded to RGB
     if page.photometric == PHOTOMETRIC.MINISWHITE and page.sampleformat == SAMPLEFORMAT.IEEEFP:
-        colours = 0  # no number is white
+        colours = 0  # floats have no white
     if colours == 0:
         name = getattr(page.photometric, "name", page.photometric)
-        raise ImageError(f"{path}: {name} colours are not supported; convert it to gray or RGB first")
+        raise ImageError(f"{path}: {name} colours are not supported. Convert it to gray or RGB first.")
     bits = page.bitspersample
     if page.dtype is None or bits not in (1, 8 * page.dtype.itemsize):
-        raise ImageError(f"{path}: {bits} bits a sample are not supported; convert it to 8 or 16 bits first")
+        raise ImageError(f"{path}: {bits} bits a sample are not supported. Convert it to 8 or 16 bits first.")
     extra = page.samplesperpixel - colours
     alpha_kind = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNSPECIFIED
     if extra not in (0, 1) or (extra == colours == 1 and alpha_kind == EXTRASAMPLE.UNSPECIFIED):
-        channels = f"{page.samplesperpixel} channels, expected gray or RGB, with alpha or without"
-        raise ImageError(f"{path}: {channels}; split it first")
+        channels = f"got {page.samplesperpixel} channels, expected gray or RGB, with alpha or without"
+        raise ImageError(f"{path}: {channels}. Split it first.")
     return alpha_kind if extra else EXTRASAMPLE.UNASSALPHA
 
 
 def _check_whole(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
-    """Refuse lost strips or tiles: tifffile makes up zeros for them, and LZW cut short passes unseen."""
+    """Check that no strip or tile is lost.
+
+    Tifffile would replace them by zeros, and would not notice truncated LZW.
+    """
     segments = zip(page.dataoffsets, page.databytecounts, strict=True)
     whole = sum(offset > 0 and 0 < count <= size - offset for offset, count in segments)
     if whole != (expected := math.prod(page.chunked)):
@@ -242,7 +256,10 @@ def _check_whole(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, size:
 
 @contextmanager
 def _complaints() -> Iterator[list[logging.LogRecord]]:
-    """Collect the errors tifffile only logs: it drops a tag or page it cannot read, and the rest is wrong."""
+    """Collect the errors that tifffile only logs.
+
+    Tifffile drops a tag or page that it cannot read, and the rest is then wrong.
+    """
     thread = threading.get_ident()
     listener = BufferingHandler(capacity=sys.maxsize)
     listener.setLevel(logging.ERROR)
@@ -255,9 +272,9 @@ def _complaints() -> Iterator[list[logging.LogRecord]]:
 
 
 def write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
-    """Write samples, (h, w) or (h, w, 2..4), as the one page of a TIFF like the one the picture came from.
+    """Write samples, (h, w) or (h, w, 2..4), as a TIFF of one page like the picture's.
 
-    The file is open to be written and read.
+    The file is open for reading and writing.
     """
     tags = texts_of(like.exif)
     if like.xmp:
@@ -279,7 +296,7 @@ def _write_page(
         planarconfig="contig" if samples.ndim == 3 else None,
         extrasamples=None if like.alpha is None else [like.alpha_kind],
         compression=like.compression,
-        predictor=packed and samples.dtype.kind in "iu",  # few programs read the predictor for floats
+        predictor=packed and samples.dtype.kind in "iu",  # few programs can read the predictor for floats
         resolution=like.resolution[:2] if like.resolution else None,
         resolutionunit=like.resolution[2] if like.resolution else None,
         iccprofile=like.icc or None,
@@ -291,7 +308,10 @@ def _write_page(
 
 
 def _written_directories(writer: tifffile.TiffWriter, exif: bytes) -> list[tuple[Any, ...]]:
-    """Write an EXIF block's directories where the file ends; the tags that point to them. A BigTIFF has none."""
+    """Write an EXIF block's directories at the end of the file.
+
+    Return the tags that point to them. A BigTIFF has none.
+    """
     if writer.tiff.is_bigtiff:
         return []
     file, order = writer.filehandle, writer.tiff.byteorder
@@ -302,7 +322,7 @@ def _written_directories(writer: tifffile.TiffWriter, exif: bytes) -> list[tuple
 
 @contextmanager
 def writing_float_tiff(path: Path) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write a float32 TIFF of one or more pages (h, w, c), whole or not at all."""
+    """Write a float32 TIFF of one or more pages (h, w, c); whole or not at all."""
     with replacing(path) as partial, tifffile.TiffWriter(partial, bigtiff=True) as writer:
 
         def write(image: np.ndarray) -> None:

@@ -1,6 +1,6 @@
-"""WebP files to pictures, decoded by imagecodecs.
+"""WebP files: read with imagecodecs.
 
-Tested in tests/unit/test_images.py. Not here: other formats. This module must not import torch.
+Other formats do not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
 import struct
@@ -16,11 +16,11 @@ WEBP_QUALITY = 95
 
 
 def read_webp(path: Path) -> Picture:
-    """Read a WebP; errors as of `dbsn.io.formats.read_image`."""
+    """Read a WebP; errors are those of `dbsn.io.formats.read_image`."""
     data = path.read_bytes()
     chunks = list(_webp_chunks(data))
     if any(kind == b"ANMF" for kind, _ in chunks):
-        raise ImageError(f"{path}: an animated WebP; save the frame to denoise as a picture of its own first")
+        raise ImageError(f"{path}: an animated WebP. Save the frame to denoise as a single picture first.")
     extras = dict(chunks)
     exif = extras.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
     array = imagecodecs.webp_decode(data)

@@ -1,8 +1,8 @@
-"""Zarr arrays (versions 2 and 3, plain or OME-Zarr) as planes that are read and written block by block.
+"""Zarr arrays, read and written block by block.
 
-An array's last two axes but colour are a plane; every other axis (time, channel, depth) counts planes, which share one
-noise model. Of an OME-Zarr's pyramid the full resolution is read, and it alone is written. Tested in
-tests/unit/test_zarr.py. This module must not import torch.
+Versions 2 and 3, plain or OME-Zarr. The last two axes besides colour span a plane. Every other axis (time, channel,
+depth) counts planes. All planes share one noise model. Of an OME-Zarr's pyramid only the full resolution is read and
+written. Tested in tests/unit/test_zarr.py. This module must not import torch.
 """
 
 import math
@@ -23,7 +23,7 @@ from dbsn.io.picture import DEPTHS, Picture, converted, damaged, picture_of
 
 SUFFIX = ".zarr"
 BLOCK = 512
-"""Side of the blocks that are learned from, about."""
+"""Approximate side of the blocks for training, in pixels."""
 Place = slice | tuple[slice, slice]
 _MARKS = ("zarr.json", ".zarray", ".zgroup")
 _SPATIAL, _COLOUR = "YX", "S"
@@ -36,15 +36,15 @@ def is_zarr(path: Path) -> bool:
 
 
 class ZarrImage:
-    """A Zarr array opened to be read.
+    """A Zarr array opened for reading.
 
     Args:
         path: A folder that `is_zarr`: an array, an OME-Zarr, or a group with one array.
-        axes: A letter for each axis, see `dbsn.io.axes`; None for what the file says.
+        axes: One letter for each axis, see `dbsn.io.axes`. None uses the axes that the file names.
 
     Raises:
-        ImageError: The axes are not the array's; it is damaged, holds no array or several, or samples that are no
-            image's; or zarr is not installed.
+        ImageError: The axes do not match the array, or it is damaged. It holds no array or several, or its samples are
+            not those of an image. Or zarr is not installed.
     """
 
     def __init__(self, path: Path, axes: str | None = None) -> None:
@@ -57,17 +57,17 @@ class ZarrImage:
             self.axes = _axes(self) if axes is None else _given_axes(self, axes)
         except ImageError:
             raise
-        except Exception as error:  # whatever a damaged store makes it raise
-            raise ImageError(f"{path}: not a Zarr that can be read ({error}); copy it again from its source") from error
+        except Exception as error:  # a damaged store may raise anything
+            raise ImageError(f"{path}: not a readable Zarr ({error}). Copy it again from its source.") from error
         if self.array.dtype.newbyteorder("=") not in DEPTHS:
-            raise ImageError(f"{path}: {self.array.dtype} samples are not supported; convert it to uint16 or float32")
+            raise ImageError(f"{path}: {self.array.dtype} samples are not supported. Convert it to uint16 or float32.")
         missing = [axis for axis in _SPATIAL if axis not in self.axes]
         if missing or len(self.axes) != self.array.ndim or not math.prod(self.array.shape):
-            shape = f"an array of shape {self.array.shape}, axes {self.axes or 'unknown'}"
-            raise ImageError(f"{path}: {shape}, is no image; name its axes, x and y among them: --axes")
+            shape = f"got shape {self.array.shape}, axes {self.axes or 'unknown'}"
+            raise ImageError(f"{path}: the array is no image ({shape}). Name its axes, with X and Y, by --axes.")
 
     def planes(self) -> list["Plane"]:
-        """Its planes, in order."""
+        """The planes of the array, in order."""
         counted = [range(n) if axis not in _SPATIAL + _COLOUR else [slice(None)] for axis, n in self._sizes()]
         return [Plane(self, index) for index in product(*counted)]
 
@@ -76,7 +76,7 @@ class ZarrImage:
 
 
 class Plane:
-    """One plane of an array, (h, w, c): parts of it are read when asked for, as intensities."""
+    """One plane of an array, (h, w, c); its parts are read on request, as intensities."""
 
     def __init__(self, image: ZarrImage, index: tuple[Any, ...]) -> None:
         self.image, self.index = image, index
@@ -84,17 +84,17 @@ class Plane:
         self.shape = (sizes["Y"], sizes["X"], sizes.get(_COLOUR, 1))
 
     def __getitem__(self, where: Place) -> Array:
-        """Rows, or rows and columns, (h, w, c) float32; ImageError if they hold what is no number."""
+        """Read rows, or rows and columns, (h, w, c) float32; ImageError if not finite."""
         return self.block(where).pixels
 
     def block(self, where: Place) -> Picture:
-        """The same as a picture."""
+        """Read a part as a picture."""
         place = where if isinstance(where, tuple) else (where, slice(None))
         try:
             samples = np.asarray(self.image.array[self.at(place)])
         except MemoryError:
             raise
-        except Exception as error:  # a damaged chunk makes each codec raise its own
+        except Exception as error:  # each codec raises its own error for a damaged chunk
             raise damaged(self.image.path, error) from error
         samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)
         left = [axis for axis in self.image.axes if axis in _SPATIAL + _COLOUR]
@@ -102,26 +102,26 @@ class Plane:
         return picture_of(self.image.path, samples.transpose(order))
 
     def at(self, place: tuple[slice, slice]) -> tuple[Any, ...]:
-        """Where in the array a part lies."""
+        """The place of a part in the array."""
         spatial = dict(zip(_SPATIAL, place, strict=True))
         return tuple(spatial.get(axis, part) for axis, part in zip(self.image.axes, self.index, strict=True))
 
 
 class PlaneCanvas:
-    """The same plane of an array that is written.
+    """A plane of an array that is written.
 
     Args:
-        array: What `writing_zarr` yields.
-        plane: What it is made from.
-        strength: Of the denoising, 0 to 1; None for what is no image: it is written in `unit`.
-        unit: What 1 is then written as.
+        array: The array that `writing_zarr` yields.
+        plane: The plane it is made from.
+        strength: Denoising strength, 0 to 1. None for results that are no image; they are written in `unit`.
+        unit: The number written for 1 if `strength` is None.
     """
 
     def __init__(self, array: Any, plane: Plane, strength: float | None, unit: float = 1.0) -> None:
         self.array, self.plane, self.strength, self.unit = array, plane, strength, unit
 
     def __setitem__(self, place: tuple[slice, slice], pixels: Array) -> None:
-        """Put intensities (h, w, c) at rows and columns, as samples of the array's kind."""
+        """Write intensities (h, w, c) at rows and columns, in the array's data type."""
         samples = self.unit * pixels
         if self.strength is not None:
             like = self.plane.block(place)
@@ -135,24 +135,24 @@ class PlaneCanvas:
 
 @contextmanager
 def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterator[Any]:
-    """An array like `source` to write into: chunks, compression, axes and names are its own.
+    """Make an array like `source` to write into.
 
-    The folder appears whole or not at all, and what was there before goes last. What else a group holds (a pyramid's
-    lower levels, labels) is left out.
+    It has the same chunks, compression, axes and names. The folder appears whole or not at all. What was there before
+    is removed last. Other content of a group (lower levels of a pyramid, labels) is omitted.
 
     Args:
         path: Folder to write or replace.
-        source: What it is made from.
-        dtype: Of its samples.
+        source: The Zarr it is made from.
+        dtype: Data type of its samples.
 
     Yields:
         The array.
 
     Raises:
-        ImageError: What is at `path` is no Zarr.
+        ImageError: There is something else than a Zarr at `path`.
     """
     if path.exists() and not is_zarr(path):
-        raise ImageError(f"{path}: in the way of a Zarr; choose another --output")
+        raise ImageError(f"{path}: exists and is no Zarr. Choose another --output.")
     zarr = _zarr()
     partial, old = (path.with_name(f".{path.name[-200:]}.{what}") for what in ("partial", "old"))
     for left in (partial, old):
@@ -182,15 +182,15 @@ def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterato
 
 
 def blocks(path: Path, most: int | None = None, axes: str | None = None) -> Iterator[Picture]:
-    """Blocks of about 512 x 512 pixels of all planes, to learn from.
+    """Read blocks of about 512 x 512 pixels of all planes, for training.
 
     Args:
         path: A folder that `is_zarr`.
-        most: Read so many, evenly chosen, if there are more.
-        axes: As of `ZarrImage`.
+        most: Read at most this many, evenly chosen.
+        axes: See `ZarrImage`.
 
     Raises:
-        ImageError: As of `ZarrImage`; or there are NaN.
+        ImageError: As `ZarrImage`; or a value is NaN.
     """
     image = ZarrImage(path, axes)
     planes = image.planes()
@@ -203,7 +203,7 @@ def blocks(path: Path, most: int | None = None, axes: str | None = None) -> Iter
 
 
 def _parts(size: int) -> list[slice]:
-    """A side in parts of about 512 pixels, all of like size."""
+    """Divide a side into parts of about 512 pixels and about equal size."""
     count = round(size / BLOCK) or 1
     return [slice(i * size // count, (i + 1) * size // count) for i in range(count)]
 
@@ -214,13 +214,13 @@ def _first_array(path: Path, group: Any) -> str:
     told = attributes.get("ome", attributes).get("multiscales")
     names = [told[0]["datasets"][0]["path"]] if told else sorted(group.array_keys())
     if len(names) != 1:
-        have = f"arrays {', '.join(names)}; name one of them ({path}/{names[0]})" if names else "no array"
+        have = f"got arrays {', '.join(names)}. Name one of them: {path}/{names[0]}." if names else "holds no array."
         raise ImageError(f"{path}: {have}")
     return str(names[0])
 
 
 def _alone(attributes: dict[str, Any], name: str) -> dict[str, Any]:
-    """A group's attributes when of its pyramid the full resolution is left."""
+    """Attributes of a group with the full resolution of its pyramid alone."""
     place = attributes.get("ome", attributes)
     scales = [
         {**scale, "datasets": [level for level in scale["datasets"] if level["path"] == name]}
@@ -231,7 +231,10 @@ def _alone(attributes: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _axes(image: ZarrImage) -> str:
-    """A letter for each axis: as the file names them, or the last two are a plane and a third of 3 is colour."""
+    """One letter for each axis, as the file names them.
+
+    Otherwise the last two span a plane; a third axis of length 3 is colour.
+    """
     attributes = image.group.attrs.asdict()
     told = attributes.get("ome", attributes).get("multiscales") if image.name else None
     names = None
@@ -248,18 +251,20 @@ def _axes(image: ZarrImage) -> str:
 
 
 def _given_axes(image: ZarrImage, axes: str) -> str:
-    """The letters a person gives, checked against the array; ImageError if they are not its own."""
+    """Check given letters against the array; ImageError if they do not match."""
     try:
         letters = letters_of(axes, image.array.ndim)
     except ValueError as error:
-        raise ImageError(f"{image.path}: {error}; it is of shape {image.array.shape}") from None
+        raise ImageError(f"{image.path}: {error} The array has shape {image.array.shape}.") from None
     if _COLOUR in letters and (colours := image.array.shape[letters.index(_COLOUR)]) != 3:
-        raise ImageError(f"{image.path}: axes={axes!r}: {colours} colours (S), expected 3; C counts planes")
+        raise ImageError(
+            f"{image.path}: axes={axes!r}: wrong number of colours S (got {colours}, expected 3). C counts planes."
+        )
     return letters
 
 
 def _letter(name: str, size: int) -> str:
-    """Y, X, S for colour, or another letter for what counts planes."""
+    """The letter of an axis: Y, X, S for colour, or another letter."""
     colour = name.lower() in _COLOUR_NAMES and size == 3
     letter = name[0].upper()
     return _COLOUR if colour else "Q" if letter == _COLOUR else letter
@@ -269,5 +274,5 @@ def _zarr() -> Any:
     try:
         import zarr
     except ImportError as error:
-        raise ImageError("Zarr needs the package of this name: pip install 'dbsn[zarr]'") from error
+        raise ImageError("Zarr files need the package zarr. Install it: pip install 'dbsn[zarr]'") from error
     return zarr

@@ -1,1 +1,1 @@
-"""The models: the blind-spot model, the student, and the calibration of an image's own pixels."""
+"""The models: blind-spot model, student, and calibration on the image itself."""

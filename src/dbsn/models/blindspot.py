@@ -1,6 +1,6 @@
-"""The blind-spot model: the one forward pass from a noisy image to an estimate of everything.
+"""The blind-spot model: one forward pass from a noisy image to a full estimate.
 
-Training, validation, inference and evaluation all call `BlindSpotModel.forward`. What it promises: mean and
+Training, validation, inference and evaluation all call `BlindSpotModel.forward`. Promise: the blind mean and the
 prediction variance at a pixel do not depend on that pixel (tests/property/test_blind_spot.py). Files, tiles and
 losses do not belong here. Wu et al. 2020, sec. 3; math.md.
 """
@@ -24,33 +24,42 @@ from dbsn.networks.noise_estimator import NoiseEstimator
 from dbsn.networks.unet import zero_residuals
 from dbsn.types import Image, PixelMap, Variance
 
-_ROUNDING_VAR = (2 / 255) ** 2 / 12  # of 256 steps over the network's [-1, 1]: no noise is smaller
+_ROUNDING_VAR = (2 / 255) ** 2 / 12  # variance of 256 steps over the network's [-1, 1]: no noise is smaller
 _ESTIMATOR = "noise_estimator.mlp."
 SETTLED = 0.1
-"""Share of the budget before the split of the variance is learned, at a rate that rises over as much again: the first
-residuals are many times too large, and what follows them learns so violently that its ReLUs die."""
-_SPLIT_PACE = 5.0  # learning rate of what splits the variance, in learning rates of the network
+"""Share of the budget before training of the variance split begins.
+
+Its learning rate then rises from zero over the same share again. The first residuals are many times too large. Layers
+trained on them would make such large steps that their ReLUs die.
+"""
+_SPLIT_PACE = 5.0  # learning rate of the layers that split the variance, in learning rates of the network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """What the model believes about the pixels `noisy`; all in intensities, variances in intensities squared."""
+    """The model's estimate for the pixels `noisy`.
+
+    Values are intensities, variances are intensities squared.
+    """
 
     noisy: Image
-    """The observed pixels that the rest speaks of: the whole image, or one grid phase of it."""
+    """The noisy pixels of this estimate: the whole image, or one grid phase of it."""
     mean: Image
-    """Blind prediction mu."""
+    """Blind mean mu."""
     mean_var: Variance
-    """Its variance Sigma_mu."""
+    """Prediction variance Sigma_mu."""
     noise_var: Variance
     """Noise variance Sigma_n."""
     total_var: Variance
-    """Variance of noisy - mean, learned without asking how it splits."""
+    """Variance of noisy - mean, learned independently of its split."""
     flat_below: PixelMap
-    """1/2 log |Sigma| of the total variance below which a pixel of this intensity is among its image's flattest."""
+    """Limit of flatness: 1/2 log |Sigma| of the total variance.
+
+    A pixel of this intensity below the limit is among the flattest of its image.
+    """
 
     def fused(self) -> tuple[Image, Image]:
-        """Posterior mean and posterior variance of each channel, both (b, c, h, w)."""
+        """Posterior mean and variance of each channel, both (b, c, h, w)."""
         return fuse(self.noisy, self.mean, self.mean_var, self.noise_var)
 
     def noise_std(self) -> Image:
@@ -59,7 +68,7 @@ class Estimate:
 
 
 class BlindSpotModel(nn.Module):
-    """D-BSN or a grid network, its variance heads, and CNN_est."""
+    """A blind-spot network (D-BSN or grid), its variance heads, and CNN_est."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -83,11 +92,14 @@ class BlindSpotModel(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Height and width of an image given with a `phase` are multiples of this."""
+        """With a `phase`, height and width of an image must be multiples of this."""
         return self.network.multiple
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The optimiser's groups: what splits the variance is small, has far to go, and learns faster."""
+        """Parameter groups of the optimiser.
+
+        The layers that split the variance are small and start far from their optimum, so they learn faster.
+        """
         splits = (self.noise_estimator, self.flatness, self.prediction_head)
         quick = [parameter for module in splits for parameter in module.parameters()]
         chosen = {id(parameter) for parameter in quick}
@@ -95,16 +107,20 @@ class BlindSpotModel(nn.Module):
         return [{"params": others, "pace": 1.0}, {"params": quick, "pace": _SPLIT_PACE, "waits": SETTLED}]
 
     def init_from(self, other: "BlindSpotModel") -> None:
-        """Begin with another model's weights, which give the same estimates here, in network units.
+        """Start with the weights of another model.
 
-        What sets an image apart stays in the units of the images that are to be learned from (`NoiseEstimator.expect`).
-        For noise of another form the noise estimate begins at what is measured, as that of a new model.
+        In network units they give the same estimates. The measurements of an image stay normalised by the training
+        images (`NoiseEstimator.expect`). If the form of the noise differs, the noise estimate starts at the measured
+        noise, as in a new model.
 
         Raises:
-            ValueError: It is another network, or for other channels.
+            ValueError: The other model has another network or another number of channels.
         """
         if not self.config.is_like(other.config):
-            raise ValueError(f"cannot start from a model of {other.config}; --from scratch needs none")
+            raise ValueError(
+                f"--from: the model does not fit (got {other.config}, expected {self.config}). "
+                "Use a model like it, or --from scratch."
+            )
         estimator, weights = self.noise_estimator, other.state_dict()
         wanted = {name: buffer.clone() for name, buffer in estimator.named_buffers()}
         stacks = [self.flatness]
@@ -119,25 +135,28 @@ class BlindSpotModel(nn.Module):
             buffer.copy_(wanted[name])
 
     def normalise(self, image: Image) -> Image:
-        """Intensities to network units."""
+        """Convert intensities to network units."""
         return (image - self.config.offset) / self.config.scale
 
     def measure(self, noisy: Image) -> Tensor:
-        """What the noise estimator is told about a whole image: (b, m, 1, 1)."""
+        """Measure the noise of a whole image for the noise estimator: (b, m, 1, 1)."""
         return measure([self.normalise(noisy)])
 
     def measure_strips(self, strips: Iterable[Image]) -> Tensor:
-        """`measure` of an image that comes in strips of rows, each but the last a multiple of 8 rows."""
+        """`measure` of an image given as strips of rows.
+
+        Each strip but the last has a multiple of 8 rows.
+        """
         return measure(self.normalise(strip) for strip in strips)
 
     def forward(
         self, noisy: Image, measurement: Tensor | None = None, phase: tuple[int, int] | None = None
     ) -> Estimate:
-        """Estimate clean image, its uncertainty and the noise.
+        """Estimate the clean image, its uncertainty and the noise.
 
         Args:
             noisy: (b, c, h, w) intensities; any size, or multiples of `multiple` with `phase`.
-            measurement: `measure` of the whole images that these are parts of; by default of these.
+            measurement: `measure` of the whole images that `noisy` is cut from; by default of `noisy` itself.
             phase: Estimate one grid phase alone (grid networks).
 
         Returns:
@@ -152,7 +171,7 @@ class BlindSpotModel(nn.Module):
             noisy=noisy[..., phase[0] :: spacing, phase[1] :: spacing] if phase else noisy,
             mean=mean,
             mean_var=self._variance(prediction),
-            noise_var=self.noise_variance(mean.detach(), measurement),  # the mean must not make the noise look likely
+            noise_var=self.noise_variance(mean.detach(), measurement),  # the noise must not train the mean
             total_var=self.at_least_rounding(self._variance(total)),
             flat_below=self._flat_below(mean.detach(), measurement),
         )
@@ -161,19 +180,25 @@ class BlindSpotModel(nn.Module):
         return [self.network.mean(features), self.prediction_head(features), self.total_head(features)]
 
     def noise_variance(self, image: Image, measurement: Tensor) -> Variance:
-        """CNN_est: noise variance, intensities squared, at each intensity of `image` (blind mean, or clean)."""
+        """Noise variance by CNN_est at each intensity of `image`, intensities squared.
+
+        `image` is the blind mean or a clean image.
+        """
         variance = self.noise_estimator(self.normalise(image), measurement) * self.config.scale**2
         return self.at_least_rounding(variance)
 
     def _flat_below(self, mean: Image, measurement: Tensor) -> PixelMap:
-        """Where L3 puts the limit of flatness; it starts at the measured noise."""
+        """The limit of flatness, learned by L3; it starts at the measured noise."""
         image = self.normalise(mean)
         started = 0.5 * measured_variance(image, measurement).log().sum(1)
         raw = self.flatness(self.noise_estimator.context(image, measurement))[:, 0]
         return raw + started + self.config.channels * math.log(self.config.scale)
 
     def _variance(self, raw: Tensor) -> Variance:
-        """Raw head output to a variance (b, c, h, w) or a covariance (b, c, c, h, w), intensities squared (H1)."""
+        """Convert raw head output to a variance, intensities squared (H1).
+
+        It is (b, c, h, w), or a covariance (b, c, c, h, w).
+        """
         channels, scale = self.config.channels, self.config.scale
         std = functional.softplus(raw[:, :channels] - 2) * scale
         if not self.full:
@@ -181,7 +206,7 @@ class BlindSpotModel(nn.Module):
         return outer_square(lower_triangular(std, raw[:, channels:] * (0.1 * scale)))
 
     def at_least_rounding(self, variance: Variance) -> Variance:
-        """The variance with that of rounding added, which also keeps a covariance from being singular."""
+        """Add the variance of rounding, so that no covariance is singular."""
         least = _ROUNDING_VAR * self.config.scale**2
         if variance.ndim == 4:
             return variance + least

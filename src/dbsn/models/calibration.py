@@ -1,8 +1,8 @@
-"""An image's own pixels correct what the model believes of its noise and of its predictions (math.md, M8).
+"""Calibration of the model's variances on the image itself (math.md, M8).
 
-Noise network and prediction head speak for all images of a training; one whole image has enough pixels to say, at
-each intensity, how large the residual of its flat areas really is, and, for each promised accuracy, how large the
-residual is then. Files and tiles do not belong here.
+CNN_est and the prediction head are trained on all images together. One whole image has enough pixels to correct them.
+At each intensity, the residual of its flat areas gives the noise variance. At each promised accuracy, the residual
+gives the prediction variance. Files and tiles do not belong here.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,20 +15,23 @@ from dbsn.likelihood import channel_variance, log_volume, scaled
 from dbsn.models.blindspot import Estimate
 from dbsn.types import Image, PixelMap, Variance
 
-_FLAT = 0.2  # share of the pixels of an intensity, the flattest, whose residual is noise alone
+_FLAT = 0.2  # share of the pixels of an intensity that count as flat: their residual is noise alone
 _MOST_BINS, _PIXELS_A_BIN = 12, 4000
 _NARROWEST_INTENSITY = 0.1  # standard deviations of the noise
 _NARROWEST_SHARE = 0.05  # logarithm
-_FURTHEST = 10.0  # a factor, either way
-_LEAST_LEAK = 1e-3  # noise variance of the mean, of that of a pixel: a mean of 1,000 pixels
-_LEAST_SHARE = 1e-6  # of prediction in noise variance; smaller ones are all alike
+_FURTHEST = 10.0  # largest factor on a variance, up or down
+_LEAST_LEAK = 1e-3  # of a pixel's noise variance: the mean is at best an average of 1,000 pixels
+_LEAST_SHARE = 1e-6  # prediction variance over noise variance; smaller shares count as equal
 _MOST_SKEWED = 1.2
-_PROBE = 0.5  # disturbance, in standard deviations of the noise
+_PROBE = 0.5  # added noise, in standard deviations of the noise
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Factors on the noise variance by intensity, and on the prediction variance by the share it promises."""
+    """Factors on the noise variance and on the prediction variance.
+
+    The former depend on intensity, the latter on the promised share of prediction variance in noise variance.
+    """
 
     intensities: Tensor
     """Middle of each bin of intensities, ascending: (c, bins)."""
@@ -37,15 +40,18 @@ class Calibration:
     skewness: Tensor
     """Skewness of the noise there: (c, bins); 0 for Gaussian noise."""
     shares: Tensor
-    """Prediction variance over noise variance, logarithm, middle of each bin, ascending: (bins,)."""
+    """Log of prediction variance over noise variance, middle of each bin: (bins,).
+
+    Ascending.
+    """
     prediction_factors: Tensor
     """Factor on the prediction variance there: (bins,)."""
 
     def apply(self, estimate: Estimate) -> Estimate:
-        """The estimate with corrected variances; a covariance keeps its correlations."""
+        """Correct the variances of an estimate; a covariance keeps its correlations."""
         noise_var = self.noise(estimate.mean, estimate.noise_var)
         share = _share(estimate.mean_var, noise_var)
-        told = share.clamp_min(_LEAST_SHARE)  # where next to nothing is promised, the least share is corrected instead
+        told = share.clamp_min(_LEAST_SHARE)  # a smaller share gets the factor of this one
         factor = interpolate(told.log(), self.shares, self.prediction_factors) * told / share
         return replace(
             estimate,
@@ -54,7 +60,7 @@ class Calibration:
         )
 
     def to(self, device: torch.device) -> "Calibration":
-        """The same on a device."""
+        """The same calibration on a device."""
         return Calibration(**{name: curve.to(device) for name, curve in vars(self).items()})
 
     def noise(self, image: Image, noise_var: Variance) -> Variance:
@@ -72,18 +78,18 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Sample:
-    """A part of an image, estimated, each (b, ..., h, w)."""
+    """The estimate of a part of an image and its leak, each (b, ..., h, w)."""
 
     estimate: Estimate
     leak: Image
-    """Share of a neighbourhood's noise variance that its mean lets through, noisily measured (`leaked`)."""
+    """One noisy measurement of the leak at each pixel, see `leaked`."""
 
 
 def leaked(forward: Callable[[Tensor], Estimate], estimate: Estimate, noisy: Tensor, seed: int) -> Image:
-    """Noise variance of the mean over that of its input, pixel by pixel, by disturbing the input a little (L4).
+    """Measure the leak: noise variance of the mean over that of the input (L4).
 
-    Each value is one draw, to be averaged over many pixels: (b, c, h, w) as `estimate`, which may be one grid phase of
-    the pixels `noisy`.
+    The input is disturbed by a little white noise. Each value is one draw and must be averaged over many pixels. The
+    shape (b, c, h, w) is that of `estimate`, which may be one grid phase of the pixels `noisy`.
     """
     level = estimate.noise_std().mean((1, 2, 3), keepdim=True) * _PROBE
     generator = torch.Generator(level.device).manual_seed(seed)
@@ -92,11 +98,14 @@ def leaked(forward: Callable[[Tensor], Estimate], estimate: Estimate, noisy: Ten
 
 
 def calibrate(samples: Sequence[Sample], *, one_level: bool) -> Calibration | None:
-    """Learn an image's factors from samples of it; None if they have too few pixels to tell.
+    """Compute an image's calibration from samples of it.
 
     Args:
         samples: Parts of one image.
         one_level: The noise does not depend on intensity.
+
+    Returns:
+        The calibration; None if the samples have too few pixels.
     """
     count = sum(part.estimate.mean[:, 0].numel() for part in samples)
     bins = min(_MOST_BINS, count // _PIXELS_A_BIN)
@@ -122,7 +131,10 @@ def calibrate(samples: Sequence[Sample], *, one_level: bool) -> Calibration | No
 
 
 def stacked(curves: Sequence[Tensor]) -> Tensor:
-    """Curves (..., n) of different length upon each other; short ones repeat their end, which means the same."""
+    """Stack curves (..., n) of different length.
+
+    Short curves repeat their last point, which does not change their meaning.
+    """
     most = max(curve.shape[-1] for curve in curves)
     ends = [curve[..., -1:].expand(*curve.shape[:-1], most - curve.shape[-1]) for curve in curves]
     return torch.stack([torch.cat([curve, end], -1) for curve, end in zip(curves, ends, strict=True)])
@@ -131,7 +143,10 @@ def stacked(curves: Sequence[Tensor]) -> Tensor:
 def _noise_curve(
     mean: Tensor, residual: Tensor, noise: Tensor, leak: Tensor, roughness: Tensor, bins: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Intensities, factors and skewness of one channel, from its flattest pixels at each intensity; arguments (n,)."""
+    """Intensities, noise factors and skewness of one channel.
+
+    They come from the flattest pixels at each intensity. Arguments are (n,).
+    """
     width = _NARROWEST_INTENSITY * float(noise.mean().sqrt())
     middles, factors, skewness = [], [], []
     for chosen in _bins(mean, bins, width):
@@ -146,24 +161,30 @@ def _noise_curve(
 
 
 def _prediction_curve(share: Tensor, excess: Tensor, leak: Tensor, bins: int) -> dict[str, Tensor]:
-    """Logarithm of the promised shares and factors that make them true, never falling with the promise; (n,) each."""
+    """Logarithms of the promised shares, and the factors that correct them.
+
+    The corrected shares never fall as the promised ones rise. Arguments are (n,).
+    """
     parts = _bins(share, bins, _NARROWEST_SHARE)
     promised = torch.stack([share[part].mean() for part in parts])
     found = _rising([float(excess[part].mean()) - 1 for part in parts], promised)
-    # what the mean lets through of the noise it cannot be better than
+    # the mean cannot be more exact than the noise that it lets through
     least = _rising([float(leak[part].mean()) for part in parts], promised).clamp_min(_LEAST_LEAK)
     return {"shares": promised, "prediction_factors": torch.maximum(found, least) / promised.exp()}
 
 
 def _rising(values: list[float], like: Tensor) -> Tensor:
-    """The nearest values that never fall."""
-    from scipy.optimize import isotonic_regression  # half a second to load, and no student needs it
+    """The nearest ascending values (isotonic regression)."""
+    from scipy.optimize import isotonic_regression  # takes half a second to load; a student does not need it
 
     return torch.as_tensor(isotonic_regression(values).x, dtype=like.dtype, device=like.device)
 
 
 def _bins(values: Tensor, bins: int, width: float) -> list[Tensor]:
-    """Indices of (n,) values in ascending bins of like size, those closer together than `width` joined."""
+    """Indices of values (n,) in ascending bins of about the same size.
+
+    Bins closer together than `width` are joined.
+    """
     joined: list[Tensor] = []
     for part in values.argsort().tensor_split(bins):
         if joined and float(values[part].mean() - values[joined[-1]].mean()) < width:
@@ -174,18 +195,21 @@ def _bins(values: Tensor, bins: int, width: float) -> list[Tensor]:
 
 
 def _share(mean_var: Variance, noise_var: Variance) -> PixelMap:
-    """Prediction over noise variance, averaged over channels: (b, h, w), above 0."""
+    """Prediction variance over noise variance, mean over channels: (b, h, w), > 0."""
     ratio = channel_variance(mean_var) / channel_variance(noise_var)
     return ratio.mean(1).clamp_min(torch.finfo(ratio.dtype).tiny)
 
 
 def _columns(parts: Sequence[Tensor]) -> Tensor:
-    """Maps (b, c, h, w) of several parts as one list of pixels a channel: (c, n)."""
+    """Join maps (b, c, h, w) of several parts to lists of pixels per channel (c, n)."""
     return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], 1).float()
 
 
 def interpolate(at: Tensor, known: Tensor, values: Tensor) -> Tensor:
-    """Straight lines between (known, values), ascending (n,), and the end values beyond; any shape of `at`."""
+    """Interpolate linearly between (known, values), ascending, (n,) each.
+
+    Beyond the ends the end values are used. `at` may have any shape.
+    """
     if len(known) == 1:
         return values.expand(at.shape)
     right = torch.searchsorted(known, at.contiguous()).clamp(1, len(known) - 1)

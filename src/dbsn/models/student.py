@@ -1,7 +1,7 @@
-"""The student: an ordinary, fast denoiser in intensities, any size (Wu et al. 2020, sec. 3.3; math.md, S1).
+"""The student: an ordinary, fast denoiser of intensities, for images of any size.
 
-It holds one of the networks of `dbsn.config.STUDENTS` or the user's own. What it learns from and files do not belong
-here. Tested in tests/unit/test_student.py.
+Wu et al. 2020, sec. 3.3; math.md, S1. It holds one of the networks of `dbsn.config.STUDENTS` or the user's own
+network. Training data and files do not belong here. Tested in tests/unit/test_student.py.
 """
 
 import importlib
@@ -27,12 +27,12 @@ from dbsn.networks.unet import DenseUNet, begin_smaller, zero_residuals
 from dbsn.types import NO_MARGIN, Cells, Image, Margin, Part, PartOfSome
 
 _ODD_SIDE = 37
-_USUAL_LEVEL = 10 / 255  # of noise, intensity
-_UNKNOWN_RADIUS = 64  # taken for a network that does not say how far it sees
+_USUAL_LEVEL = 10 / 255  # noise level, intensity
+_UNKNOWN_RADIUS = 64  # assumed for a network without the attribute `receptive_radius`
 
 
 class Student(nn.Module):
-    """A denoiser of noisy pixels: no blind spot, one pass."""
+    """An ordinary denoiser: no blind spot, one pass."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -44,21 +44,24 @@ class Student(nn.Module):
         self.spread = Uncertainty(config.channels) if config.uncertainty else None
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """The optimiser's groups: what is not frozen."""
+        """Parameter groups of the optimiser: all parameters that are not frozen."""
         return [{"params": [each for each in self.parameters() if each.requires_grad], "pace": 1.0}]
 
     def init_from(self, other: "Student") -> None:
-        """Begin with another student's weights, or with those of one that its network extends (`begin_smaller`).
+        """Start with the weights of another student.
 
-        With those of one told the noise level it begins untold, as though it were always told a usual one.
+        The other network may be the same, or a smaller one that this one extends (`begin_smaller`). It may also be a
+        guided one, while this one has no noise-level input. This student then starts as if the level were always a
+        usual one.
 
         Raises:
-            ValueError: It is another kind of network.
+            ValueError: The networks do not fit.
         """
         mine, theirs = self.config.network, other.config.network
         if self.config.channels != other.config.channels:
             raise ValueError(
-                f"cannot start a student of {self.config.channels} channels from one of {other.config.channels}"
+                f"--student.start: wrong number of channels (got {other.config.channels}, "
+                f"expected {self.config.channels}). Choose a student with as many channels."
             )
         if mine == theirs:
             self.network.load_state_dict(other.network.state_dict())
@@ -69,28 +72,35 @@ class Student(nn.Module):
             assert isinstance(other.network, DenseUNet)
             self.network.begin_untold(other.network, _USUAL_LEVEL / self.config.scale)
         else:
-            raise ValueError(f"--student.start: a student {mine} cannot start from one that is {theirs}")
+            raise ValueError(
+                f"--student.start: the network does not fit (got {theirs}, expected {mine}). "
+                "Choose a student with this network."
+            )
         if self.spread and other.spread:
             self.spread.load_state_dict(other.spread.state_dict())
-            self.spread.factor.fill_(1)  # for as long as it learns
+            self.spread.factor.fill_(1)  # during training
 
     def freeze_results(self) -> None:
-        """Hold still everything but the uncertainty."""
+        """Freeze all parameters but those of the uncertainty."""
         self.network.requires_grad_(requires_grad=False).eval()
 
     def measure(self, strips: Iterable[Image]) -> Tensor | None:
-        """What a guided student is told about a whole image, which comes in strips of rows as for `measure`."""
+        """Measure the noise of a whole image for a guided student; None if not guided.
+
+        The image comes in strips of rows, as for `BlindSpotModel.measure_strips`.
+        """
         return measure(self._seen(strip) for strip in strips) if self.guided else None
 
     def level(self, noisy: Image, measurement: Tensor | None = None) -> Cells | None:
-        """Noise level of an image as a guided student is told it, one for each cell of `multiple` x `multiple` pixels.
+        """Noise level as a guided student gets it, one for each cell of pixels.
 
         Args:
             noisy: (b, c, h, w) intensities.
-            measurement: `measure` of the whole images that these are parts of; by default of these.
+            measurement: `measure` of the whole images that `noisy` is cut from; by default of `noisy` itself.
 
         Returns:
-            Standard deviations (b, c, h / multiple, w / multiple), rounded up, intensities; None if it is not guided.
+            Standard deviations, intensities, for cells of `multiple` x `multiple` pixels. The shape is
+            (b, c, h / multiple, w / multiple), rounded up. None if the student is not guided.
         """
         if not self.guided:
             return None
@@ -99,7 +109,7 @@ class Student(nn.Module):
         return measured_variance(self._seen(cells(noisy, self.multiple)), measurement).sqrt() * self.config.scale
 
     def _seen(self, noisy: Image) -> Image:
-        """Intensities as the network sees them."""
+        """Convert intensities to network units."""
         return (noisy - self.config.offset) / self.config.scale
 
     @overload
@@ -121,14 +131,13 @@ class Student(nn.Module):
 
         Args:
             noisy: (b, c, h, w) intensities, any size.
-            level: What a guided student is told, as `level` says; by default that of these images.
-            margin: Left out of the result; costs less than the rest where the network is a U-Net.
-            with_std: Also say how far each result is from the truth; or those of some images, a slice of the batch.
+            level: Noise level for a guided student, see the method `level`; by default that of `noisy`.
+            margin: Margin to leave out of the result. In a U-Net it costs less than the rest.
+            with_std: Also return the uncertainty, of all images or of a slice of the batch.
 
         Returns:
-            The same shape without the margin, float32, intensities; and on request the standard deviation from the
-            truth (S5) of those asked for, through which no gradient reaches the results, or None for a student from
-            before there was one.
+            The denoised image: the same shape without the margin, float32, intensities. On request also its
+            uncertainty (S5), through which no gradient reaches the results. It is None for an old student without one.
         """
         height, width = noisy.shape[-2:]
         seen = self._seen(noisy)
@@ -152,7 +161,10 @@ class Student(nn.Module):
         return denoised, without(std, still)
 
     def _left_out(self, margin: Margin, *, with_std: bool) -> Margin:
-        """How much of a margin the network itself can leave out: not what the uncertainty still sees."""
+        """The part of a margin that the network itself can leave out.
+
+        The uncertainty still reads the rest.
+        """
         if not isinstance(self.config.network, UNetConfig):
             return NO_MARGIN
         seen = Uncertainty.receptive_radius if with_std else 0
@@ -160,10 +172,11 @@ class Student(nn.Module):
 
 
 def mirrored(image: Image, multiple: int) -> Part:
-    """An image (b, c, h, w) made larger, downwards and to the right, until its sides are multiples of a number.
+    """Extend an image (b, c, h, w) below and on the right to multiples of a number.
 
-    What is added mirrors the image, noise and all: its border repeated would be lines, which look like structure. Not
-    for a blind spot, which a pixel's mirror would give away. Of sides too short to be mirrored the border is repeated.
+    The new pixels mirror the image with its noise. A repeated border would form lines, which look like structure. If a
+    side is too short to be mirrored, its border is repeated. Do not use this for a blind-spot network: a mirrored pixel
+    would reveal itself.
     """
     larger: Part = image
     for side, *ends in ((image.shape[-1], 0, 1, 0, 0), (image.shape[-2], 0, 0, 0, 1)):
@@ -174,12 +187,15 @@ def mirrored(image: Image, multiple: int) -> Part:
 
 
 def cells(image: Image, side: int) -> Cells:
-    """Means of cells of side x side pixels, (b, c, h / side, w / side), rounded up."""
+    """Means of cells of side x side pixels: (b, c, h / side, w / side), rounded up."""
     return functional.avg_pool2d(image, side, ceil_mode=True, count_include_pad=False)
 
 
 def _build(network: StudentNetwork, channels: int) -> nn.Module:
-    """A new network; ours start at He's initialisation, residual blocks as the identity."""
+    """Make a new network.
+
+    Our own networks start at He's initialisation, with residual blocks as the identity.
+    """
     if isinstance(network, ModuleConfig):
         return _users_own(network.factory, channels)
     built: DenseUNet | MWCNN | DnCNN
@@ -192,7 +208,7 @@ def _build(network: StudentNetwork, channels: int) -> nn.Module:
             built = DnCNN(network, channels)
     initialise(built)
     zero_residuals(built)
-    nn.init.zeros_(built.last.get_parameter("weight"))  # the untrained student hands its input through
+    nn.init.zeros_(built.last.get_parameter("weight"))  # the untrained student returns its input
     if isinstance(network, UNetConfig) and network.symmetric:
         assert isinstance(built, DenseUNet)
         built.keep_symmetric()
@@ -200,19 +216,22 @@ def _build(network: StudentNetwork, channels: int) -> nn.Module:
 
 
 def _users_own(factory: str, channels: int) -> nn.Module:
-    """What the user's factory makes for so many channels.
+    """Make the user's network for a number of channels.
 
     Raises:
-        ValueError: The factory cannot be found, or what it makes does not keep an image's shape.
+        ValueError: The factory cannot be loaded, or its network does not keep an image's shape.
     """
     place, name = factory.rsplit(":", 1)
     try:
         module = getattr(_module(place), name)(channels)
     except Exception as error:  # it is the user's code, which may raise anything
-        advice = "is it on the Python path, or where it was? path/to/file.py:factory will do, too"
-        raise ValueError(f"student {factory}: cannot be loaded ({_told(error)}); {advice}") from error
+        advice = "Check that it is on the Python path, or name it by its file: path/to/file.py:factory."
+        raise ValueError(f"student {factory}: cannot be loaded ({_told(error)}). {advice}") from error
     if not isinstance(module, nn.Module):
-        raise ValueError(f"student {factory}: gave a {type(module).__name__}, expected a torch.nn.Module")
+        raise ValueError(
+            f"student {factory}: wrong return type (got {type(module).__name__}, expected torch.nn.Module). "
+            "Return a network."
+        )
     multiple = int(getattr(module, "multiple", 1))
     side = -(-_ODD_SIDE // multiple) * multiple
     image = torch.zeros(1, channels, side, side)
@@ -220,20 +239,22 @@ def _users_own(factory: str, channels: int) -> nn.Module:
         with torch.inference_mode():
             shape = tuple(module.eval()(image).shape)
     except Exception as error:
-        advice = "if it needs sizes that are multiples of something, give it an attribute `multiple`"
-        raise ValueError(f"student {factory}: fails on {side} x {side} pixels ({_told(error)}); {advice}") from error
+        advice = "If it needs sides that are multiples of a number, give it an attribute `multiple`."
+        raise ValueError(f"student {factory}: fails on {side} x {side} pixels ({_told(error)}). {advice}") from error
     if shape != tuple(image.shape):
-        raise ValueError(f"student {factory}: maps {tuple(image.shape)} to {shape}, expected the same shape")
+        raise ValueError(
+            f"student {factory}: wrong output shape (got {shape}, expected {tuple(image.shape)}). Keep the shape."
+        )
     return module.train()
 
 
 def _told(error: Exception) -> str:
-    """What an error says, in one line."""
+    """The message of an error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def _module(place: str) -> ModuleType:
-    """A module by its name, or by the path of its file."""
+    """Import a module by its name or by the path of its file."""
     if not place.endswith(".py"):
         return importlib.import_module(place)
     spec = importlib.util.spec_from_file_location(Path(place).stem, place)

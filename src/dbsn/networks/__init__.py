@@ -1,1 +1,4 @@
-"""The networks: each maps an image (b, c, h, w) to features, and promises never to look at the pixel it predicts."""
+"""The networks: blind-spot networks, students, noise estimator and uncertainty.
+
+A blind-spot network never looks at the pixel that it predicts.
+"""

@@ -1,8 +1,8 @@
-"""D-BSN, the paper's dilated blind-spot network, gray and colour in one class (math.md, D1).
+"""D-BSN, the paper's dilated blind-spot network (math.md, D1).
 
-Promise: feature (and mean) at a pixel do not depend on that pixel - tests/property/test_blind_spot.py - and with the
-released weights the output is the published one - tests/golden. Module names are those of the released checkpoints,
-so that their files load by name.
+Promises: features and mean at a pixel do not depend on that pixel (tests/property/test_blind_spot.py). With the
+released weights the output is the published one (tests/golden). Module names are those of the released checkpoints, so
+their files load by name.
 """
 
 import torch
@@ -19,7 +19,10 @@ def _conv_relu(in_channels: int, out_channels: int, kernel_size: int = 1, dilati
 
 
 class MDC(nn.Module):
-    """Multi-dilated-convolution module: dilated 5x5, dilated 3x3 and 1x1 side by side, joined, with a residual."""
+    """Multi-dilated-convolution module with a residual connection.
+
+    Its three paths are a dilated 5x5, a dilated 3x3 and a 1x1 convolution. A 1x1 convolution joins them.
+    """
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
@@ -37,7 +40,10 @@ class MDC(nn.Module):
 
 
 class _Branch(nn.Module):
-    """One masked k x k convolution, then only dilation (k + 1) / 2, which never comes back to the masked pixel."""
+    """One masked k x k convolution, then only convolutions of dilation (k + 1) / 2.
+
+    The latter never reach the masked pixel again.
+    """
 
     def __init__(self, width: int, modules: int, kernel_size: int) -> None:
         super().__init__()
@@ -62,7 +68,7 @@ class DBSN(nn.Module):
     spacing = 1
     """Pixels are not grouped into phases."""
     multiple = 1
-    """Any size will do."""
+    """Images may have any size."""
 
     def __init__(self, config: DBSNConfig, channels: int) -> None:
         super().__init__()
@@ -83,12 +89,15 @@ class DBSN(nn.Module):
         return self.concat(torch.cat([self.br1(head), self.br2(head)], 1))
 
     def read_out(self, noisy: Image, heads: Heads, phase: tuple[int, int] | None = None) -> list[Tensor]:
-        """What `heads` make of the features of an image in network units; `phase` has to be None."""
+        """Apply `heads` to the features of an image in network units.
+
+        `phase` must be None.
+        """
         assert phase is None, "D-BSN has no grid phases"
         return heads(self.features(noisy))
 
     def mean(self, features: Features) -> Image:
-        """Blind prediction (b, c, h, w), in network units, from `features`."""
+        """Compute the blind mean (b, c, h, w), in network units, from `features`."""
         with full_precision(features):
             mean: Image = self.dbsn_tail(features.float())
         return mean

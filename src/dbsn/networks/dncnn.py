@@ -1,4 +1,7 @@
-"""DnCNN: a plain stack of 3x3 convolutions that predicts the noise (Zhang et al. 2017), without normalisation."""
+"""DnCNN: a stack of 3x3 convolutions that predicts the noise (Zhang et al. 2017).
+
+It has no normalisation layers.
+"""
 
 from torch import nn
 
@@ -8,10 +11,10 @@ from dbsn.types import Image
 
 
 class DnCNN(nn.Module):
-    """An ordinary denoiser: the image less what the convolutions take for noise."""
+    """An ordinary denoiser: the image minus the predicted noise."""
 
     multiple = 1
-    """Any size will do."""
+    """Images may have any size."""
 
     def __init__(self, config: DnCNNConfig, channels: int) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
-"""The grid family: any backbone on the phases of an s x s grid, blind by construction (math.md, G1).
+"""The grid family: any backbone on the phases of an s x s grid (math.md, G1).
 
-A masked (2s-1) x (2s-1) convolution read at one phase of the grid sees only pixels of the other phases, so whatever a
-backbone then does within that phase never meets the pixel it predicts: tests/property/test_blind_spot.py.
+It is blind by construction. The output of a masked (2s-1) x (2s-1) convolution at one phase depends only on pixels of
+other phases. So a backbone that works within one phase never sees the pixel that it predicts
+(tests/property/test_blind_spot.py).
 """
 
 import torch
@@ -16,7 +17,7 @@ from dbsn.types import Features, Image
 
 
 class Grid(CanBeSymmetric):
-    """A blind-spot network whose phases are separate images to one residual U-Net."""
+    """A blind-spot network that applies one residual U-Net to each grid phase."""
 
     def __init__(self, config: GridConfig, channels: int) -> None:
         super().__init__()
@@ -31,20 +32,21 @@ class Grid(CanBeSymmetric):
         self.receptive_radius = config.spacing * self.backbone.receptive_radius + config.spacing - 1
 
     def layers(self) -> list[Layer]:
-        """Those that the mean is made by; the variance heads are not among them."""
+        """The layers between image and mean, without the variance heads."""
         head, last = Layer(self.head, "intensities", "eights"), Layer(self.to_mean.last, "eights", "intensities")
         return [head, *between_eights(nn.ModuleList([self.backbone, self.tail, self.to_mean.first])), last]
 
     def read_out(self, noisy: Image, heads: Heads, phase: tuple[int, int] | None = None) -> list[Tensor]:
-        """What `heads` make of the blind-spot features of an image in network units, any size.
+        """Apply `heads` to the blind-spot features of an image of any size.
 
-        The phases go through one after the other, heads and all, so that memory holds one phase's features.
+        The phases are computed one after the other, including the heads. So memory holds the features of one phase.
 
         Args:
-            noisy: (b, c, h, w).
+            noisy: (b, c, h, w) in network units.
             heads: From features to maps of the same height and width, pixel by pixel.
-            phase: Row and column of one grid phase; its pixels [row::s, column::s] alone are then computed, at
-                1 / s^2 of the cost. h and w must then be multiples of `multiple`.
+            phase: Row and column of one grid phase. Then only its pixels [row::s, column::s] are computed, at 1 / s^2
+            of
+                the cost. h and w must be multiples of `multiple`.
 
         Returns:
             The heads' maps, (b, f, h, w), or (b, f, h / s, w / s) for one phase.
@@ -63,5 +65,5 @@ class Grid(CanBeSymmetric):
         return self.tail(self.backbone(self.head.phase(noisy, row, column, self.spacing)))
 
     def mean(self, features: Features) -> Image:
-        """Blind prediction (b, c, h, w), in network units, from `features`."""
+        """Compute the blind mean (b, c, h, w), in network units, from `features`."""
         return self.to_mean(features)

@@ -1,4 +1,4 @@
-"""Layers that several networks share: a convolution that cannot see its centre, and stacks of 1x1 convolutions."""
+"""Layers of several networks: masked convolutions and stacks of convolutions."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -11,13 +11,16 @@ from torch.nn import functional
 from dbsn.types import Margin
 
 Heads = Callable[[Tensor], list[Tensor]]
-"""From features (b, f, h, w) to maps of the same height and width, each pixel from its own features."""
+"""Function from features (b, f, h, w) to maps of the same height and width.
+
+Each pixel of the maps depends on its own features alone.
+"""
 
 
 class MaskedConv2d(nn.Conv2d):
-    """A k x k convolution whose centre weight counts as zero: the blind spot (D-BSN, sec. 1.2 of math.md).
+    """A k x k convolution whose centre weight is zero: the blind spot (math.md, D1).
 
-    Its output on one phase of an s x s grid can be asked for alone, at the cost of that phase.
+    It can be computed on one phase of an s x s grid, at the cost of that phase.
     """
 
     mask: Tensor
@@ -29,11 +32,14 @@ class MaskedConv2d(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Features of every pixel; the image is continued by zeros."""
+        """Compute the features of every pixel; the image is padded with zeros."""
         return functional.conv2d(image, self.weight * self.mask, self.bias, padding=self.padding)
 
     def phase(self, image: Tensor, row: int, column: int, spacing: int) -> Tensor:
-        """Features of the pixels [row::spacing, column::spacing] alone; height and width are multiples of spacing."""
+        """Compute the features of the pixels [row::spacing, column::spacing] alone.
+
+        Height and width must be multiples of `spacing`.
+        """
         margin = self.kernel_size[0] // 2
         padded = functional.pad(image, (margin, margin, margin, margin))
         height, width = image.shape[-2] - spacing + 2 * margin + 1, image.shape[-1] - spacing + 2 * margin + 1
@@ -42,7 +48,10 @@ class MaskedConv2d(nn.Conv2d):
 
 
 def convolutions(widths: Sequence[int], *, ends_in_relu: bool) -> nn.Sequential:
-    """A stack of 3x3 convolutions from widths[0] to widths[-1] channels with ReLU between (and after)."""
+    """A stack of 3x3 convolutions with widths[0] to widths[-1] channels.
+
+    ReLU is between them and, if `ends_in_relu`, after the last.
+    """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU()]
@@ -50,10 +59,10 @@ def convolutions(widths: Sequence[int], *, ends_in_relu: bool) -> nn.Sequential:
 
 
 class PixelMLP(nn.Module):
-    """A stack of 1x1 convolutions with ReLU between: the same small network at every pixel, always in float32.
+    """A stack of 1x1 convolutions with ReLU between, always in float32.
 
-    Means and variances come out of such stacks, and bfloat16's three digits would band them. The parameter names are
-    those of the released variance head.
+    It is the same small network at every pixel. Such stacks give means and variances. The three digits of bfloat16
+    would cause bands in them. The parameter names are those of the released variance head.
     """
 
     def __init__(self, in_channels: int, width: int, out_channels: int, depth: int) -> None:
@@ -74,7 +83,7 @@ class PixelMLP(nn.Module):
 
     @property
     def first(self) -> nn.Conv2d:
-        """The layer that sees the input."""
+        """The layer that receives the input."""
         layer = self.conv[0]
         assert isinstance(layer, nn.Conv2d)
         return layer
@@ -99,7 +108,7 @@ def halved(margin: Margin) -> Margin:
 
 
 def full_precision(features: Tensor) -> torch.autocast:
-    """A context in which bf16 autocast is off on the device of `features`."""
+    """A context without bf16 autocast on the device of `features`."""
     return torch.autocast(features.device.type, enabled=False)
 
 
@@ -113,7 +122,10 @@ def initialise(module: nn.Module) -> None:
 
 
 def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
-    """The matrices (b, c, c, h, w) with this diagonal and these entries below it, row by row."""
+    """Build matrices (b, c, c, h, w) from the diagonal and the entries below it.
+
+    The entries below the diagonal are given row by row.
+    """
     channels = diagonal.shape[1]
     rows, columns = torch.tril_indices(channels, channels, -1)
     factor = torch.diag_embed(diagonal.movedim(1, -1)).movedim((-2, -1), (1, 2))
@@ -123,9 +135,10 @@ def lower_triangular(diagonal: Tensor, below: Tensor) -> Tensor:
 
 
 def outer_square(factor: Tensor) -> Tensor:
-    """L L' of lower-triangular factors at every pixel, (b, c, c, h, w).
+    """Compute L L' of lower-triangular factors at every pixel, (b, c, c, h, w).
 
-    Written out, because autocast would compute a matrix product in bfloat16, which no Cholesky survives.
+    It is written out, because autocast would compute a matrix product in bfloat16. A Cholesky decomposition of the
+    result would fail.
     """
     channels = factor.shape[1]
     entries = [

@@ -1,6 +1,6 @@
-"""An image's noise level, measured without a network (math.md, E1).
+"""Measurement of an image's noise level, without a network (math.md, E1).
 
-The estimator and guided students are told it. Tested in tests/unit/test_noise_estimator.py.
+It is an input of the noise estimator and of guided students. Tested in tests/unit/test_noise_estimator.py.
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from torch.nn import functional
 from dbsn.types import Image
 
 MEASURES = 5
-"""Numbers that `measure` gives for each channel."""
+"""Number of measurements of each channel."""
 _MEASURED_QUANTILE = 0.1
 _CHI2_16_QUANTILE = 9.312 / 16  # 10 % quantile of the mean of 16 squared standard normals
 _SMALLEST_STD = 1e-3
@@ -25,19 +25,19 @@ _MOST_RISE = 9.0
 
 
 def measure(strips: Iterable[Tensor]) -> Tensor:
-    """Measure each channel's noise level without a network, on a whole image (E1).
+    """Measure the noise level of each channel on a whole image (E1).
 
-    The diagonal difference of 2 x 2 blocks cancels smooth content and keeps white noise; of its mean squares over
-    areas of 8 x 8 pixels the 10 % quantile belongs to flat areas. Taken again among areas of like intensity, and a
-    straight line laid through these.
+    The diagonal difference of 2 x 2 blocks cancels smooth content and keeps white noise. Its mean square is taken over
+    areas of 8 x 8 pixels. The 10 % quantile of these mean squares belongs to flat areas. The same is done among areas
+    of similar intensity, and a straight line is fitted to the results.
 
     Args:
-        strips: The image (b, c, h, w) in network units, any size; or in strips of rows, each but the last a multiple
-            of 8 rows.
+        strips: The image (b, c, h, w) in network units, any size; or in strips of rows. Each strip but the last has a
+            multiple of 8 rows.
 
     Returns:
-        (b, 5 c, 1, 1): log level, log ratio to it of the line at the mean of the darker and of the brighter half, these
-        means.
+        (b, 5 c, 1, 1). For each channel: the log level, two log ratios, two means. The means are those of the darker
+        and of the brighter half. The log ratios are those of the line to the level at these means.
     """
     parts, count, total = [], 0, torch.zeros(())
     for strip in strips:
@@ -59,11 +59,12 @@ def measure(strips: Iterable[Tensor]) -> Tensor:
 
 
 def _line(power: Tensor, mean: Tensor, at: Tensor) -> Tensor:
-    """Variance of flat areas as a straight line in the intensity, at the intensities `at` (b, c, n); all positive.
+    """Fit a straight line of flat areas' variance over intensity.
 
-    Fitted to bins of blocks of like intensity by least absolute differences relative to the line itself (iterated
-    weighted least squares), so that faint bins count, and textured or clipped ones do not pull. `power` and `mean`
-    (b, c, blocks) are sorted by `mean`.
+    Return its values at the intensities `at` (b, c, n); all are positive. The line is fitted to bins of blocks of
+    similar intensity. It minimises absolute differences relative to the line itself, by iterated weighted least
+    squares. So bins of low variance count, and textured or clipped bins do not pull. `power` and `mean` (b, c, blocks)
+    are sorted by `mean`.
     """
     blocks = power.shape[-1]
     bins = min(_MOST_BINS, max(2, blocks // _BLOCKS_A_BIN), blocks)
@@ -85,7 +86,10 @@ def _line(power: Tensor, mean: Tensor, at: Tensor) -> Tensor:
 
 
 def _blocks(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean square of the diagonal difference, and mean, of each 8 x 8 block: both (b, c, blocks)."""
+    """Mean square of the diagonal difference and mean of each 8 x 8 block.
+
+    Both are (b, c, blocks).
+    """
     height, width = image.shape[-2] // 8 * 8, image.shape[-1] // 8 * 8
     if height * width == 0:
         nothing = image.new_zeros((*image.shape[:2], 0))
@@ -96,17 +100,21 @@ def _blocks(image: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _flat_level(power: Tensor) -> Tensor:
-    """Log standard deviation of the flat areas among (b, c, n) mean squares; areas without any noise do not count."""
+    """Log standard deviation of the flat areas among mean squares (b, c, n).
+
+    Areas without any noise do not count.
+    """
     known = power.masked_fill(power <= _SMALLEST_STD**2, torch.nan)
     variance = torch.nanquantile(known, _MEASURED_QUANTILE, -1, keepdim=True) / _CHI2_16_QUANTILE
     return 0.5 * variance.nan_to_num(_SMALLEST_STD**2).clamp_min(_SMALLEST_STD**2).log()
 
 
 def measured_variance(image: Image, measurement: Tensor) -> Image:
-    """Noise variance at each intensity as measured: the straight line through the darker and the brighter half (E1).
+    """Measured noise variance at each intensity (E1).
 
-    Photon noise is such a line. It is kept within factors of what was measured, because the halves may lie close
-    together and the intensities far beyond.
+    It is the straight line through the darker and the brighter half. Photon noise is such a line. The two halves may
+    lie close together, and an intensity far beyond them. So the line is limited to a ninth of the smaller and nine
+    times the larger measured variance.
     """
     level, dark, bright, dark_mean, bright_mean = _by_kind(measurement, image.shape[1]).unbind(2)
     low, high = (2 * (level + dark)).exp(), (2 * (level + bright)).exp()
@@ -118,10 +126,13 @@ def measured_variance(image: Image, measurement: Tensor) -> Image:
 
 
 def typical_intensity(measurement: Tensor, channels: int) -> Tensor:
-    """The mean of the darker and the brighter half's means, network units: (b, c, 1, 1)."""
+    """Mean of the means of the darker and the brighter half: (b, c, 1, 1).
+
+    It is in network units.
+    """
     return _by_kind(measurement, channels)[:, :, -2:].mean(2)
 
 
 def _by_kind(measurement: Tensor, channels: int) -> Tensor:
-    """The measurements as (b, c, 5, 1, 1)."""
+    """Reshape the measurements to (b, c, 5, 1, 1)."""
     return measurement.unflatten(1, (channels, MEASURES))

@@ -1,7 +1,7 @@
-"""MWCNN, the paper's student: convolutions on Haar wavelet bands, level by level (Liu et al. 2018).
+"""MWCNN, the paper's student, works on Haar wavelet bands (Liu et al. 2018).
 
-With the released weights the output is the published one - tests/golden. Module names are those of the released
-checkpoints, so that their files load by name.
+With the released weights the output is the published one (tests/golden). Module names are those of the released
+checkpoints, so their files load by name.
 """
 
 import torch
@@ -14,7 +14,7 @@ from dbsn.types import Image
 
 
 class _Level(nn.Module):
-    """The convolutions of one level, one way."""
+    """The convolutions of one level in one direction."""
 
     def __init__(self, widths: list[int], *, ends_in_relu: bool) -> None:
         super().__init__()
@@ -27,7 +27,10 @@ class _Level(nn.Module):
 
 
 class MWCNN(nn.Module):
-    """An ordinary denoiser: each level halves the resolution by a wavelet transform; added to its input."""
+    """An ordinary denoiser whose output is added to its input.
+
+    Each level halves the resolution by a wavelet transform.
+    """
 
     def __init__(self, config: MWCNNConfig, channels: int) -> None:
         super().__init__()
@@ -63,7 +66,10 @@ _ROWS = ((1, 1, 1, 1), (1, 1, -1, -1), (1, -1, 1, -1), (1, -1, -1, 1))  # of the
 
 
 def haar(image: Tensor) -> Tensor:
-    """Orthonormal Haar transform: (b, c, h, w) to (b, 4 c, h / 2, w / 2), the four bands of a channel together."""
+    """Orthonormal Haar transform: (b, c, h, w) to (b, 4 c, h / 2, w / 2).
+
+    The four bands of a channel are adjacent.
+    """
     return _mixed(functional.pixel_unshuffle(image, 2))
 
 

@@ -1,8 +1,8 @@
-"""CNN_est: the noise of one image as a function of intensity, by a stack of 1x1 convolutions (math.md, E1-E3).
+"""CNN_est: the noise of one image as a function of intensity (math.md, E1-E3).
 
-A 1x1 convolution sees one pixel and cannot know which image it is in, yet the frames of one folder differ in noise by
-a factor of ten. So the whole image is first measured without a network (`measure`), and the network learns how far,
-at each intensity, the noise departs from that measurement.
+It is a stack of 1x1 convolutions. A 1x1 convolution sees one pixel and cannot know its image. Yet the noise of the
+frames of one folder can differ by a factor of ten. So the whole image is first measured without a network (`measure`).
+The network learns by how much the noise differs from that measurement at each intensity.
 """
 
 from collections.abc import Sequence
@@ -20,16 +20,25 @@ _LEAST_SPREAD = 0.1
 
 
 def noise_std_link(raw: Tensor) -> Tensor:
-    """The released CNN_est's link from its raw output to a standard deviation: softplus(raw - 4) + 1e-3."""
+    """Link of the released CNN_est from raw output to standard deviation.
+
+    softplus(raw - 4) + 1e-3.
+    """
     return functional.softplus(raw - 4) + 1e-3
 
 
 class NoiseEstimator(nn.Module):
-    """CNN_est with an image's measurements beside the intensity; without them (`measured=False`) the released one.
+    """CNN_est with an image's measurements as input beside the intensity.
 
-    The family decides the form: "awgn" one level an image, "hg" a level for each channel and intensity, "mg" one
-    channel covariance an image, "any" a channel covariance for each intensity. One level an image is the paper's
-    spatial mean, taken before the convolutions instead of after them, so that a tile knows it too.
+    Without them (`measured=False`) it is the released network. The noise family decides the form of the output:
+
+    - "awgn": one level per image
+    - "hg": a level for each channel and intensity
+    - "mg": one channel covariance per image
+    - "any": a channel covariance for each intensity
+
+    For one level per image the paper averages the output over the image. Here the input is averaged, so a tile needs
+    only the measurements.
     """
 
     usual: Tensor
@@ -51,14 +60,17 @@ class NoiseEstimator(nn.Module):
 
     @torch.no_grad()
     def expect(self, measurements: Sequence[Tensor]) -> None:
-        """Take the measurements of the images to be learned from as the unit in which `context` shows them."""
+        """Normalise `context` by the measurements of the training images."""
         known = torch.cat(list(measurements))
         self.usual.copy_(known.mean(0, keepdim=True))
         self.spread.copy_(known.std(0, keepdim=True, correction=0).clamp_min(_LEAST_SPREAD))
 
     @torch.no_grad()
     def show_in(self, usual: Tensor, spread: Tensor, stack: PixelMLP) -> None:
-        """Change a stack that `context` is shown to so that it says the same when that has these units, not today's."""
+        """Adapt a stack that receives `context` to another normalisation.
+
+        With the new mean `usual` and `spread` of the measurements its output stays the same.
+        """
         first = stack.first
         assert first.bias is not None
         told = first.weight[:, self.channels :, 0, 0]
@@ -66,20 +78,20 @@ class NoiseEstimator(nn.Module):
         told *= (spread / self.spread).flatten()
 
     def context(self, image: Image, measurement: Tensor) -> Tensor:
-        """Each pixel's intensity with what sets its image apart: (b, (1 + 5) c, h, w).
+        """Join each pixel's intensity and its image's measurements: (b, (1 + 5) c, h, w).
 
-        The measurements of one folder differ little from image to image; unless they are shown in units of this
-        difference, a network learns hardly anything from them (docs/lab).
+        The measurements of one folder differ little from image to image. So they are normalised by this difference;
+        otherwise a network learns hardly anything from them (docs/lab).
         """
         apart = (measurement - self.usual) / self.spread
         return torch.cat([image, apart.expand(-1, -1, *image.shape[-2:])], 1)
 
     def raw(self, image: Image, measurement: Tensor) -> Tensor:
-        """The network's output before any link: (b, levels + pairs, h, w)."""
+        """Raw output of the network, before any link: (b, levels + pairs, h, w)."""
         return self.mlp(self.context(image, measurement) if self.measured else image)
 
     def forward(self, image: Image, measurement: Tensor) -> Covariance | Image:
-        """Noise variance at each intensity of `image` (E2, E3).
+        """Estimate the noise variance at each intensity of `image` (E2, E3).
 
         Args:
             image: (b, c, h, w) in network units: the blind mean, or a clean image.

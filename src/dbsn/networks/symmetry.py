@@ -1,9 +1,10 @@
-"""Networks that answer a flipped or turned image with the flipped or turned answer (math.md, G2).
+"""Symmetric networks: they commute with flips and quarter turns (math.md, G2).
 
-Their channels come in eights: what one of them does to an image, the other seven do to it flipped and turned (regular
-representation of the square's symmetries; Cohen & Welling 2016). Only training differs: kernels begin symmetric, and
-their gradients are made symmetric, so that every step keeps them so. For all else they are ordinary convolutions.
-Tested in tests/property/test_symmetry.py.
+The result for a flipped or turned image is the flipped or turned result. Channels come in groups of eight. The other
+seven do to a flipped or turned image what the first does to the image. This is the regular representation of the
+square's symmetries (Cohen & Welling 2016). Only training differs from that of ordinary convolutions. Kernels start
+symmetric and their gradients are made symmetric, so every step keeps the symmetry. Tested in
+tests/property/test_symmetry.py.
 """
 
 from collections.abc import Mapping
@@ -16,15 +17,19 @@ from torch import Tensor, nn
 from dbsn.orientations import ORIENTATIONS, Orientation
 
 ORDER = len(ORIENTATIONS)
-"""Of the group: flips and quarter turns of a square."""
-_ROUNDED = 1e-2  # how far, of their size, weights may be from symmetric because updates are rounded to bfloat16
+"""Order of the group of flips and quarter turns of a square."""
+_ROUNDED = 1e-2  # largest relative asymmetry of weights, which comes from updates rounded to bfloat16
 Kind = Literal["intensities", "blocks", "eights"]
-"""What channels are: the image's own, which stay; its pixels in blocks of 2 x 2 (`pixel_unshuffle`), which change
-places within their block; or features in eights, which change places in them."""
+"""Kind of channels, which says how an orientation moves them.
+
+- "intensities": the image's own channels, which stay in place
+- "blocks": pixels in blocks of 2 x 2 (`pixel_unshuffle`), which move within their block
+- "eights": features in groups of eight, which move within their group
+"""
 
 
 class Layer(NamedTuple):
-    """A convolution, transposed or not, and what its channels are."""
+    """A convolution, transposed or not, and the kinds of its channels."""
 
     module: nn.Conv2d | nn.ConvTranspose2d
     inputs: Kind
@@ -32,25 +37,27 @@ class Layer(NamedTuple):
 
 
 def between_eights(module: nn.Module) -> list[Layer]:
-    """All convolutions below a module, as those from features to features."""
+    """All convolutions below a module, as layers from features to features."""
     kinds = (nn.Conv2d, nn.ConvTranspose2d)
     return [Layer(each, "eights", "eights") for each in module.modules() if isinstance(each, kinds)]
 
 
 class CanBeSymmetric(nn.Module):
-    """A network that can be kept symmetric."""
+    """A network that can be made symmetric."""
 
     is_symmetric = False
 
     def layers(self) -> list[Layer]:
-        """Every convolution between the image and the answer."""
+        """Every convolution between the image and the result."""
         raise NotImplementedError
 
     def keep_symmetric(self) -> None:
-        """Make kernels and biases symmetric, as large as they were, and every gradient that will reach them.
+        """Make kernels, biases and their gradients symmetric.
+
+        Kernels and biases keep their root mean square.
 
         Raises:
-            ValueError: Features do not come in eights.
+            ValueError: The number of features is not a multiple of eight.
         """
         self.is_symmetric = True
         for name, kinds in self.kinds().items():
@@ -62,7 +69,7 @@ class CanBeSymmetric(nn.Module):
             parameter.register_hook(partial(symmetrised, kinds=kinds))
 
     def kinds(self) -> dict[str, tuple[Kind, ...]]:
-        """What the channels of each parameter are, by its name; empty unless it is kept symmetric."""
+        """Kinds of each parameter's channels, by its name; empty if not symmetric."""
         if not self.is_symmetric:
             return {}
         kinds = dict[int, tuple[Kind, ...]]()
@@ -74,7 +81,10 @@ class CanBeSymmetric(nn.Module):
 
 
 def numbers_once(owner: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a module for a file: of those that are one number, one. A symmetric network takes an eighth."""
+    """Keep one of all weights that are equal by symmetry, for a file.
+
+    A symmetric network then takes an eighth of the space.
+    """
     kinds, once = _kinds_below(owner), dict(weights)
     for name in kinds:
         value = weights[name]
@@ -85,7 +95,10 @@ def numbers_once(owner: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, T
 
 
 def numbers_everywhere(owner: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The inverse of `numbers_once`; what is whole, or does not fit, stays as it is."""
+    """The inverse of `numbers_once`.
+
+    Tensors that are complete or do not fit stay unchanged.
+    """
     kinds, everywhere = _kinds_below(owner), dict(weights)
     for name in kinds.keys() & weights.keys():
         value, shape = weights[name], tuple(owner.get_parameter(name).shape)
@@ -105,26 +118,29 @@ def _kinds_below(owner: nn.Module) -> dict[str, tuple[Kind, ...]]:
 
 
 def symmetrised(tensor: Tensor, kinds: tuple[Kind, ...]) -> Tensor:
-    """The nearest symmetric kernel or bias: the mean over each orbit in the place of its entries."""
+    """The nearest symmetric kernel or bias: every entry becomes its orbit's mean."""
     orbits = _orbits(tuple(tensor.shape), kinds, tensor.device)
     means = tensor.flatten()[orbits.members.flatten()].view(ORDER, -1).mean(0)
     return means[orbits.orbit].view(tensor.shape)
 
 
 class _Orbits(NamedTuple):
-    """Which entries of a tensor the group maps onto each other."""
+    """The entries of a tensor that the group maps onto each other."""
 
     members: Tensor
-    """Indices of the entries of each orbit, (8, n); an entry that the group leaves alone stands there several times."""
+    """Indices of the entries of each orbit, (8, n).
+
+    An entry that some symmetries leave in place occurs several times.
+    """
     orbit: Tensor
-    """Of each entry, (entries,)."""
+    """Number of each entry's orbit, (entries,)."""
 
 
 @cache
 def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...], device: torch.device) -> _Orbits:
-    """Those of a kernel (a, b, h, w) whose channels a and b are of these kinds, or of a bias (a,).
+    """Orbits of a kernel (a, b, h, w) or a bias (a,) with channels of these kinds.
 
-    Entry [i, j] at a place x is to be what [gi, gj] is at gx.
+    Entry [i, j] at a place x must equal entry [gi, gj] at gx.
     """
     index = torch.arange(torch.Size(shape).numel()).view(shape)
     seen = []
@@ -139,7 +155,7 @@ def _orbits(shape: tuple[int, ...], kinds: tuple[Kind, ...], device: torch.devic
 
 
 def _places(kind: Kind, count: int, orientation: Orientation) -> Tensor:
-    """Where each of so many channels goes when the image is flipped and turned."""
+    """The new place of each channel when the image is flipped and turned."""
     match kind:
         case "intensities":
             return torch.arange(count)
@@ -148,5 +164,5 @@ def _places(kind: Kind, count: int, orientation: Orientation) -> Tensor:
         case "eights":
             within = torch.tensor([ORIENTATIONS.index(orientation.after(first)) for first in ORIENTATIONS])
     if count % len(within):
-        raise ValueError(f"{count} channels do not come in {kind} of {len(within)}")
+        raise ValueError(f"width: wrong value (got {count}, expected a multiple of {len(within)}). Change the width.")
     return (torch.arange(0, count, len(within))[:, None] + within).flatten()

@@ -1,6 +1,6 @@
-"""How far a denoised pixel is from the truth, as a small network reads it off the noisy and the denoised image (S5).
+"""The uncertainty of a student: the expected error of each denoised pixel (S5).
 
-Tested in tests/unit/test_student.py.
+A small network computes it from the noisy and the denoised image. Tested in tests/unit/test_student.py.
 """
 
 import torch
@@ -11,21 +11,21 @@ from dbsn.networks.layers import full_precision
 from dbsn.types import Image
 
 _WIDTH, _DILATIONS = 16, (1, 2, 4)
-_REACH = 7  # of what counts as surroundings
+_REACH = 7  # pixels; radius of the surroundings
 _LEAST = 1e-3  # network units
-_STARTED = 1.0  # the untrained network says e^-1 of what was taken out around a pixel
+_STARTED = 1.0  # the untrained network gives e^-1 times the residual around a pixel
 
 
 class Uncertainty(nn.Module):
-    """Standard deviation of each denoised pixel and channel, from its surroundings of 29 x 29 pixels.
+    """Uncertainty of each denoised pixel and channel, from 29 x 29 pixels around it.
 
-    What was taken out around a pixel, root mean square, is the unit of what the network sees and of what it says: so
-    what it learns at one noise level holds at the others.
+    The unit of its input and output is the root mean square of the residual around the pixel. So what it learns at one
+    noise level holds at other levels.
     """
 
     receptive_radius = _REACH + sum(_DILATIONS)
     factor: torch.Tensor
-    """What its standard deviations are multiplied by, so that they hold on images it has not learned from."""
+    """Factor on its output, so that it is calibrated on held-out images."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -37,7 +37,10 @@ class Uncertainty(nn.Module):
         self.register_buffer("factor", torch.ones(()))
 
     def forward(self, noisy: Image, denoised: Image) -> Image:
-        """Both (b, c, h, w) in network units, to a standard deviation of the same shape and unit, float32."""
+        """Compute the uncertainty, float32, in the shape and unit of the inputs.
+
+        Both are (b, c, h, w) in network units.
+        """
         with full_precision(noisy):
             denoised = denoised.float()
             taken = noisy.float() - denoised
@@ -51,7 +54,7 @@ class Uncertainty(nn.Module):
 
 
 def _surroundings(image: Image) -> Image:
-    """Means of 15 x 15 pixels, as far as they are inside the image."""
+    """Means over 15 x 15 pixels, as far as they are inside the image."""
     side = 2 * _REACH + 1
     columns = functional.avg_pool2d(image, (side, 1), 1, (_REACH, 0), count_include_pad=False)
     return functional.avg_pool2d(columns, (1, side), 1, (0, _REACH), count_include_pad=False)

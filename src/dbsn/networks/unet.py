@@ -1,6 +1,6 @@
-"""A plain residual U-Net: dense 3x3 convolutions, ReLU, no normalisation - what a processor runs fastest.
+"""A plain residual U-Net: dense 3x3 convolutions, ReLU, no normalisation.
 
-`UNet` maps features to features; `DenseUNet` is the student that is made of it.
+Processors run such layers fastest. `UNet` maps features to features. `DenseUNet` is the student made of it.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from dbsn.types import NO_MARGIN, Image, Margin, Part
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(relu(conv(x))), starting as the identity."""
+    """x + conv(relu(conv(relu(x)))), which starts as the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -27,11 +27,14 @@ class ResidualBlock(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """(b, width, h, w) to the same shape."""
         inner: Tensor = self.first(features.relu()).relu_()
-        return self.second(inner).add_(features)  # in place, here and below: a fifth less memory
+        return self.second(inner).add_(features)  # in place, here and below: saves a fifth of the memory
 
 
 class UNet(nn.Module):
-    """(b, widths[0], h, w) to the same shape, at len(widths) resolutions; h and w are multiples of `multiple`."""
+    """A U-Net from features (b, widths[0], h, w) to the same shape.
+
+    It has len(widths) resolutions. h and w must be multiples of `multiple`.
+    """
 
     def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
         super().__init__()
@@ -51,22 +54,23 @@ class UNet(nn.Module):
         self.receptive_radius = reach + 2 * (self.multiple - 1)
 
     def forward(self, features: Tensor, margin: Margin = NO_MARGIN) -> Tensor:
-        """Refine a feature map; height, width and margin must be multiples of `multiple`.
+        """Refine a feature map and leave out the margin.
 
-        The margin is left out. The coarsest stage and those of the decoder compute of it only what is seen after them.
+        Height, width and margin must be multiples of `multiple`. The coarsest stage and the decoder compute only the
+        part of the margin that later layers read.
         """
         assert not any(side % self.multiple for side in margin)
         return self._refined(features, 0, margin)
 
     def _refined(self, features: Tensor, level: int, margin: Margin) -> Tensor:
-        """What a level and all coarser ones make of a feature map, without its margin."""
+        """Refine a feature map at a level and all coarser ones; leave out the margin."""
         step, sees = 2 ** (len(self.down) - level), 2 * self.blocks[level]
-        seen = Margin(*(min(side, -(-sees // step) * step) for side in margin))  # by the last stage
+        seen = Margin(*(min(side, -(-sees // step) * step) for side in margin))  # what the last stage reads
         spare = Margin(*(side - of_it for side, of_it in zip(margin, seen, strict=True)))
         if level == len(self.down):
             return without(self.encoder[level](without(features, spare)), seen)
         fine = self.encoder[level](features)
-        del features  # here and below: the stages to come need the memory
+        del features  # here and below: free memory for later stages
         coarse = self._refined(self.down[level](fine), level + 1, halved(spare))
         features = self.up[level](coarse).add_(without(fine, spare))
         del fine, coarse
@@ -74,7 +78,10 @@ class UNet(nn.Module):
 
 
 class DenseUNet(CanBeSymmetric):
-    """An ordinary denoiser: a U-Net on 2 x 2 pixels at a time, added to its input; perhaps told the noise level."""
+    """An ordinary denoiser: a U-Net on blocks of 2 x 2 pixels, added to its input.
+
+    A guided one also has a noise-level input.
+    """
 
     def __init__(self, config: UNetConfig, channels: int) -> None:
         super().__init__()
@@ -86,21 +93,24 @@ class DenseUNet(CanBeSymmetric):
         self.receptive_radius = 2 * (self.backbone.receptive_radius + 1) + 1
 
     def forward(self, noisy: Image, level: Image | None = None, margin: Margin = NO_MARGIN) -> Part:
-        """(b, c, h, w) to the same shape without the margin, given the noise level of each pixel if it is guided.
+        """Denoise (b, c, h, w) to the same shape without the margin.
 
-        Height, width and margin are multiples of `multiple`.
+        A guided network also takes the noise level of each pixel. Height, width and margin are multiples of `multiple`.
         """
         seen = noisy if level is None else torch.cat([noisy, level], 1)
         features = self.backbone(self.head(functional.pixel_unshuffle(seen, 2)), halved(margin))
         return without(noisy, margin) + functional.pixel_shuffle(self.tail(features.relu()), 2)
 
     def layers(self) -> list[Layer]:
-        """Every convolution."""
+        """All convolutions."""
         head, tail = Layer(self.head, "blocks", "eights"), Layer(self.tail, "eights", "blocks")
         return [head, *between_eights(self.backbone), tail]
 
     def begin_untold(self, other: "DenseUNet", level: float) -> None:
-        """Begin, unguided, with the weights of a guided one as though it were always told this level, network units."""
+        """Start an unguided network with the weights of a guided one.
+
+        It behaves as if the noise level were always `level`, in network units.
+        """
         pixels = self.head.in_channels
         weights = other.state_dict()
         told = weights["head.weight"][:, pixels:].sum((1, 2, 3))
@@ -115,16 +125,17 @@ class DenseUNet(CanBeSymmetric):
 
 
 def zero_residuals(module: nn.Module) -> None:
-    """Let every residual block below `module` start as the identity."""
+    """Make every residual block below `module` the identity."""
     for block in module.modules():
         if isinstance(block, ResidualBlock):
             nn.init.zeros_(block.second.weight)
 
 
 def begin_smaller(owner: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Load the weights of a module whose U-Net, `backbone`, has fewer residual blocks or coarser stages than `owner`'s.
+    """Load the weights of a module with a smaller U-Net.
 
-    What is new changes nothing at first, where sides are multiples of what the larger one works in.
+    Its `backbone` has fewer residual blocks or fewer coarse stages than that of `owner`. At first the new layers change
+    nothing, if sides are multiples of the larger network's `multiple`.
     """
     missing, unexpected = owner.load_state_dict(weights, strict=False)
     assert not unexpected, unexpected

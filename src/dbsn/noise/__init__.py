@@ -1,1 +1,1 @@
-"""Noise: families and mixtures of it, the noise of a folder as it is learned, and what images say of theirs."""
+"""Noise: families, mixtures, the learned noise of a folder, and inspection."""

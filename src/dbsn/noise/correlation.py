@@ -1,7 +1,8 @@
-"""Noise that neighbouring pixels share, as demosaicking, scaling and compression leave it: measured, and drawn.
+"""Correlated noise: its measurement and its synthesis (math.md, C2).
 
-`autocorrelation` says how alike the noise of pixels at a distance is, `kernel` what to filter white noise with to make
-it so (math.md, C2). Tested in tests/unit/test_correlation.py. How strong the noise is does not belong here.
+Demosaicking, scaling and compression cause it. `autocorrelation` measures the correlation of noise at each distance.
+`kernel` gives the filter that makes white noise correlated in the same way. The noise level does not belong here.
+Tested in tests/unit/test_correlation.py.
 """
 
 import torch
@@ -11,22 +12,22 @@ from torch.nn import functional
 from dbsn.types import Image
 
 REACH = 6
-"""Pixels, in every direction, beyond which noise counts as independent."""
+"""Largest distance in pixels, in any direction, at which noise can be correlated."""
 _BLOCK = 32
 _FLATTEST = 0.25  # share of the blocks, by power, that hold noise alone
-_LEAST_POWER = 0.1  # of a block's noise variance; there is less where an image is cut off or was drawn
-_FFT = 64  # no block of 32 then meets itself around the corner
+_LEAST_POWER = 0.1  # of a block's noise variance; clipped or drawn parts of an image have less
+_FFT = 64  # twice the block: no cyclic overlap
 
 
 def autocorrelation(residual: Image) -> Tensor | None:
-    """How alike noise is at each distance, mean over channels.
+    """Autocorrelation of noise, mean over channels.
 
     Args:
-        residual: (1, c, h, w) what sets a noisy image apart from its denoised version, in standard deviations.
+        residual: (1, c, h, w) noisy minus denoised image, in standard deviations of the noise.
 
     Returns:
-        (13, 13), of distances of -6 to 6 pixels down and across, 1 in the middle; None if the image
-        has not 32 x 32 pixels, or no noise.
+        (13, 13), for distances of -6 to 6 pixels down and across, 1 in the middle. None if the image is smaller than
+        32 x 32 pixels or has no noise.
     """
     if min(residual.shape[-2:]) < _BLOCK:
         return None
@@ -44,7 +45,10 @@ def autocorrelation(residual: Image) -> Tensor | None:
 
 
 def kernel(alike: Tensor) -> Tensor:
-    """The symmetric filter (13, 13) that gives white noise this autocorrelation (13, 13), and keeps its variance."""
+    """The symmetric filter (13, 13) that gives white noise this autocorrelation.
+
+    The autocorrelation is (13, 13), too. The filter keeps the variance.
+    """
     window = torch.hann_window(2 * REACH + 3, periodic=False, dtype=torch.float64)[1:-1]
     spread = torch.zeros(_FFT, _FFT, dtype=torch.float64)
     spread[: 2 * REACH + 1, : 2 * REACH + 1] = alike.double() * torch.outer(window, window).sqrt()
@@ -54,10 +58,10 @@ def kernel(alike: Tensor) -> Tensor:
 
 
 def filtered(white: Tensor, by: Tensor) -> Image:
-    """White noise (1, c, h + 12, w + 12) filtered by a kernel (13, 13): (1, c, h, w)."""
+    """Filter white noise (1, c, h + 12, w + 12) by a kernel (13, 13): (1, c, h, w)."""
     return functional.conv2d(white.transpose(0, 1), by[None, None].to(white)).transpose(0, 1)
 
 
 def _around_zero(cyclic: Tensor) -> Tensor:
-    """Distances of -6 to 6 of a cyclic array."""
+    """The entries of a cyclic array at distances of -6 to 6."""
     return cyclic.roll((REACH, REACH), (0, 1))[: 2 * REACH + 1, : 2 * REACH + 1]

@@ -1,9 +1,9 @@
-"""Noise families: what noise may look like, written `awgn:25`, `hg:40,10`, `pg:2,10` or `mg:75`.
+"""Noise families, written `awgn:25`, `hg:40,10`, `pg:2,10` or `mg:75`.
 
-Each knows its variance (or channel covariance) at a clean intensity and draws from it; numbers on the command line are
-of 255, inside they are intensities in [0, 1]. Equations N1-N4 of math.md; tested against numbers written out by
-hand in tests/unit/test_families.py and by moments in tests/property. No file, no network, no estimate belongs here.
-Noise that is another one for each image is in `dbsn.noise.mixtures`.
+Each family gives its variance (or channel covariance) at a clean intensity, and draws noise. Numbers on the command
+line are of 255; inside they are intensities in [0, 1]. Equations N1-N4 of math.md. Tested against numbers written out
+by hand in tests/unit/test_families.py, and by moments in tests/property. Files, networks and estimates do not belong
+here. Noise that differs from image to image is in `dbsn.noise.mixtures`.
 """
 
 from dataclasses import dataclass
@@ -28,13 +28,13 @@ class AWGN:
         return torch.full_like(clean, self.std**2)
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """`clean` with noise added; neither clipped nor rounded."""
+        """Add noise to `clean`; the result is neither clipped nor rounded."""
         return _with_independent_noise(clean, self.variance(clean), generator)
 
 
 @dataclass(frozen=True)
 class HeteroscedasticGaussian:
-    """Standard deviation rising with intensity: the paper's HG, variance (gain x)^2 + std^2 (N2)."""
+    """The paper's HG: variance (gain x)^2 + std^2, rising with intensity (N2)."""
 
     gain: float
     """Standard deviation per intensity, no unit."""
@@ -46,7 +46,7 @@ class HeteroscedasticGaussian:
         return (self.gain * clean).square() + self.std**2
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """`clean` with noise added; neither clipped nor rounded."""
+        """Add noise to `clean`; the result is neither clipped nor rounded."""
         return _with_independent_noise(clean, self.variance(clean), generator)
 
 
@@ -60,11 +60,14 @@ class PoissonGaussian:
     """Standard deviation at black, intensity."""
 
     def variance(self, clean: Image) -> Image:
-        """Noise variance (b, c, h, w) at each clean intensity; below black it is that at black."""
+        """Noise variance (b, c, h, w) at each clean intensity.
+
+        Below black it is that at black.
+        """
         return self.gain * clean.clamp_min(0) + self.std**2
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """`clean` with noise added; neither clipped nor rounded."""
+        """Add noise to `clean`; the result is neither clipped nor rounded."""
         return _with_independent_noise(clean, self.variance(clean), generator)
 
 
@@ -77,9 +80,10 @@ class MultivariateGaussian:
 
     @staticmethod
     def random(std: float, channels: int = 3, seed: int = 0) -> "MultivariateGaussian":
-        """std^2 U diag(l) U' with l uniform in (0, 1) and U a random rotation, as in the paper's tables.
+        """Random covariance std^2 U diag(l) U', as in the paper's tables.
 
-        Unlike the released code no absolute value is taken, which changed the covariance's eigenvalues.
+        l is uniform in (0, 1) and U a random rotation. The released code takes absolute values, which changes the
+        eigenvalues. This code does not.
         """
         random = np.random.RandomState(seed)
         share = random.rand(channels)
@@ -93,34 +97,42 @@ class MultivariateGaussian:
         return matrix[None, :, :, None, None].expand(clean.shape[0], -1, -1, *clean.shape[-2:])
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """`clean` with noise added; neither clipped nor rounded."""
+        """Add noise to `clean`; the result is neither clipped nor rounded."""
         factor = torch.linalg.cholesky(self._matrix(clean))
         return clean + torch.einsum("ij,bjhw->bihw", factor, standard_normal(clean, generator))
 
     def _matrix(self, clean: Image) -> Tensor:
         if clean.shape[1] != len(self.covariance):
-            raise ValueError(f"noise has {len(self.covariance)} channels, the image {clean.shape[1]}")
+            raise ValueError(
+                f"noise mg: wrong number of channels (got an image with {clean.shape[1]}, "
+                f"expected {len(self.covariance)}). Use awgn, hg or pg."
+            )
         return torch.tensor(self.covariance, dtype=clean.dtype, device=clean.device)
 
 
 @runtime_checkable
 class Noise(Protocol):
-    """What any noise knows: of one of the families above, or of `dbsn.noise.mixtures`."""
+    """The interface of all noise: the families above and `dbsn.noise.mixtures`."""
 
     def variance(self, clean: Image) -> Variance:
-        """Noise variance (b, c, h, w) or covariance (b, c, c, h, w) at each clean intensity."""
+        """Noise variance at each clean intensity.
+
+        It is (b, c, h, w), or a covariance (b, c, c, h, w).
+        """
         ...
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """`clean` with noise added."""
+        """Add noise to `clean`."""
         ...
 
 
 def parse_noise(text: str) -> Noise:
-    """The noise written `awgn:STD`, `hg:GAIN,STD`, `pg:GAIN,STD` or `mg:STD[,SEED]`, numbers of 255.
+    """Parse `awgn:STD`, `hg:GAIN,STD`, `pg:GAIN,STD` or `mg:STD[,SEED]`.
+
+    Numbers are of 255.
 
     Raises:
-        ValueError: The text is not one of these; the message lists them.
+        ValueError: The text is not one of these. The message lists them.
     """
     family, _, numbers = text.partition(":")
     try:
@@ -140,7 +152,10 @@ def parse_noise(text: str) -> Noise:
                 return MultivariateGaussian.random(std, seed=int(values[1]))
     except ValueError:
         pass
-    raise ValueError(f"noise {text!r}: expected awgn:25, hg:40,10, pg:2,10 or mg:75[,seed] (numbers of 255)")
+    raise ValueError(
+        f"noise {text!r}: not a noise (expected awgn:25, hg:40,10, pg:2,10 or mg:75[,seed], numbers of 255). "
+        "Write one of these."
+    )
 
 
 def _with_independent_noise(clean: Image, variance: Image, generator: torch.Generator) -> Image:
@@ -148,5 +163,5 @@ def _with_independent_noise(clean: Image, variance: Image, generator: torch.Gene
 
 
 def standard_normal(like: Image, generator: torch.Generator) -> Image:
-    """White noise of variance 1 in the shape of `like`."""
+    """Draw white noise of variance 1 in the shape of `like`."""
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)

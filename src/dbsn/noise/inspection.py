@@ -1,7 +1,8 @@
-"""Does this method suit my noise? What noisy images alone say of their noise, without a network.
+"""Inspection of noisy images: their noise, and whether this method suits it.
 
-Noise is looked at in the flat blocks of each image, a plane taken out of each. Blocks are chosen by their power, and
-what the choice does to a level is undone. Tested in tests/unit/test_inspection.py. Not here: files, networks.
+It needs neither clean images nor a network. It measures noise in the flat blocks of each image, after subtracting a
+plane from each block. Blocks are chosen by their power, and the bias of this choice is corrected. Files and networks do
+not belong here. Tested in tests/unit/test_inspection.py.
 """
 
 import math
@@ -23,56 +24,65 @@ Array = NDArray[np.floating]
 
 LAGS = 6
 A_FEW = 30
-"""Images that tell enough of a folder before it is learned from."""
+"""Number of images that is enough to inspect a folder before training."""
 _BLOCK = 8
 _BINS, _LEAST_BLOCKS = 8, 4
-_LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks of up to 1.2 times the power of the lowest 2 % are taken for noise alone
+_LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks up to 1.2 times the power of the lowest 2 % count as noise alone
 _MOST_BLOCKS = 60_000  # of one image
 _CORRELATED, _CHANNELS_CORRELATED, _LEVEL_DEPENDS = 0.15, 0.08, 1.25
-_WORTH_A_STRIDE = 0.3  # correlation; texture that is taken for noise in photographs with hardly any has 0.2
-_COMPRESSED, _VANISHES = 0.1, 0.6  # the latter of 255
+_WORTH_A_STRIDE = 0.3  # correlation; in photographs with hardly any noise, texture mistaken for noise has 0.2
+_COMPRESSED, _VANISHES = 0.1, 0.6  # the second is of 255
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageInspection:
-    """What is known of the noise of one image (h, w, c)."""
+    """The measured noise of one image (h, w, c)."""
 
     curve: Array
-    """Intensity and noise standard deviation there, for each channel and bin, dark to bright: (c, bins, 2)."""
+    """Intensity and noise level of each channel and bin, dark to bright: (c, bins, 2)."""
     channel_correlation: Array
-    """Of the noise between channels: (c, c)."""
+    """Correlation of the noise between channels: (c, c)."""
     autocorrelation: Array
-    """Of the noise, at distances of 0 to 5 pixels down and -5 to 5 across: (6, 11); [0, 5], of no distance, is 1."""
+    """Autocorrelation of the noise: (6, 11).
+
+    Distances are 0 to 5 pixels down and -5 to 5 across. [0, 5], at distance 0, is 1.
+    """
     jpeg: float
-    """How much more often fine frequencies vanish in the 8 x 8 blocks of JPEG than in shifted ones: 0 to 1."""
+    """Trace of JPEG compression, 0 to 1.
+
+    It is the share of vanishing fine frequencies in the 8 x 8 blocks of JPEG, minus that in shifted blocks.
+    """
 
     @property
     def level(self) -> float:
-        """Noise standard deviation, root mean square over intensities and channels, intensity."""
+        """Noise level: root mean square over intensities and channels, intensity."""
         return float(np.sqrt((self.curve[..., 1] ** 2).mean()))
 
     @property
     def dependence(self) -> float:
-        """Largest over smallest noise level, mean over channels; neighbouring intensities averaged against chance."""
+        """Largest over smallest noise level, mean over channels.
+
+        Neighbouring intensities are averaged first, against chance.
+        """
         smooth = (self.curve[:, 1:, 1] + self.curve[:, :-1, 1]) / 2
         return float((smooth.max(1) / np.maximum(smooth.min(1), 1e-12)).mean())
 
     @property
     def sharing(self) -> float:
-        """Largest correlation between two channels, without its sign; 0 in gray."""
+        """Largest absolute correlation between two channels; 0 for gray."""
         return float(abs(self.channel_correlation - np.eye(len(self.channel_correlation))).max())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What is known of the noise of a folder; figures are medians over its images."""
+    """The measured noise of a folder; figures are medians over its images."""
 
     images: Sequence[ImageInspection]
-    """Those that are large enough and have a flat part, in their order; at least one."""
+    """The images that are large enough and have a flat part, in order; at least one."""
     recording: Recording
-    """Where they are cut off and how they are rounded."""
+    """Black, white and rounding of the images."""
     unit: Unit = OF_255
-    """The numbers that the verdict is in."""
+    """Unit of the intensities in the verdict."""
 
     @property
     def levels(self) -> list[float]:
@@ -81,42 +91,48 @@ class Inspection:
 
     @property
     def autocorrelation(self) -> Array:
-        """As of an image."""
+        """Median over the images, see `ImageInspection`."""
         return np.asarray(np.median([each.autocorrelation for each in self.images], 0))
 
     @property
     def channel_correlation(self) -> Array:
-        """As of an image."""
+        """Median over the images, see `ImageInspection`."""
         return np.asarray(np.median([each.channel_correlation for each in self.images], 0))
 
     @property
     def neighbours(self) -> float:
-        """Correlation of a pixel's noise with that of the pixel beside or below it, whichever is larger."""
+        """Correlation of the noise of neighbours: beside or below, the larger one."""
         return float(max(self.autocorrelation[0, LAGS], self.autocorrelation[1, LAGS - 1], key=abs))
 
     @property
     def reach(self) -> int:
-        """Over how many pixels noise is correlated, in any direction; 1 if every pixel is independent."""
+        """Number of pixels over which noise is correlated, in any direction.
+
+        It is 1 for independent noise.
+        """
         found, size = self.autocorrelation, range(2 * LAGS - 1)
         distance = np.array([[max(down, abs(across - (LAGS - 1))) for across in size] for down in range(LAGS)])
-        # beyond a neighbour negative values are the mark of the plane that was taken out of wide correlation
+        # beyond a neighbour, negative values come from the plane subtracted from widely correlated noise
         shared = (found > _CORRELATED) | ((found < -_CORRELATED) & (distance == 1))
         return int(distance[shared].max()) + 1
 
     @property
     def is_compressed(self) -> bool:
-        """Whether JPEG's blocks are in the noise."""
+        """Whether the noise shows the blocks of JPEG."""
         return float(np.median([each.jpeg for each in self.images])) > _COMPRESSED
 
     @property
     def suits(self) -> bool:
-        """Whether noise is independent from pixel to pixel, which learning from noisy images alone needs."""
+        """Whether noise is independent, as learning from noisy images alone needs."""
         return self.reach == 1 and not self.is_compressed
 
     @property
     def stride(self) -> int:
-        """Distance of pixels to learn at; 1 unless neighbours share so much that a blind-spot network would keep it."""
-        others = np.abs(np.delete(self.autocorrelation, LAGS - 1))  # without that of no distance
+        """Recommended stride.
+
+        It is 1 unless noise is so correlated that a blind-spot network would keep it.
+        """
+        others = np.abs(np.delete(self.autocorrelation, LAGS - 1))  # without distance 0
         return 1 if self.suits or others.max() < _WORTH_A_STRIDE else self._independent_from
 
     @property
@@ -125,78 +141,84 @@ class Inspection:
 
     @property
     def family(self) -> NoiseFamily:
-        """The narrowest form of noise that holds most images' (`ModelConfig.noise`)."""
+        """The narrowest form of noise that covers most images (`ModelConfig.noise`)."""
         depends = float(np.median([each.dependence for each in self.images])) > _LEVEL_DEPENDS
-        # a quarter has less: left-over texture is shared between channels, too, but not in every image
+        # the lower quartile: remaining texture correlates channels, too, but not in every image
         if float(np.quantile([each.sharing for each in self.images], 0.25)) > _CHANNELS_CORRELATED:
             return "any" if depends else "mg"
         return "hg" if depends else "awgn"
 
     @property
     def verdict(self) -> str:
-        """What noise this is and whether it can be learned from, in two or three sentences."""
+        """Description of the noise, and whether it can be learned, in a few sentences."""
         low, high = (self.unit.number(level) for level in (min(self.levels), max(self.levels)))
         said = f"noise of {'' if self.suits else 'at least '}{low}" + (f" to {high}" if len(self.images) > 1 else "")
         form = f"{_FORMS[self.family]} (--noise {self.family})"
         said += f"{self.unit.of}, {form}; {self.recording.told(self.unit)}. "
         if self.suits:
-            return said + "It is independent from pixel to pixel, as learning from noisy images alone needs it."
+            return said + "It is independent from pixel to pixel, as learning from noisy images alone needs."
         if self.is_compressed:
             said += "JPEG compression has spread it over blocks of 8 x 8 pixels"
         else:
             said += f"It is correlated over about {self.reach} pixels"
-        said += f" ({self.neighbours:.2f} between neighbours), which a blind-spot network takes for structure"
+        said += f" (correlation {self.neighbours:.2f} between neighbours). "
         if self.stride > 1:
-            said += f": learn from every {self.stride}th pixel (--stride {self.stride}); better,"
+            said += f"A blind-spot network takes it for structure. Use --stride {self.stride}. Better,"
         else:
-            said += f" and keeps a part of: try --stride {self._independent_from}, or"
+            said += f"A blind-spot network keeps a part of it. Try --stride {self._independent_from}, or"
         return said + " use RAW or uncompressed files."
 
 
 _FORMS: dict[NoiseFamily, str] = {
     "awgn": "the same at every intensity",
     "hg": "different from intensity to intensity",
-    "mg": "the same at every intensity, shared between channels",
-    "any": "different from intensity to intensity, shared between channels",
+    "mg": "the same at every intensity, correlated between channels",
+    "any": "different from intensity to intensity, correlated between channels",
 }
 
 
 def suited(
     model: ModelConfig, found: Inspection | None, *, noise: NoiseFamily | Auto, stride: int | Auto
 ) -> ModelConfig:
-    """A model's configuration for the noise that was found, where it is left open.
+    """Set the noise and the stride of a model's configuration.
 
     Args:
-        model: The rest of it.
-        found: None if the images are too small to tell, which leaves every form of noise possible and the stride 1.
-        noise: Form of the noise.
-        stride: Distance of pixels at which noise counts as independent.
+        model: The configuration.
+        found: Used where `noise` or `stride` is "auto". None if the images are too small to inspect; then any form of
+            noise is assumed, and the stride 1.
+        noise: Form of the noise, or "auto".
+        stride: Distance in pixels at which noise counts as independent, or "auto".
     """
     family = (found.family if found else "any") if noise == "auto" else noise
     return replace(model, noise=family).with_stride((found.stride if found else 1) if stride == "auto" else stride)
 
 
 def inspect_noise(images: Sequence[NDArray[np.generic]], most: int | None = None) -> Inspection:
-    """Look at noisy images (h, w, c) of any integer or float kind, all with the same channels.
+    """Measure the noise of images (h, w, c) of any integer or float type.
 
     Args:
-        images: All there are.
-        most: Look at no more than so many, evenly chosen.
+        images: All images; they have the same number of channels.
+        most: Inspect at most this many, evenly chosen.
 
     Raises:
-        ValueError: None of them is at least 64 x 64 pixels with a part that is not cut off.
+        ValueError: No image has at least 64 x 64 pixels and a part that is not clipped.
     """
     if most:
         images = images[:: -(-len(images) // most)]
     recording = Recording.of(images)
     found = [each for each in (inspect_image(image, recording) for image in images) if each]
     if not found:
-        raise ValueError("no image is large enough to see its noise; at least 64 x 64 pixels are needed")
+        raise ValueError(
+            "images: none is large enough to measure its noise (expected at least 64 x 64 pixels). Use larger images."
+        )
     return Inspection(images=found, recording=recording, unit=Unit.of_samples(*images))
 
 
 def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInspection | None:
-    """Look at one image (h, w, c); None if it is too small or nearly everything is cut off."""
+    """Measure the noise of one image (h, w, c).
+
+    The result is None if the image is too small or nearly all of it is clipped.
+    """
     if min(image.shape[:2]) < 2 * _BLOCK:
         return None
     pixels = to_pixels(image)
@@ -205,12 +227,12 @@ def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInsp
     cut = np.isin(blocks, ends).mean((1, 2, 3)) > 0.01
     residual = _without_plane(blocks)
     power = (residual**2).mean((1, 2, 3))
-    varied = (blocks.max((1, 2)) > blocks.min((1, 2))).any(-1)  # a mask or a margin has no noise
+    varied = (blocks.max((1, 2)) > blocks.min((1, 2))).any(-1)  # masks and margins have no noise
     usable = np.flatnonzero(~cut & varied)
     if len(usable) < _LEAST_BLOCKS * _BINS:
         return None
     by_intensity = usable[np.argsort(blocks[usable].mean((1, 2, 3)))]
-    freedom = _BLOCK**2 - 3  # a plane was taken out
+    freedom = _BLOCK**2 - 3  # a plane was subtracted
     chosen, bins = [], []
     for some in np.array_split(by_intensity, _BINS):
         part, missing = _flat(some, power, freedom * pixels.shape[2])
@@ -227,7 +249,7 @@ def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInsp
 
 
 def _blocks(pixels: Array) -> Array:
-    """Blocks (n, 8, 8, c) that do not overlap, evenly chosen if there are many."""
+    """Blocks (n, 8, 8, c) without overlap, evenly chosen if there are many."""
     rows, columns = (side // _BLOCK for side in pixels.shape[:2])
     whole = pixels[: rows * _BLOCK, : columns * _BLOCK]
     tiled = whole.reshape(rows, _BLOCK, columns, _BLOCK, -1).swapaxes(1, 2)
@@ -236,7 +258,7 @@ def _blocks(pixels: Array) -> Array:
 
 
 def _without_plane(blocks: Array) -> Array:
-    """Blocks without their mean and slopes."""
+    """Subtract mean and slopes from blocks."""
     ramp = (np.arange(_BLOCK) - (_BLOCK - 1) / 2) / math.sqrt(_BLOCK * (_BLOCK**2 - 1) / 12)
     flat = blocks - blocks.mean((1, 2), keepdims=True)
     for shape in ((-1, 1, 1), (1, -1, 1)):
@@ -246,11 +268,12 @@ def _without_plane(blocks: Array) -> Array:
 
 
 def _flat(part: NDArray[np.intp], power: Array, freedom: int) -> tuple[NDArray[np.intp], float]:
-    """Of some blocks, those without texture, by their power.
+    """Choose the blocks without texture, by their power.
 
     Returns:
-        Which, and what to multiply their power by, because those of pure noise whose power chanced to be large are
-        missing: noise of variance s^2 has the mean power m below a limit L, where m / L is known and so s^2 / L.
+        The chosen blocks and a factor on their power. The factor corrects for blocks of pure noise that are missing
+        because their power is large by chance. For noise of variance s^2, let m be the mean power below a limit L. The
+        ratio m / L is known and determines s^2 / L.
     """
     limit = _WITHOUT_TEXTURE * np.quantile(power[part], _LOWEST)
     smooth = part[power[part] <= limit]
@@ -269,7 +292,10 @@ def _channel_correlation(residual: Array) -> Array:
 
 
 def _autocorrelation(residual: Array) -> Array:
-    """Mean over channels, each block in units of its own power, (6, 11); what taking the plane out did is undone."""
+    """Autocorrelation (6, 11) of blocks, each divided by its own power.
+
+    It is the mean over channels. The effect of subtracting planes is corrected.
+    """
     unit = residual / np.sqrt((residual**2).mean((1, 2), keepdims=True) + 1e-30)
     every = unit.transpose(0, 3, 1, 2).reshape(-1, _BLOCK**2).astype(np.float64)
     found = _by_distance(every.T @ every / len(every))
@@ -282,7 +308,7 @@ def _autocorrelation(residual: Array) -> Array:
 
 
 def _by_distance(covariance: Array) -> Array:
-    """Mean covariance of the pixels of a block at each distance down and across: (6, 11)."""
+    """Mean covariance of a block's pixels at each distance down and across: (6, 11)."""
     row, column = np.divmod(np.arange(_BLOCK**2), _BLOCK)
     down, across = row[:, None] - row, column[:, None] - column
     near = (down >= 0) & (down < LAGS) & (abs(across) < LAGS)
@@ -292,7 +318,10 @@ def _by_distance(covariance: Array) -> Array:
 
 
 def _jpeg(pixels: Array) -> float:
-    """Share of fine frequencies near zero in blocks of 8 x 8 as JPEG lays them, less that in shifted ones."""
+    """Trace of JPEG compression, see `ImageInspection.jpeg`.
+
+    Blocks are 8 x 8 pixels.
+    """
     gray = 255 * pixels.mean(2)
 
     def share(image: Array) -> float:
@@ -306,18 +335,21 @@ def _jpeg(pixels: Array) -> float:
 
 
 def flaws(image: np.ndarray) -> tuple[float, float]:
-    """How unclean an image (h, w, c) is, for clean images with noise or JPEG blocks cap what a student can learn.
+    """Measure noise and JPEG blocks of a clean image (h, w, c).
+
+    Noise or JPEG blocks in clean images limit what a student can learn.
 
     Returns:
-        Noise level of its flat areas, and how much larger the mean step across the borders of 8 x 8 blocks is, wherever
-        they lie, than at any other distance from them; both intensities, near 0 in a clean image.
+        The noise level of flat areas and the strength of blocks, both in intensity. Both are near 0 in a clean image.
+        The strength is the mean step across the borders of 8 x 8 blocks, minus the largest mean step elsewhere. The
+        borders may lie anywhere.
     """
     if min(image.shape[:2]) < 8:
-        return 0.0, 0.0  # too small to tell
+        return 0.0, 0.0  # too small to measure
     levels = measure([as_tensor(image)]).unflatten(1, (-1, MEASURES))[:, :, 0].exp()
     pixels, excess = to_pixels(image).mean(2), list[float]()
     for axis in (0, 1):
         steps = np.abs(np.diff(pixels, axis=axis)).mean(1 - axis)
         others, border = np.sort([steps[start::8].mean() for start in range(min(8, len(steps)))])[-2:]
         excess.append(float(border - others))
-    return float(levels.max()), min(excess)  # blocks stand out both ways, buildings one way
+    return float(levels.max()), min(excess)  # blocks show in both directions, buildings in one

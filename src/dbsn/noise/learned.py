@@ -1,9 +1,9 @@
-"""The noise of a folder, learned: how large at each intensity of each of its images, and what recording made of it.
+"""The learned noise of a folder: its level at each intensity, and the recording.
 
-CNN_est says how noise depends on intensity in an image that has been measured; `NoiseModel` keeps the measurements of
-the folder's images, so that noise drawn from it varies from image to image as theirs does, is cut off at black and
-white and rounded as theirs is (math.md, S2). Tested in tests/unit/test_learned.py and
-tests/e2e/test_stages.py. Files, networks that denoise and losses do not belong here.
+CNN_est gives the noise at each intensity of a measured image. `NoiseModel` keeps the measurements of the folder's
+images. So drawn noise varies from image to image as in the folder. It is also clipped at black and white and rounded as
+in the folder (math.md, S2). Files, denoising networks and losses do not belong here. Tested in
+tests/unit/test_learned.py and tests/e2e/test_stages.py.
 """
 
 from collections.abc import Sequence
@@ -23,19 +23,20 @@ from dbsn.noise.recording import Recording
 from dbsn.types import Image, Variance
 
 _LEAST_KEPT = 1e-3
-_CURVES = ("intensities", "noise_factors", "skewness")  # of a calibration, what concerns the noise
-_ALONE = functional.pad(torch.ones(1, 1), [REACH] * 4)  # filters nothing
-_REACH, _KNOTS = 4.0, 129  # standard deviations up to which a cut-off is felt
+_CURVES = ("intensities", "noise_factors", "skewness")  # the part of a calibration that concerns noise
+_ALONE = functional.pad(torch.ones(1, 1), [REACH] * 4)  # the identity filter
+_REACH, _KNOTS = 4.0, 129  # in standard deviations: clipping at a larger distance has no effect
 
 
 def before_cut_off(distance: Tensor) -> Tensor:
-    """What Gaussian noise loses by being cut off: its standard deviation before over that after; any shape.
+    """Ratio of the standard deviations of Gaussian noise before and after clipping.
 
     Args:
-        distance: Of the mean from where it is cut off, in standard deviations of what is *left*, at least 0.
+        distance: Distance of the mean from the clipping point, in standard deviations *after* clipping, at least 0. Any
+            shape.
 
     Returns:
-        1 far from the end, rising to 1.71 at the end itself, where half of the noise is cut off.
+        1 far from the clipping point, rising to 1.71 at the point itself, where half of the noise is clipped.
     """
     at = torch.linspace(0, _REACH, _KNOTS, dtype=torch.float64)  # the distance in standard deviations before
     density, above = (-at.square() / 2).exp() / (2 * torch.pi) ** 0.5, torch.special.ndtr(-at)
@@ -45,10 +46,10 @@ def before_cut_off(distance: Tensor) -> Tensor:
 
 
 def skewed(white: Image, skewness: Image) -> Image:
-    """White Gaussian noise bent so that it keeps mean 0 and variance 1 and has a skewness (Cornish and Fisher 1938).
+    """Give white Gaussian noise a skewness (Cornish and Fisher 1938).
 
-    (w + a (w^2 - 1)) / sqrt(1 + 2 a^2) with a = skewness / 6; what comes out is 3 % less skewed than asked for at 0.8,
-    7 % at 1.2. Photon noise needs it: a Poisson count of mean m has skewness 1 / sqrt(m).
+    Mean 0 and variance 1 are kept: (w + a (w^2 - 1)) / sqrt(1 + 2 a^2) with a = skewness / 6. The resulting skewness is
+    3 % too small at 0.8 and 7 % at 1.2. Photon noise needs it: a Poisson count of mean m has skewness 1 / sqrt(m).
     """
     bend = skewness / 6
     return (white + bend * (white.square() - 1)) / (1 + 2 * bend.square()).sqrt()
@@ -56,22 +57,25 @@ def skewed(white: Image, skewness: Image) -> Image:
 
 @dataclass(frozen=True)
 class ImageNoise:
-    """What is known of one image's noise."""
+    """The learned noise of one image."""
 
     measurement: Tensor
-    """`BlindSpotModel.measure` of it, (1, m, 1, 1)."""
+    """`BlindSpotModel.measure` of the image, (1, m, 1, 1)."""
     calibration: Calibration | None = None
-    """Its own pixels' correction of CNN_est (M8); None for a tiny image."""
+    """Correction of CNN_est by the image's own pixels (M8); None for a tiny image."""
     kernel: Tensor | None = None
-    """What to filter white noise with so that neighbours share it as here, (13, 13) (C2); None if they share none."""
+    """Filter (13, 13) that makes white noise correlated as in the image (C2).
+
+    It is None for independent noise.
+    """
 
 
 class NoiseModel:
-    """Noise variance at each intensity, and noise to put on clean images, as the images of a folder have it."""
+    """The noise of a folder's images: its variance at each intensity, and samples."""
 
     def __init__(self, model: BlindSpotModel, images: Sequence[ImageNoise], recording: Recording) -> None:
         if not images:
-            raise ValueError("a noise model needs at least one image's noise")
+            raise ValueError("images: got none, expected the noise of at least one image. Pass one.")
         self.model, self.images, self.recording = model, list(images), recording
 
     @torch.no_grad()
@@ -80,10 +84,10 @@ class NoiseModel:
 
         Args:
             intensity: (b, c, h, w), on the model's device.
-            which: For each of b, the number of the noisy image whose noise is meant; by default the average one's.
+            which: Number of the noisy image, for each of b. By default the variance is averaged over all images.
 
         Returns:
-            (b, c, h, w) or (b, c, c, h, w), intensities squared; that of rounding is in it.
+            (b, c, h, w) or (b, c, c, h, w), intensities squared. It includes the variance of rounding.
         """
         if which is None:
             every = [self.variance(intensity, [k] * len(intensity)) for k in range(len(self.images))]
@@ -101,22 +105,28 @@ class NoiseModel:
 
     @torch.no_grad()
     def at(self, number: int, intensities: Tensor) -> Tensor:
-        """Noise variance of one image in each channel at intensities (c, n) of it; the same shape."""
+        """Noise variance of one image at intensities (c, n) of each channel: (c, n)."""
         return channel_variance(self.variance(intensities[None, :, None], [number]))[0, :, 0]
 
     def uncorrected(self, number: int) -> "NoiseModel":
-        """Of one image alone, what CNN_est says without its calibration."""
+        """The noise of one image by CNN_est alone, without the calibration."""
         return NoiseModel(self.model, [replace(self.images[number], calibration=None)], self.recording)
 
     def calibrated_to(self, number: int, intensities: Tensor, variance: Tensor, skewness: Tensor) -> ImageNoise:
-        """An image's noise, calibrated to have these variances and skewnesses at these intensities, (c, n) each."""
+        """Calibrate an image's noise to variances and skewness at intensities.
+
+        Each is (c, n).
+        """
         factors = variance / self.uncorrected(number).at(0, intensities)
         unit = torch.ones_like(factors[0, :1])
-        calibration = Calibration(intensities, factors, skewness, 0 * unit, unit)  # no longer of predictions
+        calibration = Calibration(intensities, factors, skewness, 0 * unit, unit)  # predictions stay uncalibrated
         return replace(self.images[number], calibration=calibration)
 
     def white(self, like: Image, generator: torch.Generator, which: Sequence[int]) -> Image:
-        """Noise of variance 1 in the shape of `like`, (b, c, h, w), that neighbours share as in the images `which`."""
+        """Draw noise of variance 1 in the shape of `like`, (b, c, h, w).
+
+        It is correlated as in the images `which`.
+        """
         kernels = [self.images[number].kernel for number in which]
         margin = 2 * REACH if any(kernel is not None for kernel in kernels) else 0
         size = (*like.shape[:2], like.shape[2] + margin, like.shape[3] + margin)
@@ -138,7 +148,7 @@ class NoiseModel:
         return torch.cat(parts)
 
     def _without_rounding(self, variance: Variance) -> Variance:
-        """What is left of a variance before rounding adds its own, which may be nearly all of it."""
+        """Subtract the variance of rounding, which may be nearly all of a variance."""
         size = channel_variance(variance)
         return scaled(
             variance,
@@ -154,13 +164,15 @@ class NoiseModel:
         *,
         jitter: float = 0.0,
     ) -> Image:
-        """Clean images with noise as the folder's images have it, cut off and rounded as they are.
+        """Add noise to clean images as the folder's images have it.
+
+        The result is clipped and rounded as the folder's images are.
 
         Args:
             clean: (b, c, h, w) intensities.
-            generator: Of everything random.
-            which: For each of b, the noisy image whose noise to draw; by default drawn, too.
-            jitter: Each image's noise level is multiplied by a number in 1 - jitter to 1 + jitter (the paper's is 0.1).
+            generator: Source of all random numbers.
+            which: Number of the noisy image whose noise is drawn, for each of b. By default it is random, too.
+            jitter: Each image's noise level is multiplied by a number from 1 - jitter to 1 + jitter (paper: 0.1).
         """
         if which is None:
             drawn = torch.randint(len(self.images), (len(clean),), generator=generator, device=generator.device)
@@ -175,7 +187,10 @@ class NoiseModel:
         return self.recording.of_signal(clean + noise)
 
     def levels(self) -> list[float]:
-        """Noise level of each image at its mean intensity, mean over channels, intensity."""
+        """Noise level of each image at its mean intensity.
+
+        It is a mean over channels, in intensity.
+        """
         model = self.model
         levels = []
         for number, image in enumerate(self.images):
@@ -186,14 +201,14 @@ class NoiseModel:
         return levels
 
     def told(self, unit: Unit) -> str:
-        """One line for a person."""
+        """Describe the noise in one line."""
         levels = self.levels()
         least, most = (unit.number(end(levels)) for end in (min, max))
         which = f"{least} to {most}{unit.of} over" if least != most else f"{most}{unit.of} in all"
         return f"noise {which} {len(levels)} images; {self.recording.told(unit)}"
 
     def tensors(self) -> dict[str, Tensor]:
-        """As named tensors, for a file; the model is not in it."""
+        """Convert to named tensors for a file, without the model."""
         known = [image.calibration for image in self.images]
         tensors = {
             "measurement": torch.cat([image.measurement for image in self.images]).cpu(),

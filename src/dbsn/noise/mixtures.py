@@ -1,7 +1,7 @@
-"""Noise that is another one for each image, written `any:60` or `jpeg:40`, for a student that is to know all of it.
+"""Noise that differs from image to image, written `any:60` or `jpeg:40`.
 
-Noise that is independent from pixel to pixel is N5 of math.md, that of camera JPEGs N6. Tested in
-tests/unit/test_mixtures.py. Noise that is learned from noisy images does not belong here.
+Students for noise of any level are trained with it. Independent noise is N5 of math.md, that of camera JPEGs N6. Noise
+learned from noisy images does not belong here. Tested in tests/unit/test_mixtures.py.
 """
 
 import io
@@ -17,41 +17,45 @@ from torch.nn import functional
 from dbsn.noise.families import Noise, parse_noise, standard_normal
 from dbsn.types import Image, Variance
 
-_NO_NOISE, _ALMOST_NO_NOISE = 0.06, 1e-4  # share of images that are clean, and a level that no file can show
-_PLAIN = 0.4  # share of images with white noise, the same everywhere
+_NO_NOISE, _ALMOST_NO_NOISE = 0.06, 1e-4  # share of clean images, and their level, too small for any file
+_PLAIN = 0.4  # share of images with white noise
 _SMALL_MORE_OFTEN = 1.5
 _UNEQUAL = 0.25
 _LEAST_EIGENVALUE = 0.02
-_BLURS, _QUALITIES, _COMPRESSED = (0.3, 1.2), (60, 98), 0.9  # pixels; of JPEG; share of files that are compressed
+_BLURS, _QUALITIES, _COMPRESSED = (0.3, 1.2), (60, 98), 0.9  # in pixels; of JPEG; share of compressed files
 
 
 @dataclass(frozen=True)
 class CameraNoise:
-    """Level rising with intensity, another one for each channel, channels correlated, perhaps in a file of 8 bits (N5).
+    """Independent noise of a camera (N5).
 
-    The families of `dbsn.noise.families` are special cases of it.
+    Its level rises with intensity and differs between channels. Channels are correlated. It may be recorded in a file
+    of 8 bits. The families of `dbsn.noise.families` are special cases.
     """
 
     photon: Tensor
-    """Share of each channel, (c,), of the variance below that depends on intensity."""
+    """Share of each channel's variance that depends on intensity, (c,)."""
     std: Tensor
     """Standard deviation of each channel, (c,), at the middle intensity 0.5."""
     power: int
-    """The dependent share of the variance is proportional to intensity (1, photons) or to its square (2, HG)."""
+    """Power of intensity in that share of the variance: 1 (photons) or 2 (HG)."""
     correlation: Tensor
-    """Between channels, (c, c)."""
+    """Correlation between channels, (c, c)."""
     in_8_bits: bool
-    """Whether what is drawn is cut off at black and white and rounded to 255ths."""
+    """Whether noisy images are clipped at black and white and rounded to 255ths."""
 
     def variance(self, clean: Image) -> Variance:
-        """Noise covariance (b, c, c, h, w), in gray variance (b, 1, h, w), at each clean intensity."""
+        """Noise covariance (b, c, c, h, w) at each clean intensity.
+
+        For gray images it is a variance (b, 1, h, w).
+        """
         std = self._std(clean)
         if clean.shape[1] == 1:
             return std.square()
         return std.unsqueeze(1) * std.unsqueeze(2) * self.correlation.to(clean)[:, :, None, None]
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """`clean` with noise added."""
+        """Add noise to `clean`."""
         factor = torch.linalg.cholesky(self.correlation.to(clean))
         white = torch.einsum("ij,bjhw->bihw", factor, standard_normal(clean, generator))
         noisy = clean + self._std(clean) * white
@@ -64,13 +68,16 @@ class CameraNoise:
 
 @dataclass(frozen=True)
 class AnyNoise:
-    """Noise that is not known beforehand: another `CameraNoise` for each image (N5)."""
+    """Another random `CameraNoise` for each image (N5)."""
 
     most: float
     """Largest standard deviation at the middle intensity, intensity."""
 
     def draw(self, channels: int, generator: torch.Generator) -> CameraNoise:
-        """The noise of one image; in many it is plain white noise, which teaches most (docs/lab)."""
+        """Draw the noise of one image.
+
+        In many images it is white noise, from which a student learns most (docs/lab).
+        """
         kind, level, *chances = torch.rand(6, generator=generator, dtype=torch.float64).tolist()
         dependent, unequal, correlated, in_8_bits = (chance < 0.5 and kind < 1 - _PLAIN for chance in chances)
         std = self.most * level**_SMALL_MORE_OFTEN if kind > _NO_NOISE else _ALMOST_NO_NOISE
@@ -86,7 +93,7 @@ class AnyNoise:
 
 
 def _correlation(channels: int, generator: torch.Generator) -> Tensor:
-    """Of a random covariance whose eigenvalues differ more than N4's."""
+    """Correlation of a random covariance, whose eigenvalues differ more than N4's."""
     rotation, _ = torch.linalg.qr(torch.randn(channels, channels, generator=generator))
     eigenvalues = torch.rand(channels, generator=generator).square().clamp_min(_LEAST_EIGENVALUE)
     covariance = (rotation * eigenvalues) @ rotation.mT
@@ -97,27 +104,27 @@ def _correlation(channels: int, generator: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True)
 class JPEGNoise:
-    """Noise of a camera that writes JPEG: rising with intensity, shared by neighbours, colour in blotches (N6)."""
+    """Noise of camera JPEGs: correlated, rising with intensity, colour blotches (N6)."""
 
     photon: float
-    """Share of the variance below that is proportional to intensity."""
+    """Share of the variance that is proportional to intensity."""
     std: float
-    """Standard deviation of each channel at the middle intensity 0.5, before compression."""
+    """Standard deviation of each channel at intensity 0.5, before compression."""
     luma_blur: float
-    """Standard deviation, in pixels, of the Gaussian that the camera's noise reduction spreads brightness with."""
+    """Blur of brightness noise by the camera: standard deviation in pixels."""
     chroma_blur: float
-    """The same for colour."""
+    """The same for colour noise."""
     chroma: float
-    """Level of the colour noise, of brightness's."""
+    """Level of the colour noise over that of the brightness noise."""
     quality: int | None
-    """Of the JPEG file; None if it is not compressed, only cut off and rounded."""
+    """Quality of the JPEG file; None if only clipped and rounded, not compressed."""
 
     def variance(self, clean: Image) -> Image:
         """Noise variance (b, c, h, w) at each clean intensity, before compression."""
         return self._std(clean).square()
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """What the file has of `clean`."""
+        """Add noise to `clean`, as recorded in the file."""
         brightness = _blurred(standard_normal(clean[:, :1], generator), self.luma_blur)
         white = brightness.expand_as(clean)
         if clean.shape[1] > 1:
@@ -141,7 +148,7 @@ class AnyJPEGNoise:
     """Largest standard deviation at the middle intensity, intensity."""
 
     def draw(self, channels: int, generator: torch.Generator) -> JPEGNoise:
-        """The noise of one image."""
+        """Draw the noise of one image."""
         drawn = torch.rand(8, generator=generator, dtype=torch.float64).tolist()
         kind, level, photon, luma, chroma, colour, compressed, quality = drawn
         lowest, highest = _QUALITIES
@@ -157,7 +164,10 @@ class AnyJPEGNoise:
 
 
 def _blurred(white: Image, blur: float) -> Image:
-    """White noise spread by a Gaussian of so many pixels, its variance still 1."""
+    """Blur white noise by a Gaussian of standard deviation `blur` pixels.
+
+    The variance stays 1.
+    """
     reach = max(1, math.ceil(3 * blur))
     taps = (-torch.arange(-reach, reach + 1, dtype=white.dtype).square() / (2 * blur**2)).exp().to(white.device)
     taps = taps / taps.square().sum().sqrt()
@@ -169,7 +179,7 @@ def _blurred(white: Image, blur: float) -> Image:
 
 
 def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
-    """What JPEG leaves of an image (c, h, w) in 8 bits."""
+    """Compress an image (c, h, w) of 8 bits as JPEG and decode it."""
     file = io.BytesIO()
     PillowImage.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy()).save(
         file, "JPEG", quality=quality, subsampling=0
@@ -179,17 +189,17 @@ def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
 
 
 Several = AnyNoise | AnyJPEGNoise
-"""Noise that is another one for each image."""
+"""Noise that differs from image to image."""
 Noises = Noise | Several
 
 
 def one_noise(noise: Noises, channels: int, generator: torch.Generator) -> Noise:
-    """The noise of one image: a fresh draw where each image has another one, else the noise itself."""
+    """The noise of one image: a fresh draw if it differs between images, else itself."""
     return noise.draw(channels, generator) if isinstance(noise, Several) else noise
 
 
 def parse_noises(text: str) -> Noises:
-    """The noise that `parse_noise` knows, `any:MOST` or `jpeg:MOST`; raises as that."""
+    """Parse `any:MOST`, `jpeg:MOST` or a noise of `parse_noise`; raises as that."""
     family, _, most = text.partition(":")
     if family not in ("any", "jpeg"):
         return parse_noise(text)
@@ -198,5 +208,7 @@ def parse_noises(text: str) -> Noises:
         if not 0 < level < np.inf:
             raise ValueError
     except ValueError:
-        raise ValueError(f"noise {text!r}: expected {family}:60, the largest level of 255") from None
+        raise ValueError(
+            f"noise {text!r}: not a noise (expected {family}:60, the largest level of 255). Write it like this."
+        ) from None
     return AnyNoise(level) if family == "any" else AnyJPEGNoise(level)

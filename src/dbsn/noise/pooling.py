@@ -1,8 +1,8 @@
-"""Images of a folder that seem to have the same noise have it: their calibrations become one (math.md, S8).
+"""Pooling: similar images of a folder share one calibration (math.md, S8).
 
-One image tells its noise to a few percent, worse at intensities that it hardly has, and takes texture for noise. What a
-student is taught must not stray as these errors do: one that knows a single level is better at it. Reading images does
-not belong here. Tested in tests/unit/test_pooling.py.
+One image gives its noise to a few percent. The error is larger at intensities that it hardly has, and where it mistakes
+texture for noise. These errors must not enter the training of a student: a student of a single level is better at that
+level. Reading images does not belong here. Tested in tests/unit/test_pooling.py.
 """
 
 from collections.abc import Sequence
@@ -15,49 +15,51 @@ from torch import Tensor
 from dbsn.noise.learned import NoiseModel
 
 _FEWEST = 8  # images
-_LEAST, _ALIKE = 0.01, 0.05  # relative; no level is known better, and one that is shared is known as well as that
-_STRAY, _FURTHEST = 5.0, 0.1  # deviations, and logarithm: a third of a stop is 0.115
-_ELSEWHERE, _MOST = 0.4, 0.75  # logarithm, at most of all intensities: an image guesses at those that it does not have
+_LEAST, _ALIKE = 0.01, 0.05  # relative deviations: the smallest assumed, and the largest of images with common noise
+_STRAY, _FURTHEST = 5.0, 0.1  # largest offset: in deviations, and as a logarithm (a third of a stop is 0.115)
+_ELSEWHERE, _MOST = 0.4, 0.75  # logarithm, at this share of intensities: at those it lacks, an image only guesses
 _KNOTS_A_BIN, _ROUNDS, _INTENSITIES = 20, 5, 33
-_MAD = 1.4826  # of a normal distribution, its standard deviation
+_MAD = 1.4826  # standard deviation over median absolute deviation, for a normal distribution
 
 
 @dataclass(frozen=True)
 class _Told:
-    """What one image tells of its noise; levels are logarithms of standard deviations."""
+    """The noise of one image; levels are logarithms of standard deviations."""
 
     knots: np.ndarray
-    """Where its calibration knows them: intensity, level and skewness, (c, 3, n)."""
+    """Intensity, level and skewness at the points of its calibration, (c, 3, n)."""
     own: np.ndarray
-    """Level at the intensities of the grid, whether it has them or not, (c, g)."""
+    """Level at the intensities of the grid, even those it does not have, (c, g)."""
     uncorrected: np.ndarray
-    """The same as CNN_est says by itself."""
+    """The same by CNN_est alone, without calibration."""
 
 
 @dataclass(frozen=True)
 class _Common:
-    """What several images agree on in one channel, at the intensities of the grid."""
+    """The common noise of several images in one channel, at the grid's intensities."""
 
     levels: np.ndarray
-    """(g,)"""
+    """Common level, (g,)."""
     skewness: np.ndarray
-    """(g,)"""
+    """Common skewness, (g,)."""
     offsets: np.ndarray
-    """How much larger the level of each image is; median 0."""
+    """Level of each image minus the common one; median 0."""
 
 
 def shared(noise: NoiseModel) -> NoiseModel:
-    """The same folder's noise, with one calibration for all images whose level is that of most (S8).
+    """Give one calibration to all images of a folder with the common noise level (S8).
 
-    It is returned as it is if it has fewer than eight calibrated images, or if their levels differ by more than five
-    percent (a robust standard deviation, at least one percent). An image keeps its own noise if its level is further
-    than five such deviations, or than a tenth, from the others', or if what it would be at other intensities is quite
-    another: dark images of much noise and bright ones of little make one curve.
+    The noise is returned unchanged if fewer than eight images are calibrated. It is also returned unchanged if their
+    levels differ by more than five percent (a robust standard deviation, at least one percent).
+
+    An image keeps its own noise in two cases. Its level is further from the others than five such deviations or than a
+    tenth. Or its noise would be quite different at other intensities: dark images with much noise and bright ones with
+    little would otherwise form one curve.
     """
     config, one_level = noise.model.config, noise.model.noise_estimator.per_image
     grid = np.linspace(config.offset - config.scale, config.offset + config.scale, _INTENSITIES, dtype=np.float32)
     known = {number: _told(noise, number, grid) for number, image in enumerate(noise.images) if image.calibration}
-    for _ in range(2):  # the second time without those that differ
+    for _ in range(2):  # the second time without the images that differ
         if len(known) < _FEWEST:
             return noise
         channels = [_common(list(known.values()), grid, channel, one_level) for channel in range(config.channels)]
@@ -94,7 +96,10 @@ def _level(variance: Tensor) -> Tensor:
 
 
 def _common(images: Sequence[_Told], grid: np.ndarray, channel: int, one_level: bool) -> _Common:
-    """Median polish of all images' levels beside CNN_est's mean: a curve over intensity, and an offset an image."""
+    """Median polish of all levels: a curve over intensity, an offset per image.
+
+    The mean level of CNN_est is subtracted first.
+    """
     knots = [told.knots[channel] for told in images]
     image = np.repeat(np.arange(len(knots)), [part.shape[1] for part in knots])
     intensity, level, skewness = np.concatenate(knots, 1)

@@ -1,1 +1,1 @@
-"""One page about a run, and its figures."""
+"""The HTML report of a run and its figures."""

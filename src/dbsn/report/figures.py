@@ -27,37 +27,40 @@ _COLOURS = ("tab:red", "tab:green", "tab:blue")
 
 @dataclass(frozen=True)
 class Shown:
-    """One noisy picture (h, w, c), intensities, and what the model makes of it."""
+    """One noisy picture (h, w, c), intensities, and the model's results for it."""
 
     name: str
     unit: Unit
-    """The numbers that its intensities are known by."""
+    """Unit of its intensities."""
     noisy: np.ndarray
     denoised: np.ndarray
     estimate: Prediction
 
     @property
     def residual(self) -> np.ndarray:
-        """What was taken out, in standard deviations of the noise."""
+        """The removed noise, in standard deviations of the noise."""
         assert self.estimate.noise_std is not None
         return np.asarray((self.noisy - self.denoised) / self.estimate.noise_std)
 
     @property
     def surprise(self) -> np.ndarray:
-        """Distance of each pixel from its blind prediction, in promised standard deviations."""
+        """Noisy pixel minus blind mean, in predicted standard deviations."""
         assert self.estimate.blind_std is not None
         return np.asarray((self.noisy - self.estimate.mean) / self.estimate.blind_std)
 
 
 def _svg(figure: Any) -> str:
-    """A matplotlib figure as an element of a page."""
+    """Convert a matplotlib figure to an SVG element of a page."""
     text = io.StringIO()
     figure.savefig(text, format="svg")
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def noise_figure(shown: Sequence[Shown], inspection: Inspection | None) -> str:
-    """Noise level at each intensity, and correlation before and after, as an element of a page."""
+    """Noise level at each intensity, and correlation before and after denoising.
+
+    The result is an SVG element of a page.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.6), layout="constrained")
@@ -80,7 +83,7 @@ def noise_figure(shown: Sequence[Shown], inspection: Inspection | None) -> str:
     ]
     if found:
         removed = torch.stack(found).mean(0)[REACH:, 1:-1].numpy()
-        figure.colorbar(_heat_map(after, removed[:LAGS], "in what was taken out"), ax=after, shrink=0.8)
+        figure.colorbar(_heat_map(after, removed[:LAGS], "in the removed noise"), ax=after, shrink=0.8)
     return _svg(figure)
 
 
@@ -95,7 +98,7 @@ def _colours(image: np.ndarray) -> Sequence[str]:
 
 
 def _curve(intensity: np.ndarray, std: np.ndarray) -> np.ndarray:
-    """Mean intensity and noise level of bins of like intensity, (2, bins)."""
+    """Mean intensity and noise level of bins of similar intensity, (2, bins)."""
     bins = np.array_split(intensity.argsort(), _BINS)
     means = [(intensity[part].mean(), np.sqrt((std[part] ** 2).mean())) for part in bins if len(part)]
     return np.array(means).T
@@ -116,7 +119,7 @@ def surprise_figure(surprise: np.ndarray) -> str:
 
 
 def training_figure(run: Path) -> str:
-    """Held-out figure against the step, of each stage that there is."""
+    """Held-out figure over the steps, for each stage of the run."""
     from matplotlib.figure import Figure
 
     stages = {"stage 1: blind-spot network": run / METRICS, "stage 2: student": run / STUDENT / METRICS}
@@ -128,7 +131,7 @@ def training_figure(run: Path) -> str:
         if held_out:
             axes.plot(*zip(*held_out, strict=True), ".-", color="tab:blue")
             settled = sorted(value for _, value in held_out)[: -1 if len(held_out) > 2 else None]
-            room = 0.3 * (settled[-1] - settled[0]) + 1e-3  # the first steps are off every scale
+            room = 0.3 * (settled[-1] - settled[0]) + 1e-3  # the first figures are far outside
             axes.set_ylim(settled[0] - room, settled[-1] + room)
         axes.set(title=title, xlabel="step", ylabel="held-out figure")
     return _svg(figure)
@@ -140,7 +143,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def draw_noise(inspection: Inspection, path: Path) -> None:
-    """Write a picture of the noise: its level at each intensity of each image, and its correlation with its neighbours.
+    """Write a picture of the noise.
+
+    It shows the level at each intensity of each image, and the autocorrelation.
 
     Raises:
         ValueError: matplotlib is not installed, or does not know the format.
@@ -148,7 +153,7 @@ def draw_noise(inspection: Inspection, path: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ValueError("--picture needs matplotlib: pip install 'dbsn[plot]'") from error
+        raise ValueError("--picture: needs matplotlib. Install it: pip install 'dbsn[plot]'") from error
     figure = Figure(figsize=(9, 4), layout="constrained")
     levels, neighbours = figure.subplots(1, 2, width_ratios=(3, 2))
     colours = ("tab:red", "tab:green", "tab:blue") if len(inspection.channel_correlation) == 3 else ("black",)

@@ -1,7 +1,7 @@
-"""A run told in one HTML file that needs neither server nor network: pictures, noise, promises, training.
+"""The HTML report of a run: pictures, noise, uncertainty check, training.
 
-Everything in it is found from noisy images and the run's folder; no clean image is asked for. Tested in
-tests/e2e/test_report.py.
+It is one file that needs neither server nor network. It is made from noisy images and the run folder; no clean image is
+needed. Tested in tests/e2e/test_report.py.
 """
 
 import base64
@@ -38,30 +38,30 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
     """Write a run's report.
 
     Args:
-        run: Folder of a training.
+        run: Folder of a run.
         output: The HTML file.
-        images: Noisy images to show; by default three that were learned from.
-        device: Where to compute.
+        images: Noisy images to show; by default three of the training images.
+        device: Device to compute on.
 
     Returns:
         A line for each image that cannot be read.
 
     Raises:
-        FileNotFoundError: `run` holds no training, none of its images is where it was, or `output` is in no folder.
-        ValueError: matplotlib or Jinja is not installed, or no image can be read or is of the model's kind.
+        FileNotFoundError: `run` holds no training, its images are gone, or the folder of `output` does not exist.
+        ValueError: matplotlib or Jinja is not installed, or no image can be read or has the model's channels.
     """
     asked = saved_config(run)
     if not output.parent.is_dir():
-        raise FileNotFoundError(f"{output.parent}: no such folder to write {output.name} in; create it first")
+        raise FileNotFoundError(f"{output.parent}: no such folder to write {output.name} in. Create it first.")
     try:
         import jinja2
         import matplotlib  # noqa: F401 - figures are drawn with it
     except ImportError as error:
-        raise ValueError("a report needs matplotlib and Jinja: pip install 'dbsn[plot]'") from error
+        raise ValueError("report: needs matplotlib and Jinja. Install them: pip install 'dbsn[plot]'") from error
     denoiser = Denoiser.load(run / MODEL, device=device)
     there = find_images(images) if images else [Path(file) for file in asked.files if Path(file).exists()]
     if not there:
-        raise FileNotFoundError(f"{asked.files[0]}: gone since the training; name noisy images with --images")
+        raise FileNotFoundError(f"{asked.files[0]}: gone since the training. Name noisy images with --images.")
     count = min(_PICTURES, len(there))
     shown, failures = list[Shown](), list[str]()
     for path in (there[i * len(there) // count] for i in range(count)):
@@ -84,7 +84,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
     )
     page = template.render(
         run=run.resolve().name,
-        images=f"{len(asked.files)} noisy files; of the pictures below",
+        images=f"{len(asked.files)} noisy files. The pictures below",
         verdict=verdict,
         facts=_facts(denoiser, shown[0].unit),
         method="the student" if denoiser.student else "posterior mean",
@@ -103,7 +103,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
 
 
 def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> Shown:
-    """The middle of an image, samples of its own kind, and what becomes of it."""
+    """Denoise the middle of an image, given as samples of its own data type."""
     top, left = (max(side - _SIDE, 0) // 2 for side in image.shape[:2])
     crop = to_pixels(image[top : top + _SIDE, left : left + _SIDE])
     estimate = denoiser.estimate(crop, extras=("mean", "noise_std", "blind_std"))
@@ -112,7 +112,7 @@ def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> Shown:
 
 
 def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:
-    """`_Shown.surprise` as it was before the image's own pixels corrected it."""
+    """`Shown.surprise` without the calibration on the image itself."""
     told = predict(
         denoiser.model,
         noisy,
@@ -150,7 +150,7 @@ def _pictures(shown: Shown) -> dict[str, Any]:
 
 
 def _png(image: np.ndarray) -> str:
-    """An image (h, w, c), 0 to 1, as an address that holds it."""
+    """Convert an image (h, w, c), 0 to 1, to a data URL of a PNG."""
     file, pixels = io.BytesIO(), from_pixels(image.clip(0, 1), np.dtype(np.uint8))
     PillowImage.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0]).save(file, "png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

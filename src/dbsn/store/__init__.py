@@ -1,1 +1,1 @@
-"""Model files, and the models that come with the package."""
+"""Model files and the built-in models."""

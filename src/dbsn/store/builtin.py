@@ -1,7 +1,7 @@
-"""The models that come with the package: which there are, what for, and what their files say of them. Loads no torch.
+"""The built-in models: names, purposes and cards. Loads no torch.
 
-Each is a model file in `dbsn/store/weights` whose header holds its card (training/pack.py writes both); models.md
-is made from the cards. Picking weights apart does not belong here. Tested in tests/unit/test_builtin.py.
+Each is a model file in `dbsn/store/weights` whose header holds its card. training/pack.py writes both. models.md is
+generated from the cards. Reading the weights does not belong here. Tested in tests/unit/test_builtin.py.
 """
 
 import hashlib
@@ -16,36 +16,36 @@ from dbsn.config import MODEL
 
 WEIGHTS = Path(__file__).parent / "weights"
 CARD = "card"
-"""Where in what a model file says about itself its card is."""
+"""Key of the card in the `about` of a model file."""
 _INDEPENDENT, _SHARED = {1: "gray", 3: "photo"}, {3: "jpeg-photo"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a built-in model says of itself."""
+    """The description of a built-in model."""
 
     name: str
-    """To be given as -m."""
+    """Name for -m."""
     channels: int
-    """Of the images it is for."""
+    """Number of channels of the images it is for."""
     purpose: str
-    """What it is for, in a sentence."""
+    """Its purpose, in one sentence."""
     independent: bool
-    """Whether it is for noise that is independent from pixel to pixel; else, for noise that neighbours share."""
+    """True for independent noise, False for correlated noise."""
     noise: str
-    """The noise it has learned to take out."""
+    """The noise it has learned to remove."""
     data: str
-    """What it was trained on."""
+    """Its training data."""
     terms: str
-    """Those of the training images, and the model's own."""
+    """Licences of the training images and of the model."""
     made_by: str
-    """Commands that make it again."""
+    """Commands that reproduce it."""
     measured: dict[str, Any]
-    """Its figures (benchmarks/quality/quality.py): what was measured, and how good it is there."""
+    """Measured quality by data set and noise (benchmarks/quality/quality.py)."""
 
 
 def names() -> list[str]:
-    """The models there are, by name."""
+    """The names of the built-in models, sorted."""
     return sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
 
 
@@ -53,26 +53,32 @@ def path_of(name: str) -> Path:
     """The file of a built-in model.
 
     Raises:
-        FileNotFoundError: There is none of this name.
+        FileNotFoundError: There is no built-in model with this name.
     """
     path = WEIGHTS / f"{name}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"no model {name!r} comes with dbsn; there are {', '.join(names()) or 'none'}")
+        raise FileNotFoundError(
+            f"{name}: no such built-in model (expected one of {', '.join(names()) or 'none'}). Choose one of these."
+        )
     return path
 
 
 def find_model(given: Path) -> Path:
-    """The file that -m means: a file, that of a run's folder, or else the built-in model of this name."""
+    """Find the model file for -m: a file, a run folder, or a built-in model's name."""
     if (given / MODEL).is_file():
         return given / MODEL
     return path_of(given.name) if str(given) in names() and not given.is_file() else given
 
 
 def name_for(channels: int, *, independent: bool = True, to_apply: bool = False) -> str | None:
-    """The built-in model for images of so many channels, if there is one.
+    """The name of the built-in model for images with these channels, or None.
 
-    Where none has learned noise that neighbours share, the one for independent noise is the nearest. To be applied, not
-    to be started from, one for colours will do for gray images.
+    Args:
+        channels: Number of channels of the images.
+        independent: Whether the noise is independent. If no model knows correlated noise, the model for independent
+            noise is used.
+        to_apply: The model is to be applied, not used as initial weights. Then a model for colour images also serves
+            for gray ones.
     """
     there = set(names())
     kinds = (_INDEPENDENT,) if independent else (_SHARED, _INDEPENDENT)
@@ -81,12 +87,12 @@ def name_for(channels: int, *, independent: bool = True, to_apply: bool = False)
 
 
 def card(name: str) -> Card:
-    """What a built-in model says of itself."""
+    """Read the card of a built-in model."""
     with safe_open(path_of(name), framework="np") as file:
         header = json.loads(file.metadata()["header"])
     return Card(**header["about"][CARD])
 
 
 def sha256(name: str) -> str:
-    """Of a built-in model's file, in hexadecimal."""
+    """SHA-256 of a built-in model's file, in hexadecimal."""
     return hashlib.sha256(path_of(name).read_bytes()).hexdigest()

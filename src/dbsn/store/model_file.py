@@ -1,7 +1,7 @@
-"""Weights and training state in safetensors files: strict, versioned, atomic, never pickled.
+"""Model files: weights and configuration in one safetensors file.
 
-A model file is one safetensors file whose header holds the networks' configuration (tests/unit/test_checkpoint.py). A
-checkpoint is the same kind of file with everything a training needs to go on as if nothing had happened.
+The header holds the configuration of the networks. A checkpoint has the same format, with everything that a training
+needs to continue (`dbsn.training.checkpoint`). Tested in tests/unit/test_checkpoint.py.
 """
 
 from dataclasses import asdict, dataclass, field
@@ -19,41 +19,51 @@ from dbsn.noise.recording import Recording
 from dbsn.store.builtin import names
 from dbsn.store.tensors import load_tensors, save_tensors
 
-_MISFIT = "weights do not fit the configuration in the file"
+_MISFIT = "the weights do not fit the configuration in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFile:
-    """What a model file holds."""
+    """The content of a model file."""
 
     model: BlindSpotModel | None = None
-    """The blind-spot model of stage 1, the student's teacher; None where a student is given away without it."""
+    """The blind-spot model of stage 1, the student's teacher.
+
+    It is None in a file that holds only a student.
+    """
     student: Student | None = None
-    """The ordinary denoiser of stage 2."""
+    """The student of stage 2."""
     noise: NoiseModel | None = None
     """The noise that the student learned to remove."""
     about: dict[str, Any] = field(default_factory=dict)
-    """How it was trained."""
+    """How the networks were trained."""
     unmade: str = ""
-    """Why the student in the file could not be made: it is a network of the user's own, whose code is not here."""
+    """Why the student of the file cannot be built; empty if it can.
+
+    This concerns a user's own network whose code cannot be loaded.
+    """
 
     @property
     def teacher(self) -> BlindSpotModel:
         """The blind-spot model.
 
         Raises:
-            ValueError: There is none.
+            ValueError: The file holds no blind-spot model.
         """
         if self.model is None:
-            raise ValueError("this model file holds a student alone, no blind-spot model (no posterior, no noise map)")
+            raise ValueError(
+                "model: holds a student alone, no blind-spot model (no posterior, no noise map). Choose another model."
+            )
         return self.model
 
 
 def save_model(path: Path, saved: ModelFile) -> None:
-    """Write a model file. The blind-spot model's tensors have their plain names, the others a prefix.
+    """Write a model file.
+
+    Tensors of the blind-spot model keep their names. All others get a prefix.
 
     Raises:
-        ValueError: The student of the file that it was read from could not be made, and would be lost.
+        ValueError: The student of the file that was read cannot be built, and would be lost.
     """
     if saved.unmade:
         raise ValueError(saved.unmade)
@@ -76,19 +86,21 @@ def load_model(path: Path) -> ModelFile:
     """Read a model file, its networks ready for inference.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, of another kind, or its weights do not fit its configuration.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is damaged or of another kind, or its weights do not fit its configuration.
     """
     if not path.exists() and not path.suffix:
-        raise FileNotFoundError(f"{path}: no such model file; those that come with dbsn are {', '.join(names())}")
+        raise FileNotFoundError(
+            f"{path}: no such model file. Check the path, or use a built-in model: {', '.join(names())}."
+        )
     tensors, header = load_tensors(path)
     if not {"model", "student"} & header.keys():
-        raise ValueError(f"{path}: holds no model configuration; use the run's model.safetensors")
+        raise ValueError(f"{path}: holds no model configuration. Use the run's model.safetensors.")
     parts: dict[str, dict[str, Tensor]] = {"": {}, "student": {}, "noise": {}}
     for key, tensor in tensors.items():
         part, _, name = key.rpartition("/")
         parts.setdefault(part, {})[name] = tensor
-    if "student" in header and "spread.factor" not in parts["student"]:  # none yet, or another kind, from before 0.1.0
+    if "student" in header and "spread.factor" not in parts["student"]:  # before 0.1.0: none, or an old kind
         header["student"]["uncertainty"] = False
         parts["student"] = {name: part for name, part in parts["student"].items() if not name.startswith("spread.")}
     model = BlindSpotModel(ModelConfig.from_dict(header["model"])) if "model" in header else None
@@ -113,7 +125,7 @@ def load_model(path: Path) -> ModelFile:
 
 
 def _student_of(config: dict[str, Any], weights: dict[str, Tensor]) -> tuple[Student | None, str]:
-    """A student for inference, or why it cannot be made."""
+    """Build a student for inference; or say why it cannot be built."""
     try:
         student = Student(StudentConfig.from_dict(config))
         student.load_state_dict(numbers_everywhere(student, weights), strict=True)

@@ -1,6 +1,6 @@
-"""What a training needs to go on exactly: how far it is, and its checkpoint.
+"""The checkpoint: everything that a training needs to continue exactly.
 
-What is trained and how do not belong here. Tested in tests/e2e/test_resume.py and tests/unit/test_distill.py.
+The training itself does not belong here. Tested in tests/e2e/test_resume.py and tests/unit/test_distill.py.
 """
 
 import math
@@ -22,10 +22,10 @@ _INITIAL_WEIGHTS = "begun with"
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """How far a training is."""
+    """The progress of a training."""
 
     step: int = 0
-    """Steps done."""
+    """Number of steps done."""
     seconds: float = 0.0
     """Time spent up to the end of this step, over all resumptions."""
     best: float = math.inf
@@ -39,12 +39,15 @@ class TrainingState:
 
     @staticmethod
     def of(checkpoint: Path) -> "TrainingState":
-        """How far the training is that left this checkpoint; at its beginning, if there is none."""
+        """Read the progress from a checkpoint; without one it is that of a new training."""
         return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else TrainingState()
 
 
 def finished(checkpoint: Path, config: Training) -> bool:
-    """Whether the training that left this checkpoint has spent its budget; not, if there is none."""
+    """Whether the training of this checkpoint has spent its budget.
+
+    It is False if there is no checkpoint.
+    """
     return TrainingState.of(checkpoint).share(config) >= 1
 
 
@@ -56,7 +59,7 @@ def save_checkpoint(
     initial_weights: Mapping[str, Tensor],
     state: TrainingState,
 ) -> None:
-    """Write all that `restore` brings back."""
+    """Write everything that `restore` reads."""
     parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer_tensors(optimizer)}
     parts[_INITIAL_WEIGHTS] = dict(initial_weights)
     tensors = {f"{part}/{name}": tensor for part, content in parts.items() for name, tensor in content.items()}
@@ -66,11 +69,14 @@ def save_checkpoint(
 def restore(
     path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
 ) -> tuple[TrainingState, dict[str, Tensor]]:
-    """Load a checkpoint into what is trained; returns how far the training is, and what it began with.
+    """Load a checkpoint into a model, its average and its optimiser.
+
+    Returns:
+        The progress of the training, and its initial weights.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is of other networks.
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It belongs to other networks.
     """
     tensors, header = load_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, _INITIAL_WEIGHTS: {}}
@@ -81,18 +87,20 @@ def restore(
         model.load_state_dict(parts["model"])
         average.load_state_dict(parts["average"])
     except RuntimeError:
-        raise ValueError(f"{path}: of another version of dbsn, whose networks differ; start a new run") from None
+        raise ValueError(
+            f"{path}: the networks differ, another version of dbsn wrote this checkpoint. Start a new run."
+        ) from None
     restore_optimizer(optimizer, parts["optimizer"])
     return _standing(header), parts[_INITIAL_WEIGHTS]
 
 
 def _standing(header: dict[str, Any]) -> TrainingState:
-    state = header["state"]  # of the first checkpoints there is more
+    state = header["state"]  # early checkpoints hold more
     return TrainingState(step=state["step"], seconds=state["seconds"], best=state["best"])
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """An optimizer's state as named tensors."""
+    """The state of an optimiser as named tensors."""
     state = optimizer.state_dict()["state"]
     return {f"{index}.{name}": value for index, values in state.items() for name, value in values.items()}
 

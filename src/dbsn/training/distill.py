@@ -1,7 +1,8 @@
-"""Stage 2: an ordinary denoiser learns from two paired sets (Wu et al. 2020, sec. 3.3; math.md, S1-S6).
+"""Stage 2: a student learns from two sets of pairs.
 
-`distil` hands the pairs of `dbsn.training.pairs` to the one training loop, with what is minimised and what picks the
-best student. Reading files does not belong here. Tested in tests/unit/test_distill.py and tests/e2e/test_stages.py.
+Wu et al. 2020, sec. 3.3; math.md, S1-S6. `distil` passes the pairs of `dbsn.training.pairs` to the training loop, with
+the loss and the figure that selects the best student. Reading files does not belong here. Tested in
+tests/unit/test_distill.py and tests/e2e/test_stages.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +32,8 @@ from dbsn.training.teacher import TeacherResults, keep_refined, recall_refined
 REFINED = "noise.safetensors"
 """The noise as the student corrected it, in the folder of its checkpoint."""
 _REFINED_AT = 0.3  # share of the budget
-_SPREAD_WEIGHT = 0.01  # so small that, after some 60 steps, the shared limit of the gradient's norm does not feel it
-_SPREAD_OF = 3  # one clean patch in so many: a small network sees enough of them, and a step takes a sixth less
+_SPREAD_WEIGHT = 0.01  # so small that, after about 60 steps, it does not affect the clipping of the gradient's norm
+_SPREAD_OF = 3  # one in this many clean patches: enough for a small network, and a step takes a sixth less time
 
 
 def distil(
@@ -45,23 +46,22 @@ def distil(
     init_from: Student | None = None,
     to: Path | None = None,
 ) -> Iterator[Progress]:
-    """Train a student on both sets; `train` says what is yielded.
+    """Train a student on both sets; yield the progress of `train`.
 
-    On the way the student corrects the learned noise, and goes on with what is then known (S9). Teacher, noise model
-    and best student are left in `to` (by default the run's folder) as `model.safetensors`.
+    During the training the student corrects the learned noise and continues with the corrected noise (S9). Teacher,
+    noise model and best student are written to `to` (by default the run's folder) as `model.safetensors`.
 
     Args:
-        known: What `teach` left.
-        clean: Clean images (h, w, c), as many channels as the noisy ones, intensities of their range.
-        network: The student's.
-        config: How it is trained.
-        context: Where it is trained, and what is kept in the model file.
-        init_from: A student whose weights to start from; needed, when resuming, too, if its uncertainty alone is to
-            be learned.
+        known: The teacher's results.
+        clean: Clean images (h, w, c) with the channels and the intensity range of the noisy ones.
+        network: The network of the student.
+        config: Configuration of its training.
+        context: Folder and device, and the description for the model file.
+        init_from: A student with the initial weights. If only its uncertainty is trained, it is also needed to resume.
         to: Existing folder for the model file.
 
     Raises:
-        ValueError: There is no clean image, its channels differ, or `init_from` is another kind of network.
+        ValueError: There is no clean image, its channels differ, or `init_from` has another network.
     """
     teacher = known.noise.model
     shape = _student_config(teacher.config, network, config, init_from)
@@ -69,7 +69,7 @@ def distil(
     run, target = context.run, (to or context.run) / MODEL
 
     def training(noise: NoiseModel, *, resume: bool, **how: Any) -> Iterator[Progress]:
-        """A new student each time: what trains one in half precision wraps it for good."""
+        """Train a new student each time: training in half precision wraps it for good."""
         student = new_student(shape, config.seed, init_from)
         if config.uncertainty_alone:
             student.freeze_results()
@@ -80,7 +80,7 @@ def distil(
 
         def keep(average: Student, story: dict[str, Any]) -> None:
             recalibrate(average, held_out.synthetic)
-            gathered = None if config.baseline else alike.noise  # a baseline's has hardly been
+            gathered = None if config.baseline else alike.noise  # a baseline has seen one image
             save_model(target, ModelFile(model=teacher, student=average, noise=gathered, about=context.about | story))
 
         groups, loss = student.parameter_groups(), distillation_loss(config)
@@ -106,15 +106,16 @@ def _in_two_parts(
     context: TrainingContext,
     model: Path,
 ) -> Iterator[Progress]:
-    """The training until the noise is corrected, if it is not yet, and from there, under what is then known (S9).
+    """Train until the noise is corrected, and then with the corrected noise (S9).
 
-    `training` makes each part, from the noise and what `train` is to be told; all else as of `distil` and `_refine`.
+    The first part is skipped if the noise is already corrected. `training` runs each part with a noise and further
+    arguments of `train`. Other arguments are those of `distil` and `_refine`.
     """
     run = context.run
     corrected = (run / REFINED).exists()
     noise, when = recall_refined(known, run / REFINED) if corrected else (known.noise, TrainingState())
     remark = ""
-    if when.share(config) < _REFINED_AT:  # also what was done early in a budget that has been extended
+    if when.share(config) < _REFINED_AT:  # also if the correction was early in a budget extended later
         interrupted = False
         for progress in training(noise, resume=context.resume, until=_REFINED_AT, renewed=when.step):
             interrupted = progress.interrupted
@@ -126,14 +127,14 @@ def _in_two_parts(
             _refine(known, config, run, model, context.device)
         wait_for_all()
         noise, when = recall_refined(known, run / REFINED)
-        remark = f"as the student corrects it: {shared(noise).told(Unit.of_samples(*known.noisy))}"
+        remark = f"corrected by the student: {shared(noise).told(Unit.of_samples(*known.noisy))}"
     for progress in training(noise, resume=True, renewed=when.step):
         yield replace(progress, remark=remark)
         remark = ""
 
 
 def _refine(known: TeacherResults, config: DistillConfig, run: Path, model: Path, device: str) -> None:
-    """Let the best student so far, which is in the file `model`, correct the noise (S9)."""
+    """Correct the noise by the best student so far, which is in the file `model` (S9)."""
     where, student = pick_device(device), load_model(model).student if model.exists() else None
     keep_refined(
         known,
@@ -147,7 +148,10 @@ def _refine(known: TeacherResults, config: DistillConfig, run: Path, model: Path
 def _student_config(
     teacher: ModelConfig, network: StudentNetwork, config: DistillConfig, init_from: Student | None
 ) -> StudentConfig:
-    """What the student is; the one it begins with, where that one's results are to stay what they are."""
+    """Configuration of the student.
+
+    If only the uncertainty is trained, it is that of the initial student, whose results stay unchanged.
+    """
     if config.uncertainty_alone:
         assert init_from is not None
         return replace(init_from.config, uncertainty=True)
@@ -156,15 +160,15 @@ def _student_config(
         channels=teacher.channels,
         offset=teacher.offset,
         scale=teacher.scale,
-        uncertainty=config.baseline != "n2n",  # which never sees the truth
+        uncertainty=config.baseline != "n2n",  # n2n never sees the truth
     )
 
 
 def new_student(config: StudentConfig, seed: int, init_from: Student | None = None) -> Student:
-    """A student to be trained.
+    """Make a student to train.
 
     Raises:
-        ValueError: `init_from`, whose weights to start from, is another kind of network.
+        ValueError: `init_from`, which gives the initial weights, has another network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -175,7 +179,10 @@ def new_student(config: StudentConfig, seed: int, init_from: Student | None = No
 
 
 def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
-    """The loss of stage 2: weighted squared errors of both sets, in each patch's own unit (S3, S6)."""
+    """Make the loss of stage 2: weighted squared errors of both sets (S3, S6).
+
+    Each patch's error is in its own unit.
+    """
 
     def loss(student: Student, pairs: Pairs, share: float) -> Losses:
         some = slice(pairs.first, None, 1 if config.uncertainty_alone else _SPREAD_OF)
@@ -190,7 +197,7 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
             surprise = spread_nll(missed, std, pairs.error_unit[some], pairs.valid[some])
             terms["spread"] = _SPREAD_WEIGHT * surprise
         shown = {"noise_std": pairs.noise_var.sqrt().mean()}
-        if pairs.first < len(error) and config.baseline != "n2n":  # which never sees the truth
+        if pairs.first < len(error) and config.baseline != "n2n":  # n2n never sees the truth
             miss = ((denoised - pairs.target).square() * pairs.valid)[pairs.first :].sum()
             shown["denoised_std"] = (miss / (pairs.valid[pairs.first :].sum() * error.shape[1]).clamp_min(1)).sqrt()
         return Losses(terms=terms, shown=shown)
@@ -199,11 +206,11 @@ def distillation_loss(config: DistillConfig) -> LossOf[Student, Pairs]:
 
 
 def recalibrate(student: Student, pairs: Sequence[Pairs]) -> None:
-    """Multiply a student's standard deviations by what makes the errors of these pairs likeliest (S5).
+    """Scale a student's uncertainty by the likeliest factor on these pairs (S5).
 
     Args:
-        student: Nothing is done to one that does not know its uncertainty.
-        pairs: With their truth; none that it has learned from.
+        student: The student. One without uncertainty stays unchanged.
+        pairs: Held-out pairs with their truth.
     """
     if student.spread is None or not pairs:
         return

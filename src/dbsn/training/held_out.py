@@ -1,4 +1,4 @@
-"""The figure that picks the best student, without any truth (math.md, S4).
+"""The figure that selects the best student, without the truth (math.md, S4).
 
 Tested in tests/unit/test_distill.py.
 """
@@ -26,12 +26,16 @@ _PROBE = 0.1  # disturbance for Stein's estimate, in standard deviations of the 
 
 
 class HeldOut:
-    """The figure that picks the best student, without any truth (S4): the mean of two relative squared errors.
+    """The figure that selects the best student, without the truth (S4).
 
-    One is measured on clean images held out from learning, under learned noise; the other is Stein's unbiased estimate
-    on noisy images, under their own noise. Both are in units of the noise variance, 1 being what the noisy image has
-    (under `any:` and `jpeg:` noise, the first in S6's). A baseline is told by the first alone. Where the uncertainty
-    alone is learned, its negative log-likelihood on the former takes their place.
+    It is the mean of two relative squared errors:
+
+    - on held-out clean images with learned noise
+    - Stein's unbiased estimate on held-out noisy images with their own noise
+
+    Both are in units of the noise variance: the noisy image has 1. Under `any:` and `jpeg:` noise the first has the
+    unit of S6. For a baseline only the first counts. If only the uncertainty is trained, the figure is its negative
+    log-likelihood on the clean images.
     """
 
     def __init__(
@@ -75,14 +79,16 @@ def _surprise(student: Student, pairs: Pairs) -> Scalar:
 
 
 def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:
-    """Squared error of a denoiser over the noise variance, estimated from a noisy image alone (Stein 1981, S4).
+    """Estimate a denoiser's squared error over the noise variance (Stein 1981, S4).
+
+    It needs a noisy image alone.
 
     Args:
         student: Any denoiser.
         noisy: (b, c, h, w) intensities.
-        noise: A fresh draw of the noise that is in `noisy`; the answer is disturbed by a tenth of it.
+        noise: A fresh draw of the noise in `noisy`. A tenth of it is added to measure the change of the result.
     """
-    with full_precision(noisy):  # what bf16 rounds off would count ten times
+    with full_precision(noisy):  # the rounding of bf16 would count ten times
         denoised = student(noisy)
         moved = (student(noisy + _PROBE * noise) - denoised) / _PROBE
     power = noise.square().mean()
@@ -90,14 +96,15 @@ def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:
 
 
 def _evenly(items: Sequence[Any]) -> Iterator[Any]:
-    """Eight of the items, evenly chosen, or all."""
+    """Eight items, evenly chosen, or all if there are fewer."""
     count = min(len(items), _HELD_OUT)
     return (items[i * len(items) // count] for i in range(count))
 
 
 def _places(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, float, float]]:
-    """Eight places or a few more, in eight images or as many as there are: the image, how far down its diagonal, and a
-    share that rises from place to place, 0 to 1.
+    """Eight places or a few more, in at most eight images.
+
+    A place is an image, a position on its diagonal, and a share that rises from 0 to 1 over the places.
     """
     each = -(-_HELD_OUT // max(1, len(images)))
     places = [(image, (k + 0.5) / each) for k in range(each) for image in _evenly(images)]
@@ -105,13 +112,13 @@ def _places(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, float, f
 
 
 def _shrunk_square(image: np.ndarray, at: float, factor: float) -> Image:
-    """192 x 192 pixels, as `_square`, of an image shrunk by this factor as patches to learn from are."""
+    """192 x 192 pixels, as `_square`, of an image shrunk as training patches are."""
     square = as_tensor(_square(image, at, round(_HELD_OUT_SIDE * factor)))
     size = tuple(max(1, round(side / factor)) for side in square.shape[-2:])
     return shrunk_to(square, (size[0], size[1])) if factor > 1 else square
 
 
 def _square(image: np.ndarray, at: float = 0.5, side: int = _HELD_OUT_SIDE) -> np.ndarray:
-    """A square of so many pixels of an image (h, w, c) on its diagonal, by default in the middle."""
+    """A square of an image (h, w, c) on its diagonal, by default in the middle."""
     top, left = (int(max(length - side, 0) * at) for length in image.shape[:2])
     return image[top : top + side, left : left + side]

@@ -1,9 +1,12 @@
-"""The one training loop, for everything that is ever trained.
+"""The training loop of both stages.
 
-A stage is a loss function and a source of batches handed to `train`, which yields progress. Promises, tested in
-tests/e2e/test_resume.py: killed at any moment and resumed, it continues bit for bit (same thread count, one process,
-a budget in steps); interrupted, it stops after the step and leaves a usable model; a loss that is not finite stops it
-with the last checkpoint intact.
+A stage gives `train` a loss function and a source of batches. `train` yields progress. Promises, tested in
+tests/e2e/test_resume.py:
+
+- Killed at any moment and resumed, a training continues bit for bit. This holds for the same number of threads, one
+  process, and a budget in steps.
+- Interrupted, it stops after the step and leaves a usable model.
+- A loss that is not finite stops it; the last checkpoint stays intact.
 """
 
 import copy
@@ -36,7 +39,7 @@ _CHECKPOINT_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """What a loss function returns."""
+    """The result of a loss function."""
 
     terms: dict[str, Tensor]
     """Scalars whose sum is minimised."""
@@ -48,15 +51,15 @@ _Same = TypeVar("_Same")
 
 
 class Trainable(Protocol):
-    """What of a batch the loop knows."""
+    """The interface of a batch."""
 
     @property
     def pixels(self) -> int:
-        """How many are predicted."""
+        """Number of predicted pixels."""
         ...
 
     def to(self: _Same, device: torch.device) -> _Same:
-        """The same batch on a device."""
+        """Move the batch to a device."""
         ...
 
 
@@ -68,10 +71,10 @@ Groups = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What is known after a step."""
+    """The state of a training after a step."""
 
     step: int
-    """Steps done."""
+    """Number of steps done."""
     share: float
     """Share of the budget spent, 0 to 1."""
     seconds: float
@@ -79,46 +82,49 @@ class Progress:
     loss: float
     """Sum of the loss's terms in this step."""
     terms: dict[str, float]
-    """The loss's terms in this step, and what else the loss reports."""
+    """The loss's terms in this step, and other reported figures."""
     learning_rate: float
-    """Of this step."""
+    """Learning rate of this step."""
     pixels_per_second: float
-    """Pixels predicted in steps, a second, since this process began."""
+    """Predicted pixels per second since this process began."""
     validation: float | None
-    """Held-out figure (lower is better) if this step was followed by a validation."""
+    """Held-out figure (lower is better), if a validation followed this step."""
     best: float
     """Best held-out figure so far; infinite before the first."""
     saved: bool
     """Whether the best model was replaced."""
     interrupted: bool = False
-    """Whether this was the last step because somebody asked for it."""
+    """Whether an interruption made this the last step."""
     remark: str = ""
-    """What happened since the step before that a person should know; empty: nothing."""
+    """News since the previous step for the user; empty if there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingContext:
-    """Where a training runs, and what it keeps."""
+    """The folder and the device of a training."""
 
     run: Path
     """Existing folder for the checkpoint."""
     about: dict[str, Any] = field(default_factory=dict)
-    """Kept in the model file."""
+    """Description of the training, kept in the model file."""
     resume: bool = False
-    """Go on from the checkpoint in `run`."""
+    """Continue from the checkpoint in `run`."""
     device: str = "auto"
     """"auto", "cpu", "cuda" or "mps"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task(Generic[_Model, _Batch]):
-    """What is trained, on what, and towards what."""
+    """A model, its batches, its loss and its validation."""
 
     model: _Model
-    """Trained in place; afterwards it holds the last weights."""
+    """The model, trained in place; afterwards it holds the last weights."""
     groups: Groups
-    """Its parameters, each group with its "pace": learning rate in units of the configured one; and perhaps with the
-    share of the budget for which it "waits": from there its rate rises, over as much again."""
+    """The parameters in groups.
+
+    "pace" is the group's learning rate in units of the configured one. "waits", if given, is the share of the budget
+    before it learns. After that its rate rises from zero over the same share again.
+    """
     loss_of: LossOf[_Model, _Batch]
     """(model, batch, share of the budget spent) to `Losses`."""
     batches: Callable[[int, int], _Batch]
@@ -131,28 +137,33 @@ class Task(Generic[_Model, _Batch]):
     """Whether the model begins with weights that an earlier training has left. Then these are validated first, and kept
     as the best until the training has better ones."""
     initial_weights: Mapping[str, Tensor] = field(default_factory=dict)
-    """Weights by name that an earlier training had left, which the model began with. At the end of the budget the
-    averaged weights are also validated halfway between them and these. A checkpoint has its own."""
+    """Initial weights from an earlier training, by name.
+
+    At the end of the budget the weights halfway between these and the averaged ones are also validated. A checkpoint
+    keeps its own initial weights.
+    """
 
 
 def train(
     task: Task[_Model, _Batch], config: Training, context: TrainingContext, *, until: float = 1.0, renewed: int = 0
 ) -> Iterator[Progress]:
-    """Train a model; leave `checkpoint.safetensors` (last) in the run, and hand `save` the best average.
+    """Train a model.
+
+    It writes the last state to `checkpoint.safetensors` in the run, and passes the best averaged weights to `save`.
 
     Args:
-        task: What is trained.
+        task: The model and its training.
         config: Budget, optimiser, precision, seed.
-        context: Where; what it is to keep is up to `save`.
-        until: Share of the budget at which to stop, as though interrupted.
-        renewed: Step from which on `validate` measures something else: what was the best by then no longer is.
+        context: Folder and device. `save` decides what is kept.
+        until: Share of the budget at which to stop, as if interrupted.
+        renewed: Step at which the figure of `validate` changes its meaning. Earlier best figures no longer count.
 
     Yields:
         `Progress` after every step.
 
     Raises:
-        TrainingDivergedError: A loss or gradient is not finite; the checkpoint from before is intact.
-        FileNotFoundError: `resume` without a checkpoint.
+        TrainingDivergedError: A loss or gradient is not finite. The previous checkpoint is intact.
+        FileNotFoundError: There is no checkpoint to resume from.
     """
     accelerator = _accelerator(config, context.device)
     model = task.model.to(  # type: ignore[call-overload]
@@ -223,9 +234,9 @@ def train(
 def _best_of(
     averaged: _Model, initial_weights: Mapping[str, Tensor], validate: Callable[[_Model], float]
 ) -> tuple[float, _Model, dict[str, Any]]:
-    """The figure of the averaged weights, or of those halfway between them and `initial_weights` if it is lower (L8).
+    """Validate the averaged weights, and those halfway to `initial_weights` (L8).
 
-    Also the model with these weights, and what to say of it.
+    Return the lower figure, the model with these weights, and a note on it.
     """
     figure = validate(averaged)
     if not initial_weights:
@@ -246,11 +257,14 @@ def _update(
     clip: float,
     step: int,
 ) -> dict[str, float]:
-    """One descent; returns the loss's terms, what it shows, and the gradient's norm, and refuses what is not finite."""
+    """Make one optimiser step.
+
+    Return the loss's terms, its reported figures and the gradient's norm. Raise if one of them is not finite.
+    """
     accelerator.backward(torch.stack(list(losses.terms.values())).sum())
     values = {name: term.detach() for name, term in (losses.terms | losses.shown).items()}
     values["gradient norm"] = accelerator.clip_grad_norm_(trained.parameters(), clip).detach()
-    # the mean over processes, so that all of them go on, or stop, together
+    # the mean over processes, so that all of them continue or stop together
     means = accelerator.reduce(torch.stack([value.float() for value in values.values()]), "mean")
     known = dict(zip(values, means.tolist(), strict=True))
     _check_finite(known, step)
@@ -260,7 +274,7 @@ def _update(
 
 
 class _Clock:
-    """Seconds of training, counted on from an earlier process's."""
+    """Seconds of training, including those of earlier processes."""
 
     def __init__(self, start: float) -> None:
         self.start = start
@@ -272,12 +286,12 @@ class _Clock:
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one of several that writes files and speaks."""
+    """Whether this process is the one of several that writes files and messages."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def wait_for_all() -> None:
-    """Go on when all processes are here, so that what the main one has written is there for the others."""
+    """Wait for all processes, so that the files of the main one are complete."""
     if "WORLD_SIZE" in os.environ:
         PartialState().wait_for_everyone()
 
@@ -291,7 +305,10 @@ def _accelerator(config: Training, device: str) -> Accelerator:
 
 
 def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) -> tuple[float, bool]:
-    """Share of the budget spent, at most 1, and whether somebody interrupts: the first process's, for all."""
+    """Share of the budget spent, at most 1, and whether the user interrupts.
+
+    All processes get the values of the first.
+    """
     if accelerator.num_processes > 1:
         mine = torch.tensor([share, float(interrupted)], dtype=torch.float64, device=accelerator.device)
         share, interrupted = broadcast(mine).tolist()
@@ -299,15 +316,16 @@ def _progress_of_all(accelerator: Accelerator, share: float, interrupted: bool) 
 
 
 def _risen(share: float, waits: float) -> float:
-    """How far the learning rate of what waits for so large a share of the budget has risen, 0 to 1.
+    """Factor on the learning rate of a group that waits, 0 to 1.
 
-    Adam, having counted the steps without gradient, would soon go twice as far at each one while gradients agree.
+    Without this rise Adam's steps would soon be twice as large while gradients agree, because it has counted the steps
+    without gradient.
     """
     return min(max(share / waits - 1, 0.0), 1.0) if waits else 1.0
 
 
 def _learning_rate(config: Training, share: float) -> float:
-    """Linear warm-up, then half a cosine down to a hundredth."""
+    """Learning rate: linear warm-up, then half a cosine down to a hundredth."""
     if share < config.warmup:
         return config.learning_rate * max(share / config.warmup, 1e-3)
     decayed = (share - config.warmup) / (1 - config.warmup)
@@ -315,7 +333,7 @@ def _learning_rate(config: Training, share: float) -> float:
 
 
 def _average_fn(decay: float) -> Callable[[Any, Any, Any], None]:
-    """Running average whose memory grows with the number of steps until it is `decay`."""
+    """Running average of the weights; its decay grows with the steps up to `decay`."""
 
     def update(averages: list[Tensor], currents: list[Tensor], count: Tensor | int) -> None:
         done = int(count)
@@ -328,14 +346,17 @@ def _check_finite(values: dict[str, float], step: int) -> None:
     for name, value in values.items():
         if not math.isfinite(value):
             raise TrainingDivergedError(
-                f"step {step}: the {name} is {value}; go on from the last checkpoint with --resume and a lower"
-                " --learning-rate or --precision fp32"
+                f"step {step}: the {name} is not finite (got {value}). Continue from the last checkpoint with --resume"
+                " and a lower --learning-rate or --precision fp32."
             )
 
 
 @contextmanager
 def _interruption() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, so that the step in hand is finished; a second one stops at once."""
+    """Turn the first Ctrl-C into a flag, so that the current step is finished.
+
+    A second Ctrl-C stops at once.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set

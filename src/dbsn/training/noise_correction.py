@@ -1,8 +1,8 @@
-"""What a student takes out of noisy images says how large their noise is (math.md, S9).
+"""Correction of the learned noise by a student (math.md, S9).
 
-What it takes out, and how much of the noise passes it, give the noise at each intensity, if it is the best one for such
-images and such noise. Where it is not, nor is it of the teacher's results with the learned noise on them: that cancels.
-Training and files do not belong here. Tested in tests/unit/test_noise_correction.py.
+The residual of an optimal denoiser gives the noise variance at each intensity (Stein). Ours is not optimal. The same
+error appears on the teacher's results with the learned noise added, so we use the ratio. Training and files do not
+belong here. Tested in tests/unit/test_noise_correction.py.
 """
 
 from collections.abc import Sequence
@@ -21,27 +21,27 @@ from dbsn.models.student import Student
 from dbsn.noise.learned import ImageNoise, NoiseModel
 from dbsn.tensors import as_tensor
 
-_SIDE, _MOST_PIXELS = 1024, 6_000_000  # of an image's middle, and of all images together, that are looked at
+_SIDE, _MOST_PIXELS = 1024, 6_000_000  # largest side of an image's middle, and most pixels of all images, that are used
 _MOST_BINS, _PIXELS_A_BIN, _FEWEST = 12, 4000, 500
-_ROUNDS = 2  # the amounts are only nearly proportional to the noise
-_LEAST = 1e-6  # of the noise variance; who takes less out takes nothing out
-_PROBE = 0.4  # of the noise, for what of it passes; the same in both, and much more than what bf16 rounds off
-_LEAST_STOPPED = 0.1  # share of the noise that does not pass
-_FURTHEST = 4.0  # a factor on the variance in one round, either way
+_ROUNDS = 2  # the residual is only nearly proportional to the noise
+_LEAST = 1e-6  # of the noise variance; a smaller residual counts as none
+_PROBE = 0.4  # of the noise, to measure how much passes; the same for both, far above the rounding of bf16
+_LEAST_STOPPED = 0.1  # smallest share of the noise that is removed
+_FURTHEST = 4.0  # largest factor on the variance in one round, up or down
 
 
 def refined(
     noise: NoiseModel, student: Student, noisy: Sequence[np.ndarray], results: Sequence[np.ndarray], *, bf16: bool
 ) -> NoiseModel:
-    """The same folder's noise, that of each image corrected by what a student takes out of it (S9).
+    """Correct the noise of each image by the residual of a student (S9).
 
-    One that cannot tell (`can_tell`) keeps the noise it has.
+    An image that cannot be corrected (`can_tell`) keeps its noise.
 
     Args:
-        noise: Of these images.
-        student: Any denoiser, trained for such images and such noise; in evaluation mode.
-        noisy: The images, (h, w, c), in the file's own kind.
-        results: What the teacher made of them, (h, w, c) intensities.
+        noise: The learned noise of these images.
+        student: Any denoiser trained for such images and such noise, in evaluation mode.
+        noisy: The images, (h, w, c), in the file's data type.
+        results: The teacher's results for them, (h, w, c) intensities.
         bf16: Convolve in bfloat16.
     """
     side = min(_SIDE, int((_MOST_PIXELS / max(1, len(noisy))) ** 0.5))
@@ -53,7 +53,10 @@ def refined(
 
 
 def can_tell(noise: ImageNoise) -> bool:
-    """Whether an image's noise can be corrected: it is large enough to be calibrated, and its neighbours share none."""
+    """Whether an image's noise can be corrected.
+
+    The image must be large enough for a calibration, and its noise independent.
+    """
     return noise.calibration is not None and noise.kernel is None
 
 
@@ -64,22 +67,22 @@ def _middle(image: np.ndarray, side: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _TakenOut:
-    """What a student does to one channel of an image, pixel by pixel; (n,) each."""
+    """A student's result and residual in one channel of an image, (n,) each."""
 
     left: Tensor
-    """Its result."""
+    """The result."""
     taken: Tensor
-    """The square of what it takes out."""
+    """The residual squared."""
     power: Tensor
-    """The square of a draw of the noise."""
+    """A draw of the noise, squared."""
     echo: Tensor
-    """The draw times what the result would move if it were added."""
+    """The draw times the change of the result when the draw is added."""
 
     def noise_var(self, those: Tensor, least: float) -> Tensor:
-        """Noise variance at some of the pixels, as one student of them would say that is the best for their noise.
+        """Noise variance at some of the pixels, for a student that is optimal.
 
-        Its result f of y is the truth x on average, whatever y is. So it takes out of Gaussian noise n = y - x
-        E (y - f)^2 = E n^2 - E n f; and E n f is the noise variance times the share of noise that passes (Stein 1981).
+        Its result f(y) is the truth x on average, for every y. For Gaussian noise n = y - x this gives
+        E (y - f)^2 = E n^2 - E n f. Here E n f is the noise variance times the share of noise that passes (Stein 1981).
         """
         share = self.echo[those].mean() / (self.power[those].mean() + least)
         return (self.taken[those].mean() + least) / (1 - share).clamp_min(_LEAST_STOPPED)
@@ -88,7 +91,7 @@ class _TakenOut:
 def _refined(
     noise: NoiseModel, number: int, student: Student, noisy: np.ndarray, result: np.ndarray, *, bf16: bool
 ) -> NoiseModel:
-    """The noise with that of one image corrected; noisy image and result in intensities."""
+    """Correct the noise of one image; noisy image and result are intensities."""
     bins = 1 if noise.model.noise_estimator.per_image else max(1, min(_MOST_BINS, noisy[..., 0].size // _PIXELS_A_BIN))
     generator, clean = torch.Generator().manual_seed(number), as_tensor(result)
     least = _LEAST * float(channel_variance(noise.variance(clean, [number])).mean())
@@ -96,7 +99,7 @@ def _refined(
     def drawn() -> np.ndarray:
         return noise.sample(clean, generator, [number])[0].permute(1, 2, 0).numpy()
 
-    probe = drawn() - result  # one for all, so that most of what it tells by chance cancels
+    probe = drawn() - result  # one for all, so that most of its random error cancels
     real = _taken_out(student, noisy, probe, bf16=bf16)
     for _ in range(_ROUNDS):
         calibration = noise.images[number].calibration
@@ -112,7 +115,10 @@ def _refined(
 
 
 def _taken_out(student: Student, noisy: np.ndarray, probe: np.ndarray, *, bf16: bool) -> list[_TakenOut]:
-    """What a student does to each channel of an image, (h, w, c); the probe is a draw of its noise, the same shape."""
+    """Result and residual of a student in each channel of an image (h, w, c).
+
+    The probe is a draw of its noise, in the same shape.
+    """
     left = apply_student(student, noisy, options=InferenceOptions(bf16=bf16))
     moved = (apply_student(student, noisy + _PROBE * probe, options=InferenceOptions(bf16=bf16)) - left) / _PROBE
     kinds = (left, (noisy - left) ** 2, probe**2, probe * moved)
@@ -121,13 +127,15 @@ def _taken_out(student: Student, noisy: np.ndarray, probe: np.ndarray, *, bf16: 
 
 
 def _ratio(real: _TakenOut, drawn: _TakenOut, bins: int, least: float) -> tuple[Tensor, Tensor]:
-    """Intensities, and how much more noise there is in a real channel there than in a drawn one, a factor; (n,) each.
+    """Intensities, and the noise variance of a real channel over that of a drawn one.
+
+    Both are (n,).
 
     Args:
-        real: Of one channel.
-        drawn: The same, with drawn noise.
-        bins: How many groups of like pixels.
-        least: Added to amounts, so that nothing is as much as nothing.
+        real: One channel of the noisy image.
+        drawn: The same channel with drawn noise.
+        bins: Number of bins of pixels of similar intensity.
+        least: Added to both variances, so that 0 over 0 is 1.
     """
     edges = torch.quantile(real.left, torch.arange(1, bins) / bins)
     here, there = (torch.bucketize(each.left, edges) for each in (real, drawn))

@@ -1,8 +1,8 @@
-"""The optimiser: Adam, whose wide convolutions move along orthogonalised momentum instead (Muon, Jordan et al. 2024).
+"""The optimiser: Adam, and Muon for wide convolutions (Jordan et al. 2024).
 
-At equal steps this halves the number that a network needs (docs/lab). `torch.optim.Muon` takes matrices
-only; here a kernel (out, in, kh, kw) is the matrix of its output channels. What it promises is tested in
-tests/unit/test_optimizer.py; losses and schedules do not belong here.
+Wide convolutions move along their orthogonalised momentum. This halves the number of steps that a network needs
+(docs/lab). `torch.optim.Muon` takes only matrices. Here a kernel (out, in, kh, kw) is the matrix of its output
+channels. Losses and schedules do not belong here. Tested in tests/unit/test_optimizer.py.
 """
 
 from collections.abc import Callable, Iterable
@@ -21,14 +21,14 @@ _RMS_STEP = 0.4  # of an entry, in learning rates
 
 
 class Muon(torch.optim.Adam):
-    """Adam for most parameters, orthogonalised momentum for convolutions with many channels on both sides."""
+    """Adam for most parameters, orthogonalised momentum for wide convolutions."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float) -> None:
         super().__init__(groups, lr=lr, betas=(0.9, 0.99))
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One descent along the parameters' gradients; those of the orthogonalised ones are used up."""
+        """Make one step along the gradients; set those of wide convolutions to None."""
         assert closure is None
         for group in self.param_groups:
             for parameter in filter(is_wide_kernel, group["params"]):
@@ -37,26 +37,26 @@ class Muon(torch.optim.Adam):
                 state = self.state[parameter]
                 if not state:
                     state |= {"step": torch.tensor(0.0), "momentum": torch.zeros_like(parameter)}
-                state["step"] += 1  # of no use here, but Adam looks for it when it is restored
+                state["step"] += 1  # unused here, but Adam needs it when it is restored
                 state["momentum"].lerp_(parameter.grad, 1 - _MOMENTUM)
                 direction = parameter.grad.lerp(state["momentum"], _MOMENTUM)
                 parameter.sub_(orthogonalised(direction), alpha=_RMS_STEP * group["lr"])
-                parameter.grad = None  # Adam passes it by
+                parameter.grad = None  # so that Adam skips it
         super().step()
 
 
 def is_wide_kernel(parameter: Tensor) -> bool:
-    """Whether a parameter is a convolution's kernel with many channels on both sides."""
+    """Whether a parameter is a kernel with many channels on both sides."""
     return parameter.ndim == 4 and min(parameter.shape[:2]) >= _LEAST_CHANNELS
 
 
 def orthogonalised(kernel: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly, with entries of root mean square 1; a kernel (out, in, kh, kw).
+    """Approximate the nearest semi-orthogonal matrix of a kernel (out, in, kh, kw).
 
-    Three quintic Newton-Schulz iterations raise the small singular values forty times and bring the others near 1:
-    five, which make all equal, train no better.
+    Its entries have root mean square 1. Three quintic Newton-Schulz iterations multiply small singular values by forty
+    and bring the others near 1. Five iterations make all equal, but do not train better.
     """
-    by_place = kernel.movedim(1, -1)  # columns may stand in any order; in this one a channels-last kernel is not copied
+    by_place = kernel.movedim(1, -1)  # any order of columns will do; this one avoids a copy of a channels-last kernel
     matrix = by_place.flatten(1)
     tall = matrix.shape[0] > matrix.shape[1]
     precision = torch.bfloat16 if has_fast_bf16(kernel.device.type, "product") else torch.float32

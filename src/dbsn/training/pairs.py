@@ -1,8 +1,7 @@
-"""The two paired sets of stage 2 (Wu et al. 2020, sec. 3.3; math.md, S2).
+"""The two sets of pairs of stage 2 (Wu et al. 2020, sec. 3.3; math.md, S2).
 
-Set 1 are the noisy images with the teacher's results, which `teach` computes once; set 2 unrelated clean images with
-the learned noise on them, drawn afresh in every step. What is minimised does not belong here. Tested in
-tests/unit/test_distill.py.
+Set 1: noisy images with the teacher's results, which `teach` computes once. Set 2: unrelated clean images with the
+learned noise, drawn afresh in every step. The loss does not belong here. Tested in tests/unit/test_distill.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,35 +26,37 @@ from dbsn.training.teacher import TeacherResults
 from dbsn.types import Cells, Image, Mask, Variance
 
 _LEAST_VAR = 1e-12
-_WHOLE = 0.999  # share of a shrunk pixel inside the image, but for rounding
+_WHOLE = 0.999  # smallest share of a shrunk pixel inside the image, 1 up to rounding
 _LEAST_STD, _MIDDLE_STD = 2 / 255, 10 / 255
-_SMALL = 0.5  # share of patches that are taken for whole images, where texture is taken for much more noise
+_SMALL = 0.5  # share of patches treated as whole images, in which texture is mistaken for much more noise
 _LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab): spread of E1's level, and its excess on photographs
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Patches to denoise and what is wanted of them, those of set 1 first."""
+    """Noisy patches and their targets, those of set 1 first."""
 
     noisy: Image
     """Intensities (b, c, h, w)."""
     target: Image
-    """What the student is to give."""
+    """The desired results of the student."""
     noise_var: Tensor
     """Mean noise variance of each patch, (b, 1, 1, 1)."""
     error_unit: Tensor
-    """What each patch's squared error is counted in, (b, 1, 1, 1): its noise variance, or where levels differ widely
-    what S6 says."""
+    """Unit of each patch's squared error, (b, 1, 1, 1).
+
+    It is the patch's noise variance. Where levels differ widely it is the unit of S6.
+    """
     level: Cells | None = None
-    """Noise level as a guided student is told it, (b, c, h / multiple, w / multiple)."""
+    """Noise level for a guided student, (b, c, h / multiple, w / multiple)."""
     valid: Mask
-    """1 inside the image, 0 where a patch is larger than it."""
+    """1 inside the image, 0 outside of it."""
     first: int
-    """How many patches are of set 1."""
+    """Number of patches of set 1."""
 
     @property
     def pixels(self) -> int:
-        """How many are predicted."""
+        """Number of predicted pixels."""
         return self.valid.numel()
 
     def to(self, device: torch.device) -> "Pairs":
@@ -70,7 +71,10 @@ class Pairs:
 
 
 class PairedPatches:
-    """Random pairs of both sets: `pairs(step)` is the batch of that step, a function of (seed, step) alone."""
+    """Random pairs of both sets: `pairs(step)` is the batch of that step.
+
+    It is a function of (seed, step) alone.
+    """
 
     def __init__(
         self,
@@ -92,7 +96,10 @@ class PairedPatches:
         self.size = fitting_size(used, config.patch, multiple)
 
     def __call__(self, step: int, rank: int = 0) -> Pairs:
-        """The batch of one step (of one process of several); the same for the same seed, step and rank."""
+        """Draw the batch of one step in one process.
+
+        It is the same for the same seed, step and rank.
+        """
         generator = torch.Generator().manual_seed(step_seed(self.config.seed, step, rank))
         parts = []
         if self.first:
@@ -104,7 +111,7 @@ class PairedPatches:
         return Pairs(**joined, first=self.first)
 
     def _noisy(self, count: int, generator: torch.Generator) -> Pairs:
-        """Set 1: noisy patches with the teacher's result."""
+        """Draw pairs of set 1: noisy patches with the teacher's results."""
         chosen = [self.noisy[i] for i in _draw([image for _, image, _ in self.noisy], self.size, count, generator)]
         patches = [cut([noisy, result], self.size, self.fill, generator) for _, noisy, result in chosen]
         noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
@@ -127,7 +134,7 @@ class PairedPatches:
         )
 
     def _clean(self, count: int, generator: torch.Generator) -> Pairs:
-        """Set 2: clean patches with noise."""
+        """Draw pairs of set 2: clean patches with noise."""
         among = self.config.busiest_of
         chosen = _draw(self.clean, self.size, count * among, generator)
         candidates = [self._shrunk(self.clean[i], generator) for i in chosen]
@@ -138,11 +145,14 @@ class PairedPatches:
         )
 
     def _shrunk(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """A patch (c, h, w) of a clean image that is shrunk by a random factor, and where it lies inside the image."""
+        """Cut a patch (c, h, w) of a clean image, shrunk by a random factor.
+
+        Return it with a mask that is 1 inside the image.
+        """
         large = self.size
         if self.config.shrink > 1:
             drawn = round(self.size * self.config.shrink ** float(torch.rand((), generator=generator)))
-            large = min(drawn, max(self.size, *image.shape[:2]))  # rather than shrink what is small already
+            large = min(drawn, max(self.size, *image.shape[:2]))  # do not shrink small images
         [patch], inside = cut([image], large, self.fill, generator)
         if large == self.size:
             return patch, inside
@@ -152,7 +162,10 @@ class PairedPatches:
 
 
 def _detail(patch: tuple[Tensor, Tensor]) -> float:
-    """Mean step from pixel to pixel, down and across, of a patch (c, h, w) where it lies inside its image."""
+    """Mean absolute step between neighbouring pixels of a patch (c, h, w).
+
+    Only pixels inside the image count.
+    """
     image, inside = patch
     steps = torch.zeros(())
     for down, across in ((1, 0), (0, 1)):
@@ -164,7 +177,10 @@ def _detail(patch: tuple[Tensor, Tensor]) -> float:
 
 
 def shrunk_to(image: Image, size: tuple[int, int]) -> Cells:
-    """An image (b, c, h, w) shrunk to another height and width, its intensities within what they were."""
+    """Shrink an image (b, c, h, w) to a height and width.
+
+    Intensities stay within their previous range.
+    """
     least, most = image.aminmax()
     return functional.interpolate(image, size, mode="bicubic", antialias=True).clamp(least, most)
 
@@ -178,9 +194,9 @@ def synthetic_pairs(
     generator: torch.Generator,
     told_multiple: int | None,
 ) -> Pairs:
-    """Clean patches with noise drawn for them: the learned one, or a known one in its place (S2).
+    """Make pairs of clean patches with drawn noise, learned or known (S2).
 
-    A guided student is told the level in cells of `told_multiple` pixels.
+    A guided student gets the noise level in cells of `told_multiple` pixels.
     """
     which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
     noises = [one_noise(known, clean.shape[1], generator) for _ in clean] if known else []
@@ -213,11 +229,11 @@ def synthetic_pairs(
 
 
 def _unit(power: Tensor, known: Noises | None) -> Tensor:
-    """What the squared errors of patches under noise of this variance are counted in (S3, S6).
+    """Unit of the squared errors of patches with noise of this variance (S3, S6).
 
-    Where each image has another noise, levels differ so widely that the variance will not do: what a good denoiser
-    leaves rises with the noise's standard deviation. In units of it no level outweighs another, and clean images do not
-    count without bound.
+    It is the variance, unless noise differs from image to image. Then levels differ so widely that the variance is
+    unsuitable. The squared error of a good denoiser rises like the noise's standard deviation. In units of it no level
+    outweighs another, and clean images have a limited weight.
     """
     if not isinstance(known, Several):
         return power
@@ -231,14 +247,17 @@ def told_level(
     multiple: int,
     generator: torch.Generator,
 ) -> Cells:
-    """The level of noise as it would be measured: not exactly, and texture is taken for noise (S6).
+    """Simulate the measured noise level of patches (S6).
+
+    The measurement is inexact, and it mistakes texture for noise.
 
     Args:
-        variance: That of the noise at an intensity; taken in cells of the noisy image, which do not tell the answer.
-        noisy: The patches. In half of them the level is measured on the patch, as if there were no more of its image.
-        model: In whose network units it is measured.
+        variance: Noise variance at each intensity. It is taken in cells of the noisy image, because clean cells would
+            reveal the result.
+        noisy: The patches. For half of them the level is measured on the patch alone, as if it were a whole image.
+        model: Model whose network units the measurement uses.
         multiple: Side of a cell.
-        generator: Of the errors.
+        generator: Source of the random errors.
     """
     mean, scale = cells(noisy, multiple), model.config.scale
     std = channel_variance(variance(mean)).sqrt()
@@ -251,7 +270,10 @@ def told_level(
 
 
 def _first(config: DistillConfig) -> int:
-    """Patches of set 1 in a batch: at least one of each set, unless one is to be left out."""
+    """Number of patches of set 1 in a batch.
+
+    There is at least one of each set, unless a set is omitted.
+    """
     if config.noisy_share in (0, 1):
         return int(config.batch * config.noisy_share)
     return min(max(round(config.batch * config.noisy_share), 1), max(config.batch - 1, 1))

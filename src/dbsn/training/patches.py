@@ -1,8 +1,8 @@
-"""Noisy images in memory, and the random patches a training step sees.
+"""Noisy images in memory, and random patches of them for training.
 
-Promise: every image and (on average) every pixel counts the same, whatever the images' sizes; step k's batch is a
-function of (seed, k) alone, which is what makes an interrupted training resumable bit for bit
-(tests/unit/test_patches.py). Reading files does not belong here.
+Promises, tested in tests/unit/test_patches.py: On average every pixel counts the same, whatever the images' sizes. The
+batch of step k is a function of (seed, k) alone. So an interrupted training can be resumed bit for bit. Reading files
+does not belong here.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,31 +29,31 @@ class Batch:
     noisy: Image
     """Intensities (b, c, h, w)."""
     measurement: Tensor
-    """`BlindSpotModel.measure` of the whole images that the patches are from, (b, m, 1, 1)."""
+    """`BlindSpotModel.measure` of the patches' whole images, (b, m, 1, 1)."""
     valid: Mask
-    """1 inside the image, 0 where a patch is larger than it, (b, 1, h, w)."""
+    """1 inside the image, 0 outside of it, (b, 1, h, w)."""
     phase: tuple[int, int] | None = None
     """The grid phase to evaluate; None for all pixels."""
     spacing: int = 1
-    """Of the grid that the phase belongs to."""
+    """Spacing of the grid that the phase belongs to."""
     seed: int = 0
-    """Of whatever else the step draws."""
+    """Seed of the step's other random numbers."""
     truth: Image | None = None
-    """The clean patches, where they are known."""
+    """The clean patches, if they are known."""
 
     @property
     def predicted(self) -> Mask:
-        """`valid` at the pixels that are predicted: all, or those of the phase."""
+        """`valid` at the predicted pixels: all, or those of the phase."""
         return self.of_phase(self.valid)
 
     def of_phase(self, patches: Tensor) -> Tensor:
-        """Those of the patches' pixels (b, c, h, w) that are predicted."""
+        """The predicted pixels of patches (b, c, h, w)."""
         row, column = self.phase or (0, 0)
         return patches[..., row :: self.spacing, column :: self.spacing]
 
     @property
     def pixels(self) -> int:
-        """How many are predicted."""
+        """Number of predicted pixels."""
         return self.predicted.numel()
 
     def to(self, device: torch.device) -> "Batch":
@@ -66,12 +66,12 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Noisy images (h, w, c) in any integer or float kind, and what has been measured of each."""
+    """Noisy images (h, w, c) of any integer or float type, and their measurements."""
 
     images: Sequence[np.ndarray]
     measurements: Sequence[Tensor]
     truth: Sequence[np.ndarray] = ()
-    """The same images without noise, where they are known."""
+    """The same images without noise, if they are known."""
 
     @staticmethod
     def of(
@@ -81,7 +81,10 @@ class ImageSet:
         return ImageSet(images=images, measurements=[measure(as_tensor(image)) for image in images], truth=truth)
 
     def hold_out(self, siblings: int = 1) -> tuple["ImageSet", "ImageSet"]:
-        """Set noisy pixels aside for validation, see `hold_out`; both keep the measurements of the whole images."""
+        """Hold out noisy pixels for validation, see the function `hold_out`.
+
+        Both parts keep the measurements of the whole images.
+        """
         truths = hold_out(self.truth, siblings) if self.truth else ([], [])
         learned, held = (
             ImageSet(
@@ -98,15 +101,17 @@ Numbered = list[tuple[int, np.ndarray]]
 
 
 def hold_out(images: Sequence[np.ndarray], siblings: int = 1) -> tuple[Numbered, Numbered]:
-    """Set pixels aside for validation: every 20th image, or an eighth of each image where there are few.
+    """Hold out pixels for validation.
+
+    From 20 images on it is every 20th image, otherwise an eighth of each image.
 
     Args:
         images: (h, w, c) each.
-        siblings: So many in a row are of one photograph, and stay together.
+        siblings: Number of consecutive images of one photograph, which stay together.
 
     Returns:
-        What to learn from and what to validate on, each with its image's number; their pixels are disjoint unless an
-        image has fewer than 8 rows.
+        Images for training and for validation, each with its number. Their pixels are disjoint, unless an image has
+        fewer than 8 rows.
     """
     if len(images) >= _HELD_OUT_EVERY * siblings:
         kinds: tuple[Numbered, Numbered] = [], []
@@ -122,10 +127,10 @@ def hold_out(images: Sequence[np.ndarray], siblings: int = 1) -> tuple[Numbered,
 def cut(
     images: Sequence[np.ndarray], size: int, fill: float, generator: torch.Generator
 ) -> tuple[list[Tensor], Tensor]:
-    """A patch at a random place of images (h, w, c) that lie upon each other, flipped and turned at random.
+    """Cut a random patch, randomly oriented, of aligned images (h, w, c).
 
     Returns:
-        The same patch (c, size, size) of each image, and where it lies inside them, (1, size, size).
+        The same patch (c, size, size) of each image, and a mask that is 1 inside the images, (1, size, size).
     """
     draws = torch.rand(5, generator=generator, dtype=torch.float64).tolist()
     top, left = (_start(side, size, draw) for side, draw in zip(images[0].shape[:2], draws, strict=False))
@@ -139,23 +144,29 @@ def cut(
 
 
 def _start(side: int, size: int, draw: float) -> int:
-    """First row or column of a patch; patches may be drawn over the edge and pushed back, so that edges count."""
+    """First row or column of a patch.
+
+    A patch drawn over the edge is moved back inside, so that pixels at edges count.
+    """
     return min(max(int(draw * (side + 1)) - size // 2, 0), max(side - size, 0))
 
 
 def fitting_size(images: Sequence[np.ndarray], size: int, multiple: int) -> int:
-    """The patch size asked for, or what the largest image has, as a multiple of `multiple`."""
+    """The patch size, limited by the largest image, in multiples of `multiple`."""
     largest = max(max(image.shape[:2]) for image in images)
     return max(multiple, min(size, largest) // multiple * multiple)
 
 
 def areas(images: Sequence[np.ndarray], size: int) -> Tensor:
-    """How often each image is to be drawn from, so that all pixels count the same: (n,)."""
+    """Weights for drawing images, so that all pixels count the same: (n,)."""
     return torch.tensor([max(i.shape[0], size) * max(i.shape[1], size) for i in images], dtype=torch.float64)
 
 
 class Patches:
-    """Random patches: `patches(step)` is the batch of that step. What lies beyond a small image is `fill`."""
+    """Random patches: `patches(step)` is the batch of that step.
+
+    Pixels outside of a small image are `fill`.
+    """
 
     def __init__(
         self, data: ImageSet, *, size: int, batch: int, multiple: int, spacing: int, seed: int, fill: float
@@ -165,7 +176,10 @@ class Patches:
         self.weights = areas(data.images, self.size)
 
     def __call__(self, step: int, rank: int = 0) -> Batch:
-        """The batch of one step (of one process of several); the same for the same seed, step and rank."""
+        """Draw the batch of one step in one process.
+
+        It is the same for the same seed, step and rank.
+        """
         seed = step_seed(self.seed, step, rank)
         generator = torch.Generator().manual_seed(seed)
         chosen = torch.multinomial(self.weights, self.batch, replacement=True, generator=generator).tolist()

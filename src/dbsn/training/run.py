@@ -1,7 +1,7 @@
-"""A training run and its folder: what was asked (config.json), what it starts from, and going on with it.
+"""A training run and its folder: start it and resume it.
 
-`start` begins a run in a new folder, `go_on` resumes one from its own configuration; both yield the training's
-progress and keep the folder up to date (tests/e2e/test_resume.py).
+`start` begins a run in a new folder. `go_on` resumes a run from its own configuration. Both yield stages and keep the
+folder up to date (tests/e2e/test_resume.py).
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,13 +33,15 @@ _Settings = TypeVar("_Settings", bound=Training)
 
 
 def check_free(folder: Path) -> None:
-    """Refuse a folder where something has been trained (a run that got nowhere may be started over).
+    """Check that a folder holds no trained run.
+
+    A run without any checkpoint or result may be started again.
 
     Raises:
         FileExistsError: `folder` holds a run.
     """
     if any((folder / name).exists() for name in (CHECKPOINT, MODEL, RESULTS)):
-        raise FileExistsError(f"{folder} already holds a training run; --resume continues it, or choose another -o")
+        raise FileExistsError(f"{folder}: already holds a training run. Use --resume to continue it, or another -o.")
 
 
 def prepare(
@@ -51,27 +53,29 @@ def prepare(
     init_from: str,
     distils: bool,
 ) -> tuple[RunConfig, str]:
-    """Settle what depends on the noisy images: the model's channels, noise and stride, and the initial weights.
+    """Complete a run's configuration from its noisy images.
+
+    This concerns the model's channels, noise and stride, and the initial weights.
 
     Args:
-        asked: The rest of the run.
-        noisy: Noisy images (h, w, c) of one kind.
+        asked: The configuration.
+        noisy: Noisy images (h, w, c) of one data type.
         noise: Form of the noise; "auto" is what the images show.
-        stride: Distance of pixels at which noise counts as independent; "auto" is what the images show.
-        init_from: As `where` of `choose_initial`.
-        distils: Whether there is to be a student.
+        stride: Distance in pixels at which noise counts as independent; "auto" is what the images show.
+        init_from: See `where` of `choose_initial`.
+        distils: Whether a student will be trained.
 
     Returns:
-        The run, and for a person what noise the images have and what the run starts from.
+        The configuration, and a text for the user: the noise of the images and the initial weights.
 
     Raises:
-        FileNotFoundError, ValueError: As of `choose_initial`.
+        FileNotFoundError, ValueError: See `choose_initial`.
     """
     found = None
     try:
         found = inspect_noise(noisy, A_FEW)
         told = found.verdict
-    except ValueError as error:  # images too small to tell can be learned from all the same
+    except ValueError as error:  # images too small to inspect can still be learned from
         told = str(error)
     model = suited(asked.model, found, noise=noise, stride=stride)
     asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
@@ -88,11 +92,11 @@ def start(
     truth: Sequence[np.ndarray] = (),
     device: str = "auto",
 ) -> Iterator[Stage]:
-    """Train on images read by `load_folder`; `folder` must not hold a run yet.
+    """Start a run on images read by `load_folder`; `folder` must not hold a run yet.
 
     Raises:
         FileExistsError: `folder` holds a run.
-        ValueError: A model file it names is of another kind, the student is not known, or the truth is not the images'.
+        ValueError: A named model file is of another kind, the student is unknown, or the truth does not fit the images.
     """
     check_free(folder)
     check_truth(truth, noisy)
@@ -110,16 +114,16 @@ def _write_config(folder: Path, asked: RunConfig) -> None:
 def go_on(
     folder: Path, changes: dict[str, Any], student_changes: dict[str, Any] | None = None, *, device: str = "auto"
 ) -> Iterator[Stage]:
-    """Resume a run where its checkpoint left it, or from the start if there is none yet.
+    """Resume a run from its checkpoint; without one, start it again.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         changes: Fields of its `TrainConfig` to replace; only RESUMABLE ones.
         student_changes: The same for its `DistillConfig`.
-        device: Where to compute.
+        device: Device to compute on.
 
     Raises:
-        ValueError: Another setting is to be changed, or an image of the run can no longer be read.
+        ValueError: Another setting shall be changed, or an image of the run can no longer be read.
     """
     asked = saved_config(folder)
     train = _changed(asked.train, changes, "--", folder)
@@ -130,7 +134,7 @@ def go_on(
         paths = [Path(file) for file in files]
         _, found, failures = load_folder(paths, mixed=True, axes=axes) if files else ([], [], [])
         if failures:
-            raise ValueError("cannot resume without the same images: " + "; ".join(failures))
+            raise ValueError("--resume: needs the same images. " + "; ".join(failures))
         images.append(found)
     _write_config(folder, asked)
     noisy, clean, truth = images
@@ -138,7 +142,7 @@ def go_on(
 
 
 def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: Path) -> _Settings:
-    """Training settings with some replaced, as far as a resumed run may."""
+    """Replace those training settings that may change when a run is resumed."""
     fixed = sorted(name for name in changes if name not in RESUMABLE and changes[name] != getattr(settings, name))
     if fixed:
         flags = " ".join(f"{prefix}{name.replace('_', '-')}" for name in fixed)
@@ -147,7 +151,7 @@ def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: 
 
 
 def _earlier_results(asked: RunConfig) -> Path | None:
-    """What --teacher has made of these very images in its own run, if it has."""
+    """The file with the results of --teacher for the same images, if its run has one."""
     if asked.teacher is None or Path(asked.teacher).name != MODEL:
         return None
     results = Path(asked.teacher).parent / RESULTS
@@ -155,7 +159,7 @@ def _earlier_results(asked: RunConfig) -> Path | None:
         seen, written = saved_config(results.parent), results.stat().st_mtime
         is_same = (seen.files, seen.axes) == (asked.files, asked.axes)
         return results if is_same and all(Path(file).stat().st_mtime < written for file in asked.files) else None
-    except (OSError, ValueError):  # no run, or none that can be understood
+    except (OSError, ValueError):  # no run, or one that cannot be read
         return None
 
 
@@ -167,13 +171,16 @@ def _stages(
     folder: Path,
     device: str,
 ) -> Iterator[Stage]:
-    """The stages of a run, with metrics and preview kept on the way."""
+    """The stages of a run, which also write metrics and the preview."""
     taught_by = load_model(Path(asked.teacher)) if asked.teacher else None
     if taught_by and not taught_by.model:
-        raise ValueError(f"--teacher {asked.teacher}: holds a student alone, no blind-spot model; leave it out")
+        raise ValueError(f"--teacher {asked.teacher}: holds a student alone, no blind-spot model. Omit --teacher.")
     teacher = taught_by.model if taught_by else None
     if teacher and teacher.config.channels != noisy[0].shape[2]:
-        raise ValueError(f"--teacher {asked.teacher}: a model of {teacher.config.channels} channels, unlike the images")
+        raise ValueError(
+            f"--teacher {asked.teacher}: wrong number of channels (got {teacher.config.channels}, "
+            f"expected {noisy[0].shape[2]} as in the images). Choose another model."
+        )
     second = None
     init_from, student = load_initial(asked, folder)
     if clean:

@@ -1,4 +1,4 @@
-"""What a run was asked, and the file in its folder that keeps it (config.json).
+"""The configuration of a run, and its file config.json.
 
 Tested in tests/e2e/test_resume.py.
 """
@@ -19,33 +19,39 @@ _BOTH_COUNT = "steps and minutes"
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """Everything that a run depends on; written to its folder."""
+    """Everything that a run depends on; it is written to the run folder."""
 
     files: tuple[str, ...]
     """Noisy image files."""
     model: ModelConfig
-    """What stage 1 trains; channels, offset and scale follow from the images."""
+    """The model of stage 1; the images determine its channels, offset and scale."""
     train: TrainConfig
-    """How."""
+    """The training of stage 1."""
     clean: tuple[str, ...] = ()
-    """Clean image files; none for stage 1 alone."""
+    """Clean image files; empty for stage 1 alone."""
     student: str = "unet"
-    """What stage 2 trains: a name of `dbsn.config.STUDENTS` or package.module:factory."""
+    """The student: a name of `dbsn.config.STUDENTS` or package.module:factory."""
     distill: DistillConfig = field(default_factory=DistillConfig)
-    """How."""
+    """The training of stage 2."""
     teacher: str | None = None
-    """Model file whose blind-spot model takes the place of stage 1."""
+    """Model file whose blind-spot model replaces stage 1."""
     student_init_from: str | None = None
-    """Model file whose student's weights stage 2 starts from."""
+    """Model file with the initial weights of stage 2."""
     init_from: str | None = None
-    """Model file, or name of a built-in model, whose blind-spot weights stage 1 starts from."""
+    """Model file or name of a built-in model with the initial weights of stage 1."""
     truth: tuple[str, ...] = ()
-    """Files of the noisy images without noise, in their order, where stage 1 learns from them, too (L6)."""
+    """Files of the noisy images without noise, in the same order.
+
+    If there are any, stage 1 learns from them, too (L6).
+    """
     axes: str | None = None
-    """In capitals, of the noisy files, see `dbsn.io.axes`; None for what they say themselves."""
+    """Axes of the noisy files, in capitals, see `dbsn.io.axes`.
+
+    None uses the axes that the files name.
+    """
 
     def to_json(self) -> str:
-        """As text for config.json."""
+        """Convert to the text of config.json."""
         values = {_IN_FILE.get(name, name): value for name, value in asdict(self).items()}
         return json.dumps({**values, "version": __version__, "budget": _BOTH_COUNT}, indent=2) + "\n"
 
@@ -73,16 +79,18 @@ class RunConfig:
 
 
 def saved_config(folder: Path) -> RunConfig:
-    """What a run was asked.
+    """Read the configuration of a run.
 
     Raises:
         FileNotFoundError: There is no run in `folder`.
-        ValueError: Its configuration cannot be understood.
+        ValueError: Its configuration cannot be read.
     """
     path = folder / CONFIG
     if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no training run here (no {CONFIG})")
+        raise FileNotFoundError(f"{folder}: no training run here (no {CONFIG}). Name the folder of a run.")
     try:
         return RunConfig.from_json(path.read_text())
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path}: not understood ({error}); was it edited, or written by another version?") from None
+        raise ValueError(
+            f"{path}: cannot be read ({error}). Was it edited, or written by another version? Start a new run."
+        ) from None

@@ -1,4 +1,7 @@
-"""What a run's folder keeps of its training on the way: metrics.csv and preview.png (tests/e2e/test_resume.py)."""
+"""The log of a run in its folder: metrics.csv and preview.png.
+
+Tested in tests/e2e/test_resume.py.
+"""
 
 import csv
 import io
@@ -28,7 +31,7 @@ _ROW_SECONDS = 10.0
 
 
 def recorded(stage: Stage, folder: Path, preview: np.ndarray) -> Stage:
-    """The same stage, which while it is consumed keeps its metrics and the preview."""
+    """Wrap a stage so that it writes metrics and the preview while it is consumed."""
     if stage.name == "teacher" or not is_main_process():
         return stage
     where = folder / STUDENT if stage.name == "student" else folder
@@ -65,7 +68,7 @@ def _row(progress: Progress) -> dict[str, str]:
 
 
 def _kept_rows(folder: Path) -> list[dict[str, str]]:
-    """Rows of metrics.csv up to the checkpoint; later ones will be made again."""
+    """Rows of metrics.csv up to the checkpoint; later ones will be written again."""
     path = folder / METRICS
     if not path.exists() or not (folder / CHECKPOINT).exists():
         return []
@@ -76,7 +79,7 @@ def _kept_rows(folder: Path) -> list[dict[str, str]]:
 
 def _as_csv(rows: list[dict[str, str]]) -> bytes:
     text = io.StringIO()
-    names = dict.fromkeys(name for row in rows for name in row)  # those of an earlier version, which began, and more
+    names = dict.fromkeys(name for row in rows for name in row)  # an earlier version may have written other columns
     writer = csv.DictWriter(text, fieldnames=list(names), restval="")
     writer.writeheader()
     writer.writerows(rows)
@@ -84,7 +87,10 @@ def _as_csv(rows: list[dict[str, str]]) -> bytes:
 
 
 def _write_preview(folder: Path, noisy: np.ndarray) -> None:
-    """Side by side: noisy, blind mean, denoised (by the student, too), and the noise level (white = its largest)."""
+    """Write the preview: noisy, blind mean, denoised, noise level, side by side.
+
+    If there is a student, its result is shown, too. In the noise level white is the maximum.
+    """
     saved = load_model(folder / MODEL)
     model = saved.teacher
     estimate = predict(model, noisy, extras=("mean", "noise_std"))

@@ -1,10 +1,11 @@
-"""Stage 1: what is minimised when only noisy images exist (Wu et al. 2020, sec. 3.2; math.md, L1-L5).
+"""Stage 1: learning from noisy images alone.
 
-Where the truth is known, it can be learned from, too (L6): a start for noise where it is not.
+Wu et al. 2020, sec. 3.2; math.md, L1-L5. If the truth is known, stage 1 can learn from it, too (L6). Such a model gives
+initial weights for noise whose truth is not known.
 
-A loss is a function from (model, batch, share of the budget spent) to `Losses`; the training loop minimises the sum
-of their terms. How the variance of the residual is split between prediction and noise decides everything downstream:
-the default splits by the lower envelope of the total variance, see docs/lab.
+A loss is a function from (model, batch, share of the budget spent) to `Losses`. The training loop minimises the sum of
+their terms. The split of the residual's variance between prediction and noise decides the quality of all results. By
+default it follows the lower envelope of the total variance, see docs/lab.
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,10 +39,10 @@ from dbsn.training.patches import Batch, ImageSet, Patches
 from dbsn.types import Image, Scalar
 
 _SPLIT = ("flat", "noise", "prediction")
-_ANCHOR = 0.03  # weight of L1 beside L2, which lets a mean drift that the fused image hardly needs
-_PROBED = 4  # one patch in so many is disturbed
+_ANCHOR = 0.03  # weight of L1 beside L2: with L2 alone, a mean that the fused image hardly uses could drift
+_PROBED = 4  # one in this many patches is disturbed
 _HELD_OUT_SIDE = 240
-_SAME_MEAN = 0.25  # how far a noisy image's mean may be from the truth's, in half of all intensities
+_SAME_MEAN = 0.25  # largest difference of a noisy image's mean from the truth's, in half-widths of the intensity range
 _HELD_OUT_IMAGES = 8
 
 
@@ -54,17 +55,17 @@ def learn(
     truth: Sequence[np.ndarray] = (),
     init_from: BlindSpotModel | None = None,
 ) -> Iterator[Progress]:
-    """Learn a model from noisy images (h, w, c) of any sizes and one kind; `train` says what is yielded.
+    """Train a model on noisy images (h, w, c) of any sizes and one data type.
 
-    The best one is left in the run as `model.safetensors`. It begins with the weights of `init_from`, if there is one,
-    and may end halfway between these and its own (L8).
-    With the images' `truth`, which has their order and shapes, it learns from that, too (L6).
+    It yields the progress of `train`. The best model is written to the run as `model.safetensors`. It starts with the
+    weights of `init_from`, if given, and may end halfway between these and its own (L8). With `truth`, images of the
+    same order and shapes, it learns from the truth, too (L6).
 
     Raises:
-        ValueError: There is no image, their channels differ from the model's, or the truth's shapes from theirs.
+        ValueError: There is no image, their channels differ from the model's, or the truth does not fit the images.
     """
     if not images:
-        raise ValueError("no image to learn from")
+        raise ValueError("noisy images: got none, expected at least one. Name noisy images.")
     offset, scale = intensity_range(images)
     check_truth(truth, images)
     with torch.random.fork_rng(devices=[]):
@@ -108,21 +109,25 @@ def learn(
 
 
 def check_truth(truth: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> None:
-    """Refuse, with a ValueError, what cannot be the truth of these noisy images; there may be none."""
+    """Check that `truth`, which may be empty, fits the noisy images.
+
+    Raises:
+        ValueError: It cannot be the truth of these images.
+    """
     if not truth:
         return
     if [image.shape for image in truth] != [image.shape for image in images]:
-        told = f"{len(truth)} images, which are not those of {len(images)} noisy ones in their order"
-        raise ValueError(f"--truth: {told}")
+        told = f"got {len(truth)} images, expected the {len(images)} noisy ones without noise, in their order and shape"
+        raise ValueError(f"--truth: the images do not fit ({told}). Name the files that belong to the noisy ones.")
     clean, noisy = (np.array([to_pixels(image[::4, ::4]).mean() for image in kind]) for kind in (truth, images))
     worst = int(np.abs(clean - noisy).argmax())
     if abs(clean[worst] - noisy[worst]) > _SAME_MEAN * intensity_range(images)[1]:
-        means = f"its mean is {clean[worst]:.4g}, the noisy one's {noisy[worst]:.4g}"
-        raise ValueError(f"--truth: image {worst + 1}: {means}; it must be the same scene in the same unit")
+        means = f"got mean {clean[worst]:.4g}, expected about {noisy[worst]:.4g} as in the noisy one"
+        raise ValueError(f"--truth: image {worst + 1} does not fit ({means}). Use the same scene in the same unit.")
 
 
 def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
-    """The loss of stage 1 under this configuration."""
+    """Make the loss of stage 1 for a configuration."""
 
     def loss(model: BlindSpotModel, batch: Batch, share: float) -> Losses:
         estimate = model(batch.noisy, batch.measurement, batch.phase)
@@ -152,11 +157,11 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
             nll = constrained_nll if config.loss == "constrained" else marginal_nll
             terms["prediction"] = _average(nll(learns_mean, estimate.mean_var, estimate.noise_var), valid)
         if share < SETTLED:
-            # a zero gradient rather than none, which several processes would wait for
+            # a zero gradient, because several processes would wait for a missing one
             terms |= {name: terms[name].detach() + 0.0 * terms[name] for name in _SPLIT if name in terms}
         with torch.no_grad():
             shown = {"noise_std": _average(estimate.noise_std().mean(1), valid)}
-            if share >= SETTLED:  # before, nothing is known of it
+            if share >= SETTLED:  # before that it has not been trained
                 shown["denoised_std"] = _average(estimate.fused()[1].sqrt().mean(1), valid)
         return Losses(terms=terms, shown=shown)
 
@@ -164,41 +169,46 @@ def self_supervised_loss(config: TrainConfig) -> LossOf[BlindSpotModel, Batch]:
 
 
 def relative_squared_error(residual: Image, estimate: Estimate) -> Tensor:
-    """Squared error of the mean over each patch's own average total variance (L1), (b, h, w).
+    """Squared error of the mean over each patch's mean total variance (L1), (b, h, w).
 
-    So an image with a tenth of the noise neither drowns nor, as under a likelihood, drowns the others.
+    So an image with a tenth of the noise counts as much as the others. Under a likelihood it would outweigh them.
     """
     size = channel_variance(estimate.total_var.detach()).mean((1, 2, 3), keepdim=True)
     return (residual.square() / size).mean(1)
 
 
 def fused_squared_error(residual: Image, estimate: Estimate) -> Tensor:
-    """Squared error that an error of the mean leaves in the fused image, over the patch's noise variance (L2)."""
+    """Squared error in the fused image caused by the mean's error (L2).
+
+    It is divided by the patch's noise variance.
+    """
     share = fusion_share(residual, estimate.mean_var.detach(), estimate.noise_var.detach())
     size = channel_variance(estimate.noise_var.detach()).mean((1, 2, 3), keepdim=True)
     return (share.square() / size).mean(1)
 
 
 def flat_loss(estimate: Estimate, quantile: float) -> Tensor:
-    """Pinball loss (b, h, w) that puts `flat_below` at the lower quantile of the total variance's volume (L3)."""
+    """Pinball loss (b, h, w) that trains `flat_below` (L3).
+
+    It puts `flat_below` at the lower quantile of 1/2 log |Sigma| of the total variance.
+    """
     excess = log_volume(estimate.total_var.detach()) - estimate.flat_below
     return torch.maximum(quantile * excess, (quantile - 1) * excess)
 
 
 def flat_pixels(estimate: Estimate) -> Tensor:
-    """1 where a pixel is among the flattest of its image and intensity, else 0; (b, 1, h, w).
+    """1 for the flattest pixels of an image and intensity, else 0; (b, 1, h, w).
 
-    Blind features decide, so the choice says nothing about the pixel's own noise, and the mean square of what is left
-    there after prediction is the noise variance: without bias, however rough the total variance is.
+    Blind features decide, so the choice does not depend on the pixel's own noise. Therefore the mean square of the
+    residual there is an unbiased estimate of the noise variance, even if the total variance is inexact.
     """
     return (log_volume(estimate.total_var) <= estimate.flat_below).detach().float().unsqueeze(1)
 
 
 def noise_loss(model: BlindSpotModel, batch: Batch, estimate: Estimate) -> Scalar:
-    """Negative log-likelihood of the residuals in flat areas under the noise estimate alone (L4).
+    """Negative log-likelihood of flat areas' residuals under the noise estimate (L4).
 
-    What is left there is the pixel's noise, plus the share of its neighbours' noise that the mean lets through, which
-    is taken out.
+    The residual there is the pixel's noise plus the leak of its neighbours' noise. The leak is divided out.
     """
     flat = flat_pixels(estimate) * batch.predicted
     residual = (estimate.noisy - estimate.mean).detach() / (1 + leaked_share(model, batch, estimate, flat)).sqrt()
@@ -207,9 +217,9 @@ def noise_loss(model: BlindSpotModel, batch: Batch, estimate: Estimate) -> Scala
 
 @torch.no_grad()
 def leaked_share(model: BlindSpotModel, batch: Batch, estimate: Estimate, flat: Tensor) -> Tensor:
-    """Noise variance of the mean where `flat`, over that of its input, for each channel: (1, c, 1, 1).
+    """Leak of each channel in flat areas: (1, c, 1, 1).
 
-    Measured by disturbing a part of the batch a little.
+    It is measured by disturbing a part of the batch a little.
     """
     part = slice(0, max(1, batch.noisy.shape[0] // _PROBED))
     where = flat[part]
@@ -223,7 +233,10 @@ def _average(values: Tensor, valid: Tensor) -> Scalar:
 
 
 def held_out_crops(held: ImageSet, seed: int) -> list[tuple[Tensor, Tensor]]:
-    """One crop at a random place of each of some held-out images, with its whole image's measurement."""
+    """Cut one random crop of each of some held-out images.
+
+    Each comes with the measurement of its whole image.
+    """
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(held.images))[:_HELD_OUT_IMAGES]
     crops = []
@@ -236,7 +249,10 @@ def held_out_crops(held: ImageSet, seed: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def held_out_nll(model: BlindSpotModel, crops: Sequence[tuple[Tensor, Tensor]]) -> float:
-    """Negative log-likelihood per pixel of held-out noisy images: the figure that picks the checkpoint (L7)."""
+    """Negative log-likelihood per pixel of held-out noisy images (L7).
+
+    It selects the best weights.
+    """
     device = next(model.parameters()).device
     values, memory_format = [], fast_format(device.type, "training")
     with torch.inference_mode():

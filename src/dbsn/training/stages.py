@@ -1,8 +1,8 @@
-"""The whole paper as a sequence of stages: learn from noisy images, let the teacher speak, distil a student.
+"""The stages of the paper: train on noisy images, apply the teacher, distil.
 
-`stages` yields them one after the other, each with its progress to be consumed; a folder where some are done goes on
-with the next, so that resuming and starting are the same call (tests/e2e/test_stages.py). What a person sees and
-which files were named do not belong here.
+`stages` yields them one after the other; the caller consumes the progress of each. In a folder where some stages are
+done it continues with the next. So starting and resuming are the same call (tests/e2e/test_stages.py). Screen output
+and file names do not belong here.
 """
 
 from collections import deque
@@ -40,52 +40,52 @@ from dbsn.training.selfsupervised import learn
 from dbsn.training.teacher import RESULTS, recall_refined, recalled, some_of, teach
 
 STUDENT = "student"
-"""Name of the sub-folder of a run where stage 2 keeps its checkpoint."""
+"""Name of a run's sub-folder for the checkpoint of stage 2."""
 LIKELIHOOD, ERROR = "negative log-likelihood", "error, in noise variances"
-SYNTHETIC_ERROR = "error of synthetic pairs, in noise variances"  # a baseline's, which no noisy image tells of
+SYNTHETIC_ERROR = "error of synthetic pairs, in noise variances"  # for baselines, which use no noisy images
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageOne:
-    """What stage 1 needs besides the noisy images."""
+    """The inputs of stage 1 besides the noisy images."""
 
     model: ModelConfig
-    """What is trained."""
+    """Configuration of the model."""
     config: TrainConfig
-    """How."""
+    """Configuration of its training."""
     truth: Sequence[np.ndarray] = ()
-    """The noisy images without noise, if it is to learn from that, too (L6)."""
+    """The noisy images without noise, to learn from them, too (L6); may be empty."""
     init_from: BlindSpotModel | None = None
-    """A blind-spot model whose weights to start from."""
+    """A blind-spot model with the initial weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageTwo:
-    """What stage 2 needs besides stage 1."""
+    """The inputs of stage 2 besides those of stage 1."""
 
     images: Sequence[np.ndarray]
-    """Clean images (h, w, c) of anything."""
+    """Clean images (h, w, c) of any subject."""
     network: StudentNetwork
-    """The student's."""
+    """The network of the student."""
     config: DistillConfig
-    """How it is trained."""
+    """Configuration of its training."""
     init_from: Student | None = None
-    """A student whose weights to start from."""
+    """A student with the initial weights."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the stages, to be consumed before the next is asked for."""
+    """One stage; its progress must be consumed before the next stage is requested."""
 
     name: Literal["blind", "teacher", "student"]
     progress: Iterator[Progress] | Iterator[float]
-    """Of training; or, while the teacher goes through the noisy images, the share done."""
+    """Progress of a training; for the teacher the share of images done."""
     note: str = ""
-    """What a person should know before."""
+    """Note for the user at the start of the stage."""
     unit: Unit = OF_255
-    """The numbers that the noisy images' intensities are known by."""
+    """Unit of the noisy images' intensities."""
     figure: str = LIKELIHOOD
-    """What is measured on held-out images: LIKELIHOOD (negative), ERROR or SYNTHETIC_ERROR."""
+    """Figure on held-out images: LIKELIHOOD (negative), ERROR or SYNTHETIC_ERROR."""
 
 
 def stages(
@@ -97,22 +97,22 @@ def stages(
     teacher: BlindSpotModel | None = None,
     results: Path | None = None,
 ) -> Iterator[Stage]:
-    """Everything that is still to be done in a run's folder, which may be empty.
+    """Yield the remaining stages of a run; its folder may be empty.
 
     Args:
-        noisy: Noisy images (h, w, c) of any sizes and one kind.
+        noisy: Noisy images (h, w, c) of any sizes and one data type.
         first: Stage 1.
         second: Stage 2; None for stage 1 alone.
-        context: Folder for checkpoints, the teacher's results and the model file; what is kept in that; the device. The
-            checkpoints that are there say what is to be resumed.
-        teacher: A trained blind-spot model, in the place of stage 1.
-        results: What it has left elsewhere of the same noisy images (`teach`), rather than go through them again.
+        context: Folder for checkpoints, the teacher's results and the model file; description for that file; device.
+            Checkpoints in the folder are resumed.
+        teacher: A trained blind-spot model that replaces stage 1.
+        results: File with the teacher's results for the same noisy images (`teach`), to avoid computing them again.
 
     Yields:
-        Stages. One that was interrupted ends the sequence.
+        Stages. An interrupted stage is the last.
 
     Raises:
-        ValueError: No image to learn from, no clean image of the noisy ones' channels, or an impossible student.
+        ValueError: There is no noisy image, no clean image with their channels, or the student is impossible.
     """
     folder, config, story = context.run, first.config, context.about
     if second:
@@ -120,7 +120,7 @@ def stages(
         _check(second, noisy, (teacher.config if teacher else first.model).stride)
     if not teacher and not finished(folder / CHECKPOINT, config):
         if (folder / RESULTS).exists():
-            raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended; start a new run")
+            raise ValueError(f"{folder}: stage 2 has begun, so stage 1 can no longer be extended. Start a new run.")
         resume = (folder / CHECKPOINT).exists()
         here = replace(context, resume=resume)
         progress = learn(noisy, first.model, config, here, truth=first.truth, init_from=first.init_from)
@@ -146,20 +146,20 @@ def _distilled(
     precision: str,
     results: Path | None,
 ) -> Iterator[Stage]:
-    """The teacher goes through the noisy images, and a student learns from it.
+    """Apply the teacher to the noisy images and train a student on the results.
 
-    Arguments as of `stages`, the clean images in the kind of the noisy ones. `precision` is that of the teacher's
-    convolutions.
+    Arguments are those of `stages`; clean images have the data type of the noisy ones. `precision` is that of the
+    teacher's convolutions.
     """
     folder = context.run
-    is_baseline = second.config.baseline is not None  # which nobody teaches; one image says what range there is
+    is_baseline = second.config.baseline is not None  # without a teacher; one image is enough to know the range
     chosen = some_of(noisy)
     note = ""
     if len(chosen) < len(noisy):
-        note = f"{len(chosen)} of the {len(noisy)} noisy images, evenly chosen, will do for the teacher"
+        note = f"the teacher uses {len(chosen)} of the {len(noisy)} noisy images, evenly chosen"
     if results and not is_baseline and is_main_process() and not (folder / RESULTS).exists():
         write_atomically(folder / RESULTS, results.read_bytes())
-        note = f"taken over from {results.parent}: what the teacher has made of these images"
+        note = f"the teacher's results for these images are taken from {results.parent}"
     where = pick_device(context.device)
     teacher.eval().to(where)
     bf16 = uses_bf16(precision, where, "convolution")
@@ -179,43 +179,48 @@ def _distilled(
     unit, refined = Unit.of_samples(*noisy), folder / STUDENT / REFINED
     noise, whose = known.noise, "learned from the noisy images"
     if refined.exists():
-        noise, whose = recall_refined(known, refined)[0], "as the student has corrected it"
+        noise, whose = recall_refined(known, refined)[0], "corrected by the student"
     note = "" if is_baseline else f"{whose}: {shared(noise).told(unit)}"
     figure = SYNTHETIC_ERROR if is_baseline else ERROR
     yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
 
 
 def _check(second: StageTwo, noisy: Sequence[np.ndarray], stride: int) -> None:
-    """Find what is wrong with stage 2 before stage 1 has taken its time."""
+    """Check the inputs of stage 2 before stage 1 starts."""
     channels = noisy[0].shape[2]
     if second.config.uncertainty_alone and not second.init_from:
-        raise ValueError("--student.uncertainty-alone: of which student? Name its model file: --student.start")
+        raise ValueError("--student.uncertainty-alone: needs a student. Name its model file with --student.start.")
     config = StudentConfig(network=second.network, channels=channels)
     student = new_student(config, second.config.seed, second.init_from)
     if second.config.uncertainty_alone and second.init_from and second.init_from.config.network != second.network:
-        kept = f"it stays what it is, {second.init_from.config.network}, and {second.network} was asked for"
-        raise ValueError(f"--student.uncertainty-alone: {kept}; leave --student.network out")
+        kept = f"got {second.network}, expected that of --student.start, {second.init_from.config.network}"
+        raise ValueError(f"--student.uncertainty-alone: cannot change the network ({kept}). Omit --student.network.")
     if student.guided and stride > 1:
-        raise ValueError(
-            "--student.network unet-guided: noise that neighbours share cannot be measured for it; take unet"
-        )
+        raise ValueError("--student.network unet-guided: the level of correlated noise cannot be measured. Use unet.")
     if second.config.noise:
         noises = parse_noises(second.config.noise)
         if isinstance(noises, Several) and clean_range(*intensity_range(noisy)) != (0, 1):
-            raise ValueError(f"--student.noise {second.config.noise}: of 255, and these images are in counts, or dark")
+            raise ValueError(
+                f"--student.noise {second.config.noise}: levels are of 255, but these images are in counts or dark. "
+                "Omit --student.noise."
+            )
         one_noise(noises, channels, torch.Generator()).variance(torch.zeros(1, channels, 1, 1))
 
 
 def clean_like(clean: Sequence[np.ndarray], noisy: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Clean images in the kind of the noisy ones: gray for gray, and in their unit (`placement`).
+    """Convert clean images to the channels and unit of the noisy ones (`placement`).
 
     Raises:
-        ValueError: There is no clean image that can serve.
+        ValueError: No clean image can be used.
     """
     channels = noisy[0].shape[2]
     fitting = [image for image in clean if image.shape[2] in (channels, 3)]
     if not fitting:
-        raise ValueError("colour images need clean ones in colour" if clean else "no clean image to learn from")
+        raise ValueError(
+            "--clean: got no colour image, but the noisy ones are in colour. Name clean colour images."
+            if clean
+            else "--clean: got no image, expected at least one. Name clean images."
+        )
     if channels == 1:
         fitting = [from_pixels(to_gray(to_pixels(image)), image.dtype) for image in fitting]
     seen = intensity_range(noisy)

@@ -1,6 +1,7 @@
-"""What the teacher knows of the noisy images: its results and their noise, computed once and kept in a file.
+"""The teacher's results for the noisy images and their noise.
 
-Tested in tests/unit/test_distill.py. The pairs that are made of it do not belong here.
+They are computed once and kept in a file. The pairs made of them do not belong here. Tested in
+tests/unit/test_distill.py.
 """
 
 import time
@@ -24,24 +25,24 @@ from dbsn.training.noise_correction import refined
 from dbsn.training.patches import hold_out
 
 RESULTS = "teacher.safetensors"
-_MOST_PIXELS = 24_000_000  # of the noisy images that the teacher goes through
+_MOST_PIXELS = 24_000_000  # of all noisy images that the teacher denoises
 _SAVED_EVERY = 60.0  # seconds
 Known = tuple[int, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherResults:
-    """What the teacher knows of noisy images."""
+    """The teacher's results for noisy images."""
 
     noisy: Sequence[np.ndarray]
-    """The images it has gone through, (h, w, c), as they were."""
+    """The noisy images, (h, w, c), unchanged."""
     results: Sequence[np.ndarray]
-    """Its posterior means, (h, w, c) float32 intensities."""
+    """The teacher's posterior means, (h, w, c) float32 intensities."""
     noise: NoiseModel
-    """The images' noise, in the same order."""
+    """The noise of the images, in the same order."""
 
     def hold_out(self) -> tuple[list[Known], list[Known]]:
-        """What to learn from and what to validate on: (number, noisy, result) each."""
+        """Split into training and validation: (number, noisy, result) each."""
         noisy, results = hold_out(self.noisy), hold_out(self.results)
         learned, held = (
             [(number, image, result) for (number, image), (_, result) in zip(*part, strict=True)]
@@ -51,16 +52,17 @@ class TeacherResults:
 
 
 def some_of(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """As many of the images, evenly chosen, as the teacher has time for; all of them up to 24 megapixels."""
+    """Choose images for the teacher evenly: all, or about 24 megapixels of them."""
     pixels = sum(image.shape[0] * image.shape[1] for image in images)
     count = max(1, min(len(images), int(len(images) * _MOST_PIXELS / pixels)))
     return [images[i * len(images) // count] for i in range(count)]
 
 
 def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, bf16: bool = False) -> Iterator[float]:
-    """Let the teacher denoise noisy images (h, w, c) and keep its results in the file `cache`.
+    """Denoise images (h, w, c) with the teacher and keep its results in `cache`.
 
-    Those that are there already are not asked for again; what is done is written every minute and when interrupted.
+    Results that are in the file already are not computed again. New results are written every minute and when
+    interrupted.
 
     Yields:
         Share of the images done.
@@ -93,12 +95,15 @@ def teach(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path, *, b
 
 
 def _in_network_units(result: np.ndarray, model: BlindSpotModel) -> Tensor:
-    """Half the memory of intensities, which may be counts in the thousands."""
+    """Convert a result to float16 in network units.
+
+    This takes half the memory. The intensities themselves may be counts in the thousands.
+    """
     return torch.from_numpy((result - model.config.offset) / model.config.scale).half()
 
 
 def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -> TeacherResults:
-    """What `teach` has left about these images, or the first of them."""
+    """Read the results of `teach` for these images, or for the first of them."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
     names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config
@@ -112,13 +117,19 @@ def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -
 def keep_refined(
     known: TeacherResults, student: Student | None, path: Path, when: TrainingState, *, bf16: bool
 ) -> None:
-    """Leave in a file the noise as a student corrects it when it is so far (S9); if there is none, as it is."""
+    """Write the noise as corrected by a student to a file (S9).
+
+    `when` is the student's progress. Without a student the noise is written unchanged.
+    """
     noise = refined(known.noise, student, known.noisy, known.results, bf16=bf16) if student else known.noise
     save_tensors(path, noise.tensors(), {"when": asdict(when)})
 
 
 def recall_refined(known: TeacherResults, path: Path) -> tuple[NoiseModel, TrainingState]:
-    """The noise that `keep_refined` has left, and when it did; of the first such files, which do not say, at step 0."""
+    """Read the noise that `keep_refined` wrote, and the student's progress then.
+
+    Early files do not hold the progress; then it is step 0.
+    """
     tensors, header = load_tensors(path)
     noise = NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording)
     return noise, TrainingState(**header.get("when", {}))
