@@ -203,10 +203,10 @@ class Denoiser:
             Noisy images, all gray or all colour. A stack needs `axes`. A path names a folder of image files.
         clean : sequence of arrays, str or Path, optional
             Clean images of any subject, or a folder of image files. Without them no student is trained.
-        minutes : float, optional
-            Time for stage 1.
         steps : int, optional
-            Number of training steps of stage 1, instead of `minutes`.
+            Number of training steps of each stage. Default: 4000 for stage 1, 3000 for stage 2.
+        minutes : float, optional
+            Upper limit of each stage in minutes.
         axes : str, optional
             Axes of the noisy array, or of each noisy array; see `denoise`. Each plane is one image.
         channel_axis : int, optional
@@ -226,7 +226,7 @@ class Denoiser:
             Initial weights: "shipped", a model file, or "scratch" (random). "shipped" is the built-in model for
             such images, where its network and noise are those asked for.
         distill : DistillConfig, optional
-            How the student is trained. By default stage 2 takes as long as stage 1.
+            How the student is trained. By default with the budget above.
         seed : int
             Seed of all random numbers.
         device : str

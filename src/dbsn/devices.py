@@ -7,7 +7,8 @@ Tested in tests/unit/test_devices.py.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
@@ -64,8 +65,9 @@ def bf16_gain(device: str, work: Work) -> float:
     if device == "mps" and not torch.amp.is_autocast_available(device):
         return 0.0
     try:
-        full, half = (_work(work, torch.device(device), kind) for kind in (torch.float32, torch.bfloat16))
-        return _times_as_fast(half, full)
+        with _plain_mode():
+            full, half = (_work(work, torch.device(device), kind) for kind in (torch.float32, torch.bfloat16))
+            return _times_as_fast(half, full)
     except (RuntimeError, TypeError):  # this build of torch has no such operation in bfloat16
         return 0.0
 
@@ -77,11 +79,24 @@ def fast_format(device: str, work: Literal["convolution", "training"]) -> torch.
     Measured once in a process, in the arithmetic that `has_fast_bf16` chooses. Arguments as of `bf16_gain`.
     """
     kind = torch.bfloat16 if has_fast_bf16(device, work) else torch.float32
-    first, last = (
-        _work(work, torch.device(device), kind, images=_BATCH, memory_format=memory_format)
-        for memory_format in (torch.contiguous_format, torch.channels_last)
-    )
-    return torch.contiguous_format if _times_as_fast(first, last) >= _LEAST_GAIN else torch.channels_last
+    with _plain_mode():
+        first, last = (
+            _work(work, torch.device(device), kind, images=_BATCH, memory_format=memory_format)
+            for memory_format in (torch.contiguous_format, torch.channels_last)
+        )
+        return torch.contiguous_format if _times_as_fast(first, last) >= _LEAST_GAIN else torch.channels_last
+
+
+@contextmanager
+def _plain_mode() -> Iterator[None]:
+    """Whoever asks may be in inference mode, under autocast, or draw random numbers: none of this is touched."""
+    with (
+        torch.inference_mode(mode=False),
+        torch.enable_grad(),
+        torch.autocast("cpu", enabled=False),
+        torch.random.fork_rng(devices=[]),
+    ):
+        yield
 
 
 def _times_as_fast(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> float:

@@ -10,7 +10,7 @@ from dbsn.config import NETWORKS, DBSNConfig, GridConfig, ModelConfig, TrainConf
 @pytest.mark.parametrize(
     ("kind", "values", "message"),
     [
-        (TrainConfig, {"minutes": None}, "budget.*--minutes or --steps"),
+        (TrainConfig, {"steps": None, "minutes": None}, "budget.*--minutes or --steps"),
         (TrainConfig, {"minutes": -1.0}, "--minutes: got -1.0"),
         (TrainConfig, {"steps": 0}, "--steps: got 0"),
         (TrainConfig, {"quantile": 0.7}, "--quantile: got 0.7"),
