@@ -98,9 +98,9 @@ def test_wrong_shapes_are_refused_in_words(denoiser: Denoiser) -> None:
 
 
 MISTAKES = {
-    "fit(np.zeros((64, 64)))": "fit([image])",
+    "fit(np.zeros((64, 64)))": "Pass [image]",
     'fit([np.zeros((64, 64))], student={"steps": 2})': "distill=DistillConfig",
-    'load("gray").denoise("photo.png")': "got str; read the file first",
+    'load("gray").denoise("photo.png")': "got str, expected an array",
 }
 
 

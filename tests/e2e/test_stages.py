@@ -341,7 +341,7 @@ def test_the_uncertainty_alone_is_learned_for_an_earlier_student(
     asked += ("--student.network", "unet-tiny", "--student.uncertainty-alone", "--steps", 2)
     refused = dbsn_command(*asked, "-o", tmp_path / "x", "--from", "scratch", "--student.steps", 3)
     assert refused.returncode == 2
-    assert "of which student? Name its model file: --student.start" in refused.stderr
+    assert "needs a student. Name its model file with --student.start" in refused.stderr
     assert "step 1" not in refused.stderr, "before stage 1 has taken its time"
     dark = tmp_path / "dark"
     dark.mkdir()

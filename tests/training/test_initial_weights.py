@@ -25,7 +25,7 @@ def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command
     flags = ("--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
     done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path.parent, *flags)
     assert done.returncode == 0, done.stderr
-    assert f"starting teacher from {path}" in done.stderr
+    assert f"initial weights: teacher from {path}" in done.stderr
     ours, theirs = (Denoiser.load(each, device="cpu").model for each in (tmp_path / "run" / MODEL, path))
     name = "network.backbone.encoder.0.0.first.weight"
     torch.testing.assert_close(ours.state_dict()[name], theirs.state_dict()[name])

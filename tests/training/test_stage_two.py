@@ -62,7 +62,7 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     assert len(corrections) == 1
     remarks = {update.step: update.remark for update in progress if update.remark}
     assert list(remarks) == [7]
-    assert remarks[7].startswith("as the student corrects it: noise 7")
+    assert remarks[7].startswith("corrected by the student: noise 7")
     assert next(update.step for update in progress if update.saved) == 2
     assert [update.step for update in progress if update.saved][1:] == [8]
     assert len(levels) == 10

@@ -63,8 +63,8 @@ def _told_start(begun: RunConfig, asked: RunConfig, *, distils: bool) -> str:
     origins |= {"student": begun.student_init_from} if distils else {}
     lines = [f"{part} from {origin or 'random weights'}" for part, origin in origins.items()]
     missing = "" if all(origins.values()) else " (no built-in or named model has this architecture)"
-    scratch = "; --from scratch takes random weights instead" if any(origins.values()) else ""
-    return f"starting {', '.join(lines)}{missing}{scratch}" if lines else ""
+    scratch = "; --from scratch uses random weights" if any(origins.values()) else ""
+    return f"initial weights: {', '.join(lines)}{missing}{scratch}" if lines else ""
 
 
 def _with_student_of(begun: RunConfig, asked: RunConfig, saved: ModelFile, where: str) -> RunConfig:
