@@ -4,7 +4,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint test-avx2 docs release-check clean
+.PHONY: demo demo-train test lint test-avx2 docs release-check clean
 
 $(BIN)/dbsn: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -13,6 +13,9 @@ $(BIN)/dbsn: pyproject.toml constraints.txt
 
 demo: $(BIN)/dbsn
 	$(BIN)/python benchmarks/demo.py demo
+
+demo-train: $(BIN)/dbsn
+	$(BIN)/python benchmarks/demo.py demo --train
 
 # All that is checked; `make WORKERS=8 test` on more cores. Each file stays in one process, so that what its tests
 # share is trained once, and what its tests time or measure is never beside another of them.

@@ -1,0 +1,39 @@
+"""`--threads` and passive waiting, as a new process of the command line has them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dbsn.cli.threads import use_threads
+
+SHOW = "import os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"
+PREPARE = "from dbsn.cli.threads import use_threads, wait_passively; wait_passively(); use_threads({})"
+
+
+def shown(threads: int | None, **environment: str) -> list[str]:
+    """The way of waiting and the number of threads of a process that has settled them."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"{PREPARE.format(threads)}\n{SHOW}"],
+        capture_output=True, text=True, check=True, env=plain | environment,
+    )  # fmt: skip
+    return done.stdout.split()
+
+
+def test_idle_threads_wait_passively_and_as_many_compute_as_asked_for() -> None:
+    assert shown(1) == ["PASSIVE", "1"]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    assert shown(cores) == ["PASSIVE", str(cores)]
+    assert shown(1, OMP_NUM_THREADS=str(cores)) == ["PASSIVE", "1"], "the flag comes before the environment"
+
+
+def test_the_environment_has_the_last_word_on_waiting() -> None:
+    assert shown(None, OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="1") == ["ACTIVE", "1"]
+
+
+@pytest.mark.parametrize("count", [0, -2])
+def test_fewer_than_one_thread_is_refused(count: int) -> None:
+    with pytest.raises(ValueError, match=f"--threads: got {count}, expected 1 or more"):
+        use_threads(count)
