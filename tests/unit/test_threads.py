@@ -8,7 +8,9 @@ import pytest
 
 from dbsn.cli.threads import use_threads
 
-SHOW = "import os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads())"
+SHOW = (
+    "import os, torch; print(os.environ['OMP_WAIT_POLICY'], torch.get_num_threads(), os.environ.get('GOMP_SPINCOUNT'))"
+)
 PREPARE = "from dbsn.cli.threads import use_threads, wait_passively; wait_passively(); use_threads({})"
 
 
@@ -23,14 +25,14 @@ def shown(threads: int | None, **environment: str) -> list[str]:
 
 
 def test_idle_threads_wait_passively_and_as_many_compute_as_asked_for() -> None:
-    assert shown(1) == ["PASSIVE", "1"]
+    assert shown(1) == ["PASSIVE", "1", "2000"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    assert shown(cores) == ["PASSIVE", str(cores)]
-    assert shown(1, OMP_NUM_THREADS=str(cores)) == ["PASSIVE", "1"], "the flag comes before the environment"
+    assert shown(cores) == ["PASSIVE", str(cores), "2000"]
+    assert shown(1, OMP_NUM_THREADS=str(cores)) == ["PASSIVE", "1", "2000"], "the flag comes before the environment"
 
 
 def test_the_environment_has_the_last_word_on_waiting() -> None:
-    assert shown(None, OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="1") == ["ACTIVE", "1"]
+    assert shown(None, OMP_WAIT_POLICY="ACTIVE", OMP_NUM_THREADS="1") == ["ACTIVE", "1", "None"]
 
 
 @pytest.mark.parametrize("count", [0, -2])

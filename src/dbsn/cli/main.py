@@ -46,7 +46,6 @@ _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 128 + signal.Signals.SIGPIPE if h
 
 def main() -> None:
     """The `dbsn` command."""
-    wait_passively()
     try:
         status = _run(sys.argv[1:])
         sys.stdout.flush()
@@ -73,6 +72,8 @@ def _run(arguments: Sequence[str]) -> int:
     elif any(word in _HELP for word in words):
         return _print_help(words)
     command = _parse(arguments)
+    if not isinstance(command, Train):
+        wait_passively()
     use_threads(getattr(command, "threads", None))
     return int(command.run())
 

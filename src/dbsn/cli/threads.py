@@ -1,17 +1,22 @@
 """How many threads compute, and how they wait for each other.
 
-Both are settled before PyTorch is loaded, for a process that is ours, the command line's. Idle threads wait passively:
-by default they would spin, which on a busy machine costs several times the work (docs/lab). Measured by
-`benchmarks/speed/small_images.py`, tested in tests/unit/test_threads.py.
+Both are settled before PyTorch is loaded, for a process of the command line. Idle threads sleep after a few
+microseconds. OpenMP's default lets them spin for milliseconds, which costs three times the CPU time on a busy machine
+(`benchmarks/speed/small_images.py`). Training keeps that default: its thousands of short operations a second would wait
+for sleeping threads. Tested in tests/unit/test_threads.py.
 """
 
 import os
 import sys
 
+_SPINS = "2000"  # of GNU OpenMP, before a thread sleeps; with 0 a large image takes 2 % longer
+
 
 def wait_passively() -> None:
-    """Let idle threads sleep, unless the environment says otherwise."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    """Let idle threads sleep soon, unless the environment says otherwise."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)
 
 
 def use_threads(count: int | None) -> None:
