@@ -30,6 +30,7 @@ from dbsn.training.stages import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
 _PLAIN_SECONDS = 10.0
 
 
+_EARLY = "Until it has 300 or more, prefer a built-in model (`dbsn denoise` without -m)."
 _LONGER = "Train it longer, and use --method posterior until then."
 _HARDLY_LEARNED = 0.8  # squared error of a student, in noise variances; a good one's is below 0.2
 _NOISY_FROM = 2.5 / 255  # noise level of a clean image that is worth a word
@@ -71,6 +72,8 @@ def show_training(stages: Iterator[Stage], folder: Path, *, quiet: bool = False)
                     f"The student removes hardly any noise yet (a value of 1 is the noisy image's own error). {_LONGER}"
                 )
                 say(f"To continue: {again} --student.minutes N")
+        if step and step.is_undertrained:
+            note(f"{step.step} steps are too few to learn from random weights. {_EARLY} To continue: {again} --steps N")
         last = step or last
     if last is None:
         note(f"{folder}: the training is finished. For more, add --resume with a larger --minutes or --steps (in all).")

@@ -35,6 +35,8 @@ from dbsn.training.checkpoint import CHECKPOINT, TrainingState, restore, save_ch
 from dbsn.training.optimizer import Muon
 
 _CHECKPOINT_SECONDS = 60.0
+_TIMED_STEPS = 10  # until it is said how long the training will take
+_ENOUGH_STEPS = 300  # from random weights; a tenth of them leaves most of the noise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,8 @@ class Progress:
     """Whether the best model was replaced."""
     interrupted: bool = False
     """Whether an interruption made this the last step."""
+    is_undertrained: bool = False
+    """Whether random weights have had too few steps so far to have learned enough."""
     remark: str = ""
     """News since the previous step for the user; empty if there is none."""
 
@@ -179,7 +183,7 @@ def train(
         state.best = math.inf if state.step <= renewed else state.best
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
-    saved_at, pixels, share = clock.seconds, 0, state.share(config)
+    first_step, saved_at, pixels, share = state.step, clock.seconds, 0, state.share(config)
     stopping = share >= until
     if task.is_pretrained and not state.step:
         averaged.eval()
@@ -228,6 +232,8 @@ def train(
                 best=state.best,
                 saved=better,
                 interrupted=stopped,
+                is_undertrained=not task.is_pretrained and state.step < _ENOUGH_STEPS,
+                remark=_duration(config, state, clock) if state.step - first_step == _TIMED_STEPS else "",
             )
 
 
@@ -283,6 +289,17 @@ class _Clock:
     @property
     def seconds(self) -> float:
         return self.start + time.monotonic() - self._began
+
+
+def _duration(config: Training, state: TrainingState, clock: _Clock) -> str:
+    """How long the whole training takes on this machine, from the steps of this process so far."""
+    each = (clock.seconds - clock.start) / _TIMED_STEPS / 60
+    if config.steps is not None and (config.minutes is None or each * config.steps <= config.minutes):
+        return f"{config.steps} steps take about {each * config.steps:.1f} minutes on this machine."
+    assert config.minutes is not None
+    fitting = state.step + (config.minutes - clock.seconds / 60) / each
+    of_all = "" if config.steps is None else f" of {config.steps}"
+    return f"About {max(fitting, state.step):.0f}{of_all} steps fit into {config.minutes:g} minutes on this machine."
 
 
 def is_main_process() -> bool:
