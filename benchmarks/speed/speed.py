@@ -15,7 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -29,7 +31,7 @@ from dbsn import Denoiser
 from dbsn.batch.denoise import UNETS_TILE
 from dbsn.cli.allocator import keep_freed_memory
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, TrainConfig, student_network
-from dbsn.devices import has_fast_bf16
+from dbsn.devices import Work, bf16_gain, fast_format, has_fast_bf16
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
 from dbsn.store.builtin import card, names
@@ -43,6 +45,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "speed.json"
 MODELS = {name: card(name).channels for name in names()}
 SIZES = (0.1, 1.0, 10.0, 100.0)
 REPEATS = 5
+FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -57,18 +60,23 @@ def median(work: Callable[[], object]) -> float:
     return float(np.median([seconds(work) for _ in range(REPEATS)]))
 
 
-def precisions() -> list[torch.dtype]:
-    """The precisions of convolutions on this machine."""
-    return [torch.bfloat16, torch.float32] if has_fast_bf16("cpu") else [torch.float32]
+def precisions(work: Work = "convolution") -> list[torch.dtype]:
+    """The precisions of this work on this machine. dbsn uses the first."""
+    return [torch.bfloat16, torch.float32] if has_fast_bf16("cpu", work) else [torch.float32]
+
+
+SHAPES = ((1, 256), (16, 48), (24, 32))
+"""Images and side of the convolutions that the roof is the best of: a tile, and batches of patches at half size."""
 
 
 def roof(kind: torch.dtype, *, backward: bool = False) -> float:
-    """GFLOP/s of the fastest same-size 3 x 3 convolution, channels-last."""
+    """GFLOP/s of the fastest same-size 3 x 3 convolution, of three widths, three shapes and two memory formats."""
     best = 0.0
-    for width in (64, 96, 128):
-        convolution = nn.Conv2d(width, width, 3, padding=1).to(kind).to(memory_format=torch.channels_last)
-        image = torch.rand(1, width, 256, 256).to(kind).to(memory_format=torch.channels_last).requires_grad_(backward)
-        flops = 2 * 9 * width**2 * 256**2 * (3 if backward else 1)
+    for width, (images, side), memory_format in product((64, 96, 128), SHAPES, FORMATS):
+        convolution = nn.Conv2d(width, width, 3, padding=1).to(kind).to(memory_format=memory_format)
+        image = torch.rand(images, width, side, side).to(kind).to(memory_format=memory_format)
+        image.requires_grad_(backward)
+        flops = 2 * 9 * width**2 * images * side**2 * (3 if backward else 1)
 
         def step(convolution: nn.Module = convolution, image: torch.Tensor = image) -> None:
             with torch.set_grad_enabled(backward):
@@ -175,7 +183,9 @@ def _from_shell(arguments: list[object]) -> tuple[float, float]:
 
 def of_training() -> None:
     """A step of the default student and of the default teacher, colour: the share of the roof of forward + backward."""
-    kind = precisions()[0]
+    for work in get_args(Work):
+        tell(f"bfloat16, {work}", times_as_fast_as_float32=bf16_gain("cpu", work))
+    kind = precisions("training")[0]
     best = roof(kind, backward=True)
     for what, cost, step in (student_step(), teacher_step()):
 
@@ -220,7 +230,7 @@ def teacher_step(*, is_plain: bool = False) -> Step:
 
 
 def _order(is_plain: bool) -> torch.memory_format:
-    return torch.contiguous_format if is_plain else torch.channels_last
+    return torch.contiguous_format if is_plain else fast_format("cpu", "training")
 
 
 def _step(
