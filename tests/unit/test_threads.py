@@ -16,7 +16,7 @@ PREPARE = "from dbsn.cli.threads import use_threads, wait_passively; wait_passiv
 
 def shown(threads: int | None, **environment: str) -> list[str]:
     """The way of waiting and the number of threads of a process that has settled them."""
-    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_"))}
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MKL_", "GOMP_"))}
     done = subprocess.run(
         [sys.executable, "-c", f"{PREPARE.format(threads)}\n{SHOW}"],
         capture_output=True, text=True, check=True, env=plain | environment,
