@@ -176,6 +176,7 @@ STUDENTS: dict[str, StudentNetwork] = {
     "unet-guided": UNetConfig(guided=True),
     "unet-symmetric": UNetConfig(symmetric=True),
     "unet-large": UNetConfig(widths=(64, 128, 256), blocks=(3, 4, 2), symmetric=True),
+    "unet-fast": UNetConfig(widths=(64, 128, 256), blocks=(2, 3, 2), guided=True, symmetric=True),
     "unet-tiny": UNetConfig(widths=(16, 32), blocks=(1, 1)),
     "mwcnn": MWCNNConfig(),
     "dncnn": DnCNNConfig(),
