@@ -170,9 +170,8 @@ def train(
         FileNotFoundError: There is no checkpoint to resume from.
     """
     accelerator = _accelerator(config, context.device)
-    model = task.model.to(  # type: ignore[call-overload]
-        accelerator.device, memory_format=fast_format(accelerator.device.type, "training")
-    )
+    memory_format = fast_format(accelerator.device.type, "training")
+    model = task.model.to(accelerator.device, memory_format=memory_format)  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
     averaged: _Model = average.module  # type: ignore[assignment]
     optimizer = Muon(task.groups, lr=config.learning_rate)
@@ -186,11 +185,7 @@ def train(
     first_step, saved_at, pixels, share = state.step, clock.seconds, 0, state.share(config)
     stopping = share >= until
     if task.is_pretrained and not state.step:
-        averaged.eval()
-        with accelerator.autocast():
-            state.best = task.validate(averaged)
-        if accelerator.is_main_process:
-            task.save(averaged, {"step": 0, "validation": state.best})
+        state.best = _keep_initial(accelerator, task, averaged)
 
     with _interruption() as interrupted:
         while not stopping:
@@ -235,6 +230,16 @@ def train(
                 is_undertrained=not task.is_pretrained and state.step < _ENOUGH_STEPS,
                 remark=_duration(config, state, clock) if state.step - first_step == _TIMED_STEPS else "",
             )
+
+
+def _keep_initial(accelerator: Accelerator, task: Task[_Model, _Batch], averaged: _Model) -> float:
+    """Validate and save the initial weights, which the training has to improve; returns their held-out figure."""
+    averaged.eval()
+    with accelerator.autocast():
+        figure = task.validate(averaged)
+    if accelerator.is_main_process:
+        task.save(averaged, {"step": 0, "validation": figure})
+    return figure
 
 
 def _best_of(
