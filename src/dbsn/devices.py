@@ -65,7 +65,7 @@ def bf16_gain(device: str, work: Work) -> float:
     if device == "mps" and not torch.amp.is_autocast_available(device):
         return 0.0
     try:
-        with _plain_mode():
+        with _plain_mode(device):
             full, half = (_work(work, torch.device(device), kind) for kind in (torch.float32, torch.bfloat16))
             return _times_as_fast(half, full)
     except (RuntimeError, TypeError):  # this build of torch has no such operation in bfloat16
@@ -79,7 +79,7 @@ def fast_format(device: str, work: Literal["convolution", "training"]) -> torch.
     Measured once in a process, in the arithmetic that `has_fast_bf16` chooses. Arguments as of `bf16_gain`.
     """
     kind = torch.bfloat16 if has_fast_bf16(device, work) else torch.float32
-    with _plain_mode():
+    with _plain_mode(device):
         first, last = (
             _work(work, torch.device(device), kind, images=_BATCH, memory_format=memory_format)
             for memory_format in (torch.contiguous_format, torch.channels_last)
@@ -88,12 +88,12 @@ def fast_format(device: str, work: Literal["convolution", "training"]) -> torch.
 
 
 @contextmanager
-def _plain_mode() -> Iterator[None]:
-    """Whoever asks may be in inference mode, under autocast, or draw random numbers: none of this is touched."""
+def _plain_mode(device: str) -> Iterator[None]:
+    """Measure with gradients and without autocast, whatever the caller's mode; its random numbers stay the same."""
     with (
         torch.inference_mode(mode=False),
         torch.enable_grad(),
-        torch.autocast("cpu", enabled=False),
+        torch.autocast(device, enabled=False),
         torch.random.fork_rng(devices=[]),
     ):
         yield
@@ -124,10 +124,10 @@ def _work(
 ) -> Callable[[], Tensor]:
     """One piece of the work, in an arithmetic and a memory format; its inputs are made beforehand."""
     if work == "product":
-        matrix = torch.rand(_ROWS, _COLUMNS, device=device).to(kind)
+        matrix = torch.rand(_ROWS, _COLUMNS).to(device, kind)
         return lambda: matrix @ matrix.mT
     shapes = ((images, _WIDTH, _SIDE, _SIDE), (_WIDTH, _WIDTH, 3, 3))
-    image, kernel = (torch.rand(s, device=device).to(kind).contiguous(memory_format=memory_format) for s in shapes)
+    image, kernel = (torch.rand(s).to(device, kind, memory_format=memory_format) for s in shapes)
     if work == "convolution":
         return lambda: functional.conv2d(image, kernel, padding=1)
     leaves = (nn.Parameter(image), nn.Parameter(kernel))

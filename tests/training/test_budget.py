@@ -11,6 +11,7 @@ from PIL import Image
 from dbsn.config import MODEL, TrainConfig
 from dbsn.store.builtin import path_of
 from dbsn.store.model_file import load_model
+from dbsn.training import loop
 from dbsn.training.checkpoint import TrainingState
 from dbsn.training.run_config import RunConfig
 
@@ -54,11 +55,46 @@ def test_the_screen_says_how_long_it_takes_and_that_it_was_too_short(
     assert done.returncode == 0, done.stderr
     assert "12 steps take about 0." in done.stderr
     assert "12 steps are too few to learn from random weights" in done.stderr
-    done = dbsn_command(
-        "train", noisy, "-o", tmp_path / "timed", "--from", "scratch", "--minutes", 0.05, *TINY
-    )  # fmt: skip
+    assert f"`dbsn train -o {tmp_path / 'run'} --resume --steps N`" in done.stderr
+    done = dbsn_command("train", noisy, "-o", tmp_path / "timed", "--from", "scratch", "--minutes", 0.05, *TINY)
     assert done.returncode == 0, done.stderr
     assert "of 4000 steps fit into 0.05 minutes" in done.stderr
+
+
+def test_the_first_step_and_what_comes_before_it_are_not_counted_as_usual_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    clock = loop._Clock(0.0)
+    for seconds in (50.0, 2.0, 2.0, 2.0):
+        now += seconds
+        clock.step_done()
+    assert clock.seconds_per_step == 2
+    assert clock.seconds == 56
+    said = loop._duration(TrainConfig(steps=300), TrainingState(step=4), clock)
+    assert said == "300 steps take about 10.0 minutes on this machine."
+
+
+@pytest.mark.slow
+def test_a_resumed_training_remembers_what_it_began_with(
+    noisy: Path, tmp_path: Path, dbsn_command: Callable[..., Any]
+) -> None:
+    """For stage 2, whose flags are others, and whose initial weights are not read again."""
+    (tmp_path / "clean").mkdir()
+    ramp = np.add.outer(np.arange(64), 2 * np.arange(64)).astype(np.uint8)
+    Image.fromarray(ramp).save(tmp_path / "clean" / "ramp.png")
+    flags = ("--clean", tmp_path / "clean", "--teacher", "gray", "--student.batch", 2, "--student.patch", 32)
+    for start, too_few in (((), False), (("--student.network", "unet-tiny"), True)):
+        run = tmp_path / ("random" if too_few else "builtin")
+        budget = ("--student.steps", 2, "--device", "cpu")
+        done = dbsn_command("train", noisy, "-o", run, *flags, *budget, *start)
+        assert done.returncode == 0, done.stderr
+        again = dbsn_command("train", "-o", run, "--resume", "--student.steps", 4, "--device", "cpu")
+        assert again.returncode == 0, again.stderr
+        for said in (done.stderr, again.stderr):
+            assert ("too few to learn from random weights" in said) == too_few
+            assert (f"`dbsn train -o {run} --resume --student.steps N`" in said) == too_few
 
 
 @pytest.mark.slow

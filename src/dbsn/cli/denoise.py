@@ -25,7 +25,7 @@ class Denoise:
         usual=("--model", "--output", "--strength", "--save-std", "--ensemble", "--dtype", "--overwrite", "--dry-run"),
         more={
             "what is printed": ("--quiet", "--verbose", "--json"),
-            "how it is computed": ("--method", "--tile", "--device"),
+            "how it is computed": ("--method", "--tile", "--device", "--threads"),
             "input": ("--axes",),
         },
     )

@@ -54,26 +54,27 @@ def show_training(stages: Iterator[Stage], folder: Path, *, quiet: bool = False)
     """Consume a run's stages, showing their progress on stderr; the path of the model is printed on stdout."""
     console, last = Console(stderr=True, quiet=quiet), None
     show = _live if console.is_terminal else partial(_plain, quiet=quiet)
-    say, again = partial(note, quiet=quiet), f"`dbsn train -o {folder} --resume`"
+    say, again = partial(note, quiet=quiet), f"dbsn train -o {folder} --resume"
     for stage in stages:
+        longer = f"To continue: `{again} {'--student.' if stage.name == 'student' else '--'}steps N`."
         title = TITLES[stage.name] + (PICKED_BY[stage.figure] if stage.name == "student" else "")
         say("\n".join(filter(None, (stage.note, title))))
         try:
             step = show(stage, console)
         except KeyboardInterrupt:
-            note(f"Stopped. {again} continues from the last checkpoint.")
+            note(f"Stopped. `{again}` continues from the last checkpoint.")
             raise
         if step and step.share < 1:
-            note(f"Stopped after step {step.step}. {again} continues from here.")
+            note(f"Stopped after step {step.step}. `{again}` continues from here.")
         elif step:
             say(f"Best held-out value: {step.best:.4f} ({stage.figure}; lower is better).")
             if stage.figure in (ERROR, SYNTHETIC_ERROR) and step.best > _HARDLY_LEARNED:
                 note(
                     f"The student removes hardly any noise yet (a value of 1 is the noisy image's own error). {_LONGER}"
                 )
-                say(f"To continue: {again} --student.minutes N")
+                say(longer)
         if step and step.is_undertrained:
-            note(f"{step.step} steps are too few to learn from random weights. {_EARLY} To continue: {again} --steps N")
+            note(f"{step.step} steps are too few to learn from random weights. {_EARLY} {longer}")
         last = step or last
     if last is None:
         note(f"{folder}: the training is finished. For more, add --resume with a larger --minutes or --steps (in all).")

@@ -31,7 +31,7 @@ class Evaluate:
             "dbsn evaluate -m photo --clean clean --noise awgn:25",
         ),
         usual=("--model", "--clean", "--noisy", "--noise", "--protocol", "--gray", "--json"),
-        more={"more options": ("--seed", "--method", "--ensemble", "--tile", "--device", "--quiet")},
+        more={"more options": ("--seed", "--method", "--ensemble", "--tile", "--device", "--threads", "--quiet")},
     )
     model: ModelPath
     """Model file, run folder or built-in model."""

@@ -18,6 +18,7 @@ class Inspect:
     layout: ClassVar[Layout] = Layout(
         examples=("dbsn inspect my_noisy_images", "dbsn inspect photo.jpg --picture noise.png"),
         usual=("--picture", "--axes", "--json"),
+        more={"how it is computed": ("--threads",)},
     )
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]

@@ -17,6 +17,7 @@ class Report:
     layout: ClassVar[Layout] = Layout(
         examples=("dbsn report runs/mine", "dbsn report runs/mine --images test.png -o mine.html"),
         usual=("--output", "--images", "--device"),
+        more={"how it is computed": ("--threads",)},
     )
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]

@@ -20,6 +20,7 @@ class Synthesize:
             "dbsn synthesize clean_photos -m runs/fast -o pairs --float-tiff --seed 1",
         ),
         usual=("--model", "--output", "--float-tiff", "--seed", "--overwrite", "--quiet"),
+        more={"how it is computed": ("--threads",)},
     )
 
     inputs: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CLEAN")]

@@ -68,12 +68,13 @@ class Train:
             "dbsn train my_noisy_images -o runs/mine",
             "dbsn train my_noisy_images --clean any_clean_photos -o runs/fast",
         ),
-        usual=("--output", "--clean", "--minutes", "--from", "--resume", "--noise", "--dry-run", "--device"),
+        usual=("--output", "--clean", "--steps", "--minutes", "--from", "--resume", "--noise", "--dry-run", "--device"),
         more={
             "what is printed": ("--quiet", "--verbose"),
+            "how it is computed": ("--threads",),
             "images": ("--axes", "--truth"),
             "stage 1, the blind-spot model": (
-                "--network", "--stride", "--steps", "--batch", "--patch", "--learning-rate", "--validations",
+                "--network", "--stride", "--batch", "--patch", "--learning-rate", "--validations",
                 "--precision", "--seed", "--loss", "--mean", "--quantile", "--staged", "--warmup", "--ema", "--clip",
             ),
             "stage 2, the student (with --clean)": ("--teacher", "--student.*"),

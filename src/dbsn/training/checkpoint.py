@@ -30,6 +30,8 @@ class TrainingState:
     """Time spent up to the end of this step, over all resumptions."""
     best: float = math.inf
     """Best held-out figure so far; infinite before the first."""
+    is_pretrained: bool = False
+    """Whether the training began with the weights of an earlier one."""
 
     def share(self, config: Training) -> float:
         """Share of the budget spent, in steps or in minutes, whichever is larger; above 1 if it has been cut since."""
@@ -95,8 +97,13 @@ def restore(
 
 
 def _standing(header: dict[str, Any]) -> TrainingState:
-    state = header["state"]  # early checkpoints hold more
-    return TrainingState(step=state["step"], seconds=state["seconds"], best=state["best"])
+    state = header["state"]  # early checkpoints hold more, or do not say how the training began
+    return TrainingState(
+        step=state["step"],
+        seconds=state["seconds"],
+        best=state["best"],
+        is_pretrained=state.get("is_pretrained", True),
+    )
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -176,22 +176,20 @@ def train(
     averaged: _Model = average.module  # type: ignore[assignment]
     optimizer = Muon(task.groups, lr=config.learning_rate)
     initial_weights, checkpoint = task.initial_weights, context.run / CHECKPOINT
-    state = TrainingState()
+    state = TrainingState(is_pretrained=task.is_pretrained)
     if context.resume:
         state, initial_weights = restore(checkpoint, model, average, optimizer)
         state.best = math.inf if state.step <= renewed else state.best
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
-    first_step, saved_at, pixels, share = state.step, clock.seconds, 0, state.share(config)
+    saved_at, pixels, share = clock.seconds, 0, state.share(config)
     stopping = share >= until
     if task.is_pretrained and not state.step:
         state.best = _keep_initial(accelerator, task, averaged)
 
     with _interruption() as interrupted:
         while not stopping:
-            rate = _learning_rate(config, share)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * group["pace"] * _risen(share, group.get("waits", 0.0))
+            rate = _set_learning_rate(optimizer, config, share)
             batch = task.batches(state.step, accelerator.process_index).to(accelerator.device)
             with accelerator.autocast():
                 losses = task.loss_of(trained, batch, share)
@@ -199,7 +197,7 @@ def train(
             average.update_parameters(model)
             state.step, state.seconds, before = state.step + 1, clock.seconds, share
             pixels += batch.pixels * accelerator.num_processes
-
+            clock.step_done()
             share, stopped = _progress_of_all(accelerator, state.share(config), interrupted())
             stopping = stopped or share >= until
             validation, better = None, False
@@ -227,8 +225,8 @@ def train(
                 best=state.best,
                 saved=better,
                 interrupted=stopped,
-                is_undertrained=not task.is_pretrained and state.step < _ENOUGH_STEPS,
-                remark=_duration(config, state, clock) if state.step - first_step == _TIMED_STEPS else "",
+                is_undertrained=not state.is_pretrained and state.step < _ENOUGH_STEPS,
+                remark=_duration(config, state, clock) if clock.steps == _TIMED_STEPS else "",
             )
 
 
@@ -289,16 +287,29 @@ class _Clock:
 
     def __init__(self, start: float) -> None:
         self.start = start
+        self.steps = 0
         self._began = time.monotonic()
+        self._after_first = start
 
     @property
     def seconds(self) -> float:
         return self.start + time.monotonic() - self._began
 
+    def step_done(self) -> None:
+        """Count a step of this process."""
+        self.steps += 1
+        if self.steps == 1:
+            self._after_first = self.seconds
+
+    @property
+    def seconds_per_step(self) -> float:
+        """The mean since the first step, which also prepares; defined after the second."""
+        return (self.seconds - self._after_first) / (self.steps - 1)
+
 
 def _duration(config: Training, state: TrainingState, clock: _Clock) -> str:
     """How long the whole training takes on this machine, from the steps of this process so far."""
-    each = (clock.seconds - clock.start) / _TIMED_STEPS / 60
+    each = clock.seconds_per_step / 60
     if config.steps is not None and (config.minutes is None or each * config.steps <= config.minutes):
         return f"{config.steps} steps take about {each * config.steps:.1f} minutes on this machine."
     assert config.minutes is not None
@@ -344,6 +355,14 @@ def _risen(share: float, waits: float) -> float:
     without gradient.
     """
     return min(max(share / waits - 1, 0.0), 1.0) if waits else 1.0
+
+
+def _set_learning_rate(optimizer: torch.optim.Optimizer, config: Training, share: float) -> float:
+    """Set the learning rate of each parameter group, and return the largest."""
+    rate = _learning_rate(config, share)
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["pace"] * _risen(share, group.get("waits", 0.0))
+    return rate
 
 
 def _learning_rate(config: Training, share: float) -> float:
