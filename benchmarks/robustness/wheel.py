@@ -1,9 +1,11 @@
 """Check that the wheel works alone: in an empty environment, on one photograph, without network.
 
 Usage: python -m benchmarks.robustness.wheel [--folder DIR] [--dist DIR]
-Builds the source distribution and from it the wheel, checks what they say and hold, installs the wheel into a new
-environment, and denoises a photograph with noise there, without the network where the system allows it (unshare).
-Prints what was written and the PSNR before and after. `--dist` is where the two files stay. Needs the extra `release`.
+
+It builds the source distribution and from it the wheel, and checks what both declare and hold. Then it installs the
+wheel into a new environment and denoises a noisy photograph there. The network is cut off where the system allows it
+(unshare). It prints the written files and the PSNR before and after. `--dist` is where wheel and source distribution
+stay. Needs the extra `release`.
 """
 
 import argparse

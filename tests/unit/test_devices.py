@@ -80,7 +80,9 @@ def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_measurement_leaves_threads_random_numbers_and_modes_alone() -> None:
-    threads = torch.get_num_threads()
+    before = torch.get_num_threads()
+    threads = before + 1
+    torch.set_num_threads(threads)
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -91,4 +93,6 @@ def test_a_measurement_leaves_threads_random_numbers_and_modes_alone() -> None:
         assert torch.is_autocast_enabled("cpu")
     assert gain > 0, "measured, although gradients were off around it"
     assert torch.equal(torch.rand(3), expected)
-    assert torch.get_num_threads() == threads
+    left = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert left == threads

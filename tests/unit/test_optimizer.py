@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dbsn.training import optimizer
 from dbsn.training.checkpoint import optimizer_tensors, restore_optimizer
 from dbsn.training.optimizer import Muon, is_wide_kernel, orthogonalised
 
@@ -33,6 +34,17 @@ def test_the_size_of_a_gradient_does_not_matter() -> None:
 
 def test_a_kernel_without_gradient_stays_where_it_is() -> None:
     assert not orthogonalised(torch.zeros(64, 64, 3, 3)).any()
+
+
+def test_it_multiplies_in_bfloat16_only_where_that_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    kernel = torch.randn((64, 64, 3, 3), generator=torch.Generator().manual_seed(4))
+    results = []
+    for is_fast in (True, False):
+        monkeypatch.setattr(optimizer, "has_fast_bf16", lambda device, work, is_fast=is_fast: is_fast)
+        results.append(orthogonalised(kernel))
+    rounded = [(result / 576**0.5).bfloat16().float() * 576**0.5 for result in results]
+    assert torch.allclose(results[0], rounded[0], rtol=1e-6), "all digits of bfloat16, and no more"
+    assert not torch.allclose(results[1], rounded[1], rtol=1e-6)
 
 
 def layers() -> nn.Sequential:
