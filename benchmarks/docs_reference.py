@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from dbsn.cli import help as help_pages
-from dbsn.cli.main import COMMANDS, Command
+from dbsn.cli.app import COMMANDS, Command
 
 LAB = Path(__file__).parent.parent / "docs" / "lab"
 SUBJECTS = (

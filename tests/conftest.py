@@ -59,7 +59,7 @@ class Finished:
 @pytest.fixture(scope="session")
 def dbsn_command() -> Callable[..., Finished]:
     """Run the command line, in this process: torch is loaded once for all tests."""
-    from dbsn.cli.main import main
+    from dbsn.cli import main
 
     def run(*arguments: object) -> Finished:
         out, err = io.StringIO(), io.StringIO()

@@ -1,6 +1,6 @@
 """`python -m dbsn` is the `dbsn` command."""
 
-from dbsn.cli.main import main
+from dbsn.cli import main
 
 if __name__ == "__main__":
     main()

@@ -28,7 +28,7 @@ from dbsn.noise.recording import Recording
 from dbsn.store.tensors import load_tensors
 from dbsn.training.distill import distillation_loss, recalibrate
 from dbsn.training.held_out import HeldOut, stein_risk
-from dbsn.training.pairs import PairedPatches, Pairs, told_level
+from dbsn.training.pairs import PairedPatches, Pairs, simulated_level
 from dbsn.training.stages import clean_like
 from dbsn.training.teacher import recalled, some_of, teach
 
@@ -393,7 +393,7 @@ def test_a_guided_student_is_told_the_level_about_as_it_would_be_measured() -> N
 
     def told(level: float) -> Tensor:
         """What 2,000 patches or so are told that do not stand alone."""
-        levels = told_level(lambda image: torch.full_like(image, level**2), noisy, model, 4, generator)
+        levels = simulated_level(lambda image: torch.full_like(image, level**2), noisy, model, 4, generator)
         stands_alone = (levels == alone).flatten(1).all(1)
         assert float(stands_alone.float().mean()) == pytest.approx(0.5, abs=0.03)
         return levels[~stands_alone, 0, 0, 0]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dbsn.cli import help as help_pages
-from dbsn.cli.main import COMMANDS
+from dbsn.cli.app import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

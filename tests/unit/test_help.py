@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dbsn.cli import help as pages
-from dbsn.cli.main import COMMANDS, Command
+from dbsn.cli.app import COMMANDS, Command
 from dbsn.version import __version__
 
 LONGEST_TEXT = 160
@@ -66,7 +66,7 @@ def test_an_option_without_a_place_is_still_on_the_long_page() -> None:
 
 def test_help_needs_no_torch() -> None:
     code = (
-        "import sys; from dbsn.cli.main import main\n"
+        "import sys; from dbsn.cli import main\n"
         "sys.argv = ['dbsn', 'train', '--help']\n"
         "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
     )

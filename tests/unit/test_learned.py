@@ -60,15 +60,15 @@ def test_what_is_recorded_of_a_signal() -> None:
 
 
 def test_a_recording_says_what_it_is() -> None:
-    said = Recording(black=0.0, step=1 / 255).told(OF_255)
+    said = Recording(black=0.0, step=1 / 255).describe(OF_255)
     assert said == "black cut off at 0 of 255, rounded to steps of 1 of 255"
-    assert Recording().told(OF_255) == "nothing cut off, not rounded"
+    assert Recording().describe(OF_255) == "nothing cut off, not rounded"
     of_16_bits = Unit.of_samples(np.zeros(1, np.uint16))
-    assert Recording(white=1.0).told(of_16_bits) == "white cut off at 65535 of 65535, not rounded"
+    assert Recording(white=1.0).describe(of_16_bits) == "white cut off at 65535 of 65535, not rounded"
     assert [of_16_bits.number(level / 65535) for level in (0.5, 20, 1966)] == ["0.5", "20.0", "1966"]
     assert Unit.of_samples(np.zeros(1, np.uint8), np.zeros(1, np.uint16)) == OF_255
     counts = Unit.of_samples(np.array([0.0, 4095.0]))
-    assert Recording(white=4095.0, step=1.0).told(counts) == "white cut off at 4095, rounded to steps of 1"
+    assert Recording(white=4095.0, step=1.0).describe(counts) == "white cut off at 4095, rounded to steps of 1"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -167,8 +167,8 @@ def test_noise_is_as_skewed_as_the_images_say(skewness: float) -> None:
 def test_a_noise_model_says_what_it_is() -> None:
     noise = noise_model(1, recording=Recording(step=0.1), factors=(1.0, 4.0))
     assert noise.levels() == pytest.approx([0.05, 0.2], rel=0.2)
-    assert noise.told(OF_255).endswith("of 255 over 2 images; nothing cut off, rounded to steps of 25.5 of 255")
-    alike = NoiseModel(noise.model, [noise.images[0]] * 2, Recording()).told(OF_255)
+    assert noise.describe(OF_255).endswith("of 255 over 2 images; nothing cut off, rounded to steps of 25.5 of 255")
+    alike = NoiseModel(noise.model, [noise.images[0]] * 2, Recording()).describe(OF_255)
     assert alike.endswith(" of 255 in all 2 images; nothing cut off, not rounded")
     assert " to " not in alike
 

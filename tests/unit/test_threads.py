@@ -56,7 +56,7 @@ def test_a_command_settles_both_before_it_computes(command: list[str], waits: st
     pixels = np.random.default_rng(0).normal(128, 20, (64, 64)).clip(0, 255).astype(np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noisy.png")
     typed = [command[0], "noisy.png", *command[1:], "--threads", "1"]
-    run = f"from dbsn.cli.main import _run; _run({typed})"
+    run = f"from dbsn.cli.app import _run; _run({typed})"
     show = "import os, torch; print(os.environ.get('OMP_WAIT_POLICY'), torch.get_num_threads())"
     done = subprocess.run(
         [sys.executable, "-c", f"{run}\n{show}"], capture_output=True, text=True, check=True, cwd=tmp_path,

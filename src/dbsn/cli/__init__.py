@@ -1,5 +1,9 @@
-"""The commands of the shell, one dataclass each with `run`; torch is loaded inside it, so that --help is quick.
+"""The command line: `main` is the `dbsn` command; each command is a dataclass with `run` in a module of its own.
 
-A mistake is a ValueError or OSError of one line, with its remedy; files that fail while others go through are a line
-each and status 1 (tests/e2e/test_shell.py).
+torch is imported inside `run`, so that `--help` is quick. A mistake is a ValueError or OSError of one line, with its
+remedy. Files that fail while others go through are a line each and status 1 (tests/e2e/test_shell.py).
 """
+
+from dbsn.cli.app import main
+
+__all__ = ["main"]

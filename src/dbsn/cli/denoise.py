@@ -66,7 +66,7 @@ class Denoise:
         from dbsn.batch.journal import Journal
         from dbsn.batch.model_choice import ModelPicker
         from dbsn.batch.plan import goes_to_file, left, plan
-        from dbsn.cli.display import Told, show_files
+        from dbsn.cli.display import Verbosity, show_files
 
         if not self.inputs:
             raise ValueError("INPUT: missing. Name the image files or folders to denoise.")
@@ -80,7 +80,7 @@ class Denoise:
         given = find_model(self.model) if self.model else None
         choice = ModelPicker(given, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
         if choice.given:
-            choice.load(choice.given)  # now, so that what cannot be done is told before all files
+            choice.load(choice.given)  # now, so that what cannot be done is shown before all files
         journal = None if goes_to_file(self.output) else Journal(self.output)
         settings = how.settings(choice)
         missing = jobs if self.overwrite else left(jobs, journal, settings)
@@ -92,8 +92,8 @@ class Denoise:
         else:
             work = denoise_files(choice, missing, how, journal, settings)
         named = str(given or "")
-        told = Told(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named)
-        return show_files(work, missing, told, self.axes)
+        shown = Verbosity(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named)
+        return show_files(work, missing, shown, self.axes)
 
 
 def _check_can(denoiser: "Denoiser", path: Path, *, how: "DenoiseOptions", save_std: bool) -> None:

@@ -83,7 +83,7 @@ def show_training(stages: Iterator[Stage], folder: Path, *, quiet: bool = False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class Verbosity:
     """How much is printed of the work on many files."""
 
     quiet: bool = False
@@ -98,20 +98,20 @@ class Told:
     """The model that was named, if it is one for all."""
 
 
-def show_files(work: Iterator[JobResult], jobs: Sequence[Job], told: Told, axes: str | None = None) -> int:
+def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity, axes: str | None = None) -> int:
     """Consume the work on many files: a line each, on a terminal with a bar over their megapixels.
 
     Args:
         work: What becomes of each file, in their order.
         jobs: The files and their results.
-        told: What is printed.
+        shown: What is printed.
         axes: As of `dbsn.io.formats.megapixels`.
 
     Returns:
         Exit status: 0 if every file went through, else 1.
     """
     console, results, before = Console(stderr=True, soft_wrap=True, highlight=False), list[JobResult](), None
-    is_live = console.is_terminal and not told.quiet
+    is_live = console.is_terminal and not shown.quiet
     columns = (BarColumn(bar_width=16), TextColumn("{task.completed:.1f} of {task.total:.1f} megapixels"))
     redirects = sys.stdout.isatty()
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=not is_live, redirect_stdout=redirects) as bar:
@@ -124,41 +124,41 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], told: Told, axes:
                 print(f"dbsn: {printable(done.error)}", file=sys.stderr, flush=True)
                 continue
             like = done.why.like if done.why else None
-            if done.why and not told.dry_run and (told.verbose or like != before):
-                note(f"{printable(str(done.output))}: {done.why.line}", quiet=told.quiet)
+            if done.why and not shown.dry_run and (shown.verbose or like != before):
+                note(f"{printable(str(done.output))}: {done.why.line}", quiet=shown.quiet)
             before = like
-            if not told.json:
-                print(_line_of(done, job, told), flush=True)
+            if not shown.json:
+                print(_line_of(done, job, shown), flush=True)
     failed = sum(done.error is not None for done in results)
-    if told.json:
-        print(json.dumps(_as_object(results, jobs, told)))
+    if shown.json:
+        print(json.dumps(_as_object(results, jobs, shown)))
     if failed and len(jobs) > 1:
-        note(f"{failed} of {len(jobs)} files failed", quiet=told.quiet)
+        note(f"{failed} of {len(jobs)} files failed", quiet=shown.quiet)
     return 1 if failed else 0
 
 
-def _line_of(done: JobResult, job: Job, told: Told) -> str:
+def _line_of(done: JobResult, job: Job, shown: Verbosity) -> str:
     """A result: its file, noise and time; or what would be done."""
-    if told.dry_run:
+    if shown.dry_run:
         targets = ", ".join(map(str, job.targets))
-        return printable(f"{done.source} -> {targets}: {done.why.line if done.why else f'model {told.model}'}")
+        return printable(f"{done.source} -> {targets}: {done.why.line if done.why else f'model {shown.model}'}")
     noise = " ".join(filter(None, ("noise" if done.noise[0] else "", *done.noise)))
     return "  ".join(filter(None, (printable(str(done.output)), noise, f"{done.seconds:.1f} s")))
 
 
-def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], told: Told) -> dict[str, object]:
+def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], shown: Verbosity) -> dict[str, object]:
     """Everything about the work, for a program."""
     files = []
     for done, job in zip(results, jobs, strict=True):
         said = {
             "source": str(done.source), "outputs": [str(target) for target in job.targets],
-            "model": (done.why.model if done.why else told.model) or None,
+            "model": (done.why.model if done.why else shown.model) or None,
             "reason": done.why.line if done.why else None,
             "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,
             "seconds": round(done.seconds, 3), "error": done.error,
         }  # fmt: skip
         files.append({name: printable(value) if isinstance(value, str) else value for name, value in said.items()})
-    return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": told.dry_run}
+    return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": shown.dry_run}
 
 
 def describe_images(images: Sequence[np.ndarray]) -> str:

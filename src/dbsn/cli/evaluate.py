@@ -148,11 +148,12 @@ class Evaluate:
 
 def _table(summary: dict[str, Any]) -> str:
     """The means, as a person reads them."""
-    told = summary | {"protocol": f"{summary['protocol']} (PSNR relative to a peak of {summary['peak']})"}
-    del told["peak"]
+    printed = summary | {"protocol": f"{summary['protocol']} (PSNR relative to a peak of {summary['peak']})"}
+    del printed["peak"]
     digits = {"ssim": 4, "seconds": 1}
     lines = {
-        name: f"{value:.{digits.get(name, 2)}f}" if isinstance(value, float) else value for name, value in told.items()
+        name: f"{value:.{digits.get(name, 2)}f}" if isinstance(value, float) else value
+        for name, value in printed.items()
     }
     return "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
 

@@ -119,7 +119,7 @@ def page(name: str, parser: Parser, layout: Layout, *, everything: bool, width: 
     for title, those in sections(known, layout, everything=everything).items():
         lines += ["", f"{title}:"]
         for option in those:
-            lines += _entry(option.shown, _told(option), width, _COLUMN)
+            lines += _entry(option.shown, _description(option), width, _COLUMN)
     has_more = layout.more and not everything
     return "\n".join([*lines, *["", f"`{PROGRAM} {name} --help-all` prints all options."] * bool(has_more)])
 
@@ -150,7 +150,7 @@ def _under(names: Sequence[str], known: Sequence[Option]) -> list[Option]:
     return [option for name in names for option in known if fnmatch.fnmatchcase(option.name, name)]
 
 
-def _told(option: Option) -> str:
+def _description(option: Option) -> str:
     ends = " (required)" if option.required else f" (default {option.default})" if option.default else ""
     return option.text + ends
 

@@ -72,7 +72,7 @@ def _networks(saved: "ModelFile") -> Iterator[tuple[str, str]]:
     if saved.unmade:
         yield "student", saved.unmade
     if saved.model:
-        gathered = f"; {saved.noise.told(_unit(config, saved.noise))}" if saved.noise else ""
+        gathered = f"; {saved.noise.describe(_unit(config, saved.noise))}" if saved.noise else ""
         yield "noise", f"{saved.model.config.noise}{gathered}"
     if saved.model and saved.model.config.stride > 1:
         yield (
@@ -101,7 +101,7 @@ def _story(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"{name}:", _settings(value)
         elif isinstance(value, Mapping):
             yield f"{name}:", str(value.get("file", ""))
-            yield from ((f"  {inner}", told) for inner, told in _story(value) if inner != "file")
+            yield from ((f"  {inner}", text) for inner, text in _story(value) if inner != "file")
         else:
             yield name, _value(value)
 

@@ -42,7 +42,7 @@ class Synthesize:
         """Write all pairs; 0 if every file went through."""
         from dbsn.batch.plan import left, plan_pairs
         from dbsn.batch.synthesize import synthesize_files
-        from dbsn.cli.display import Told, show_files
+        from dbsn.cli.display import Verbosity, show_files
 
         if not self.inputs:
             raise ValueError("CLEAN: missing. Name the clean images (files or folders) to add noise to.")
@@ -54,4 +54,4 @@ class Synthesize:
                 f"--model {self.model}: holds no learned noise. To learn it: dbsn train NOISY --clean CLEAN -o RUN"
             )
         done = synthesize_files(noise, jobs, float_tiff=self.float_tiff, seed=self.seed)
-        return show_files(done, jobs, Told(quiet=self.quiet))
+        return show_files(done, jobs, Verbosity(quiet=self.quiet))

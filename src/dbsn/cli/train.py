@@ -165,15 +165,15 @@ class Train:
             raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
         check_truth(truth, noisy)
         failures += clean_failures
-        asked, told = prepare(
+        asked, said = prepare(
             asked, noisy, noise=self.noise, stride=self.stride, init_from=self._init_from(), distils=bool(clean)
         )
         model = asked.model
         if model.stride > 1 and not self.teacher:
-            told += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
+            said += f"\nlearning at a stride of {model.stride} pixels, denoising at one of {model.denoising_stride}"
         if is_main_process():
             report_failures(failures)
-            note(f"{describe_images(noisy)}\n{told}", quiet=self.quiet)
+            note(f"{describe_images(noisy)}\n{said}", quiet=self.quiet)
             if clean:
                 note(f"clean: {describe_clean(clean, cleans, noisy[0].shape[2])}", quiet=self.quiet)
         asked = replace(asked, files=_resolved(files), clean=_resolved(cleans), truth=_resolved(truths))
@@ -240,12 +240,12 @@ class Train:
         ]
         if given:
             flags = ", ".join("NOISY" if name == "noisy" else f"--{name}" for name in given)
-            told = f"--resume: {flags} cannot change in the middle of a run. Leave it out."
+            said = f"--resume: {flags} cannot change in the middle of a run. Leave it out."
             if "clean" in given:
-                told += (
+                said += (
                     f" To train a student of this run: dbsn train NOISY --clean CLEAN --teacher {self.output} -o NEW"
                 )
-            raise ValueError(told)
+            raise ValueError(said)
         return _differing(self.settings, usual.settings), _differing(self.student, usual.student)
 
     def _is_the_runs(self, name: str) -> bool:

@@ -86,9 +86,9 @@ def directories(exif: bytes, start: int, order: Order) -> tuple[bytes, list[tupl
     was, tags = _understood(exif)
     written, pointers = b"", list[tuple[Any, ...]]()
     for which in (_SETTINGS, _PLACE):
-        if isinstance(told := tags.get(which), dict):
+        if isinstance(inner := tags.get(which), dict):
             pointers.append((which - 1, _LONG, 1, start + len(written), True))
-            written += _written(told, start + len(written), was, order)
+            written += _written(inner, start + len(written), was, order)
     return written, pointers
 
 

@@ -160,7 +160,7 @@ def _tags(mosaic: Mosaic) -> list[tuple[Any, ...]]:
     model = " ".join(mosaic.kept[code][3] for code in (271, 272) if code in mosaic.kept) or "unknown"
     matrix = [part for row in mosaic.matrix for value in row for part in (round(value * _PARTS), _PARTS)]
     neutral = [part for value in mosaic.neutral for part in (round(value * _PARTS), _PARTS)]
-    told = [
+    tags = [
         (274, DATATYPE.SHORT, 1, mosaic.orientation, True),
         (33421, DATATYPE.SHORT, 2, (2, 2), True),  # CFARepeatPatternDim
         (33422, DATATYPE.BYTE, 4, bytes("RGB".index(colour) for colour in mosaic.colours), True),  # CFAPattern
@@ -174,7 +174,7 @@ def _tags(mosaic: Mosaic) -> list[tuple[Any, ...]]:
         (50728, DATATYPE.RATIONAL, 3, tuple(neutral), True),  # AsShotNeutral
         (50778, DATATYPE.SHORT, 1, _D65, True),  # CalibrationIlluminant1
     ]
-    return list(({tag[0]: tag for tag in told} | mosaic.kept).values())
+    return list(({tag[0]: tag for tag in tags} | mosaic.kept).values())
 
 
 def _kept(path: Path) -> dict[int, tuple[Any, ...]]:

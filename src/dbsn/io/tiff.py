@@ -216,10 +216,10 @@ def _shape_told(value: bytes, series: list[tifffile.TiffPageSeries]) -> bytes:
 
     It is empty if it would be wrong.
     """
-    told = json.loads(value.rstrip(b"\0"))
-    told.pop("truncated", None)
-    fits = len(series) == 1 and math.prod(told["shape"]) == series[0].size and series[0].keyframe.axes != "SYX"
-    return json.dumps(told).encode() if fits else b""
+    shaped = json.loads(value.rstrip(b"\0"))
+    shaped.pop("truncated", None)
+    fits = len(series) == 1 and math.prod(shaped["shape"]) == series[0].size and series[0].keyframe.axes != "SYX"
+    return json.dumps(shaped).encode() if fits else b""
 
 
 def _check_kind(path: Path, page: tifffile.TiffPage) -> int:

@@ -166,12 +166,16 @@ def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterato
             kept = like.attrs.asdict()
             yield zarr.from_array(partial, data=like, write_data=False, name=source.name or None, attributes=kept)
         else:
-            version, told = like.metadata.zarr_format, like.metadata
-            keys = {"name": "v2", "separator": told.dimension_separator} if version == 2 else told.chunk_key_encoding
+            version, metadata = like.metadata.zarr_format, like.metadata
+            keys = (
+                {"name": "v2", "separator": metadata.dimension_separator}
+                if version == 2
+                else metadata.chunk_key_encoding
+            )
             yield zarr.create_array(
                 partial, name=source.name or None, shape=like.shape, dtype=dtype, chunks=like.chunks,
                 shards=like.shards, compressors=like.compressors, chunk_key_encoding=keys, zarr_format=version,
-                attributes=like.attrs.asdict(), dimension_names=getattr(told, "dimension_names", None),
+                attributes=like.attrs.asdict(), dimension_names=getattr(metadata, "dimension_names", None),
             )  # fmt: skip
         if path.exists():
             os.replace(path, old)
@@ -211,8 +215,8 @@ def _parts(size: int) -> list[slice]:
 def _first_array(path: Path, group: Any) -> str:
     """Name of a group's image: the full resolution of OME-Zarr, or the only array."""
     attributes = group.attrs.asdict()
-    told = attributes.get("ome", attributes).get("multiscales")
-    names = [told[0]["datasets"][0]["path"]] if told else sorted(group.array_keys())
+    multiscales = attributes.get("ome", attributes).get("multiscales")
+    names = [multiscales[0]["datasets"][0]["path"]] if multiscales else sorted(group.array_keys())
     if len(names) != 1:
         have = f"got arrays {', '.join(names)}. Name one of them: {path}/{names[0]}." if names else "holds no array."
         raise ImageError(f"{path}: {have}")
@@ -236,10 +240,10 @@ def _axes(image: ZarrImage) -> str:
     Otherwise the last two span a plane; a third axis of length 3 is colour.
     """
     attributes = image.group.attrs.asdict()
-    told = attributes.get("ome", attributes).get("multiscales") if image.name else None
+    multiscales = attributes.get("ome", attributes).get("multiscales") if image.name else None
     names = None
-    if told and "axes" in told[0]:
-        names = [axis["name"] if isinstance(axis, dict) else axis for axis in told[0]["axes"]]
+    if multiscales and "axes" in multiscales[0]:
+        names = [axis["name"] if isinstance(axis, dict) else axis for axis in multiscales[0]["axes"]]
     if names is None:
         names = getattr(image.array.metadata, "dimension_names", None) or image.array.attrs.get("_ARRAY_DIMENSIONS")
     if names and all(names):

@@ -51,8 +51,8 @@ class Calibration:
         """Correct the variances of an estimate; a covariance keeps its correlations."""
         noise_var = self.noise(estimate.mean, estimate.noise_var)
         share = _share(estimate.mean_var, noise_var)
-        told = share.clamp_min(_LEAST_SHARE)  # a smaller share gets the factor of this one
-        factor = interpolate(told.log(), self.shares, self.prediction_factors) * told / share
+        floored = share.clamp_min(_LEAST_SHARE)  # a smaller share gets the factor of this one
+        factor = interpolate(floored.log(), self.shares, self.prediction_factors) * floored / share
         return replace(
             estimate,
             noise_var=noise_var,

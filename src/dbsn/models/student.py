@@ -70,7 +70,7 @@ class Student(nn.Module):
         elif isinstance(mine, UNetConfig) and replace(mine, guided=True) == theirs:
             assert isinstance(self.network, DenseUNet)
             assert isinstance(other.network, DenseUNet)
-            self.network.begin_untold(other.network, _USUAL_LEVEL / self.config.scale)
+            self.network.init_from_guided(other.network, _USUAL_LEVEL / self.config.scale)
         else:
             raise ValueError(
                 f"--student.start: the network does not fit (got {theirs}, expected {mine}). "
@@ -142,13 +142,13 @@ class Student(nn.Module):
         height, width = noisy.shape[-2:]
         seen = self._seen(noisy)
         padded = mirrored(seen, self.multiple)
-        told = []
+        level_input = []
         if self.guided:
             given = self.level(noisy) if level is None else level
             assert given is not None
-            told = [functional.interpolate(given / self.config.scale, scale_factor=float(self.multiple))]
+            level_input = [functional.interpolate(given / self.config.scale, scale_factor=float(self.multiple))]
         left_out = self._left_out(margin, with_std=bool(with_std))
-        out: Part = self.network(padded, *told, **({"margin": left_out} if any(left_out) else {}))
+        out: Part = self.network(padded, *level_input, **({"margin": left_out} if any(left_out) else {}))
         still = Margin(*(side - part for side, part in zip(margin, left_out, strict=True)))
         result = out[..., : height - left_out.top - left_out.bottom, : width - left_out.left - left_out.right].float()
         denoised = without(result * self.config.scale + self.config.offset, still)
@@ -226,7 +226,7 @@ def _users_own(factory: str, channels: int) -> nn.Module:
         module = getattr(_module(place), name)(channels)
     except Exception as error:  # it is the user's code, which may raise anything
         advice = "Check that it is on the Python path, or name it by its file: path/to/file.py:factory."
-        raise ValueError(f"student {factory}: cannot be loaded ({_told(error)}). {advice}") from error
+        raise ValueError(f"student {factory}: cannot be loaded ({_reason(error)}). {advice}") from error
     if not isinstance(module, nn.Module):
         raise ValueError(
             f"student {factory}: wrong return type (got {type(module).__name__}, expected torch.nn.Module). "
@@ -240,7 +240,7 @@ def _users_own(factory: str, channels: int) -> nn.Module:
             shape = tuple(module.eval()(image).shape)
     except Exception as error:
         advice = "If it needs sides that are multiples of a number, give it an attribute `multiple`."
-        raise ValueError(f"student {factory}: fails on {side} x {side} pixels ({_told(error)}). {advice}") from error
+        raise ValueError(f"student {factory}: fails on {side} x {side} pixels ({_reason(error)}). {advice}") from error
     if shape != tuple(image.shape):
         raise ValueError(
             f"student {factory}: wrong output shape (got {shape}, expected {tuple(image.shape)}). Keep the shape."
@@ -248,7 +248,7 @@ def _users_own(factory: str, channels: int) -> nn.Module:
     return module.train()
 
 
-def _told(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The message of an error in one line."""
     return " ".join(str(error).split()) or type(error).__name__
 

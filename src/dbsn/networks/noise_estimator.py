@@ -73,9 +73,9 @@ class NoiseEstimator(nn.Module):
         """
         first = stack.first
         assert first.bias is not None
-        told = first.weight[:, self.channels :, 0, 0]
-        first.bias += told @ ((usual - self.usual) / self.spread).flatten()
-        told *= (spread / self.spread).flatten()
+        level_weights = first.weight[:, self.channels :, 0, 0]
+        first.bias += level_weights @ ((usual - self.usual) / self.spread).flatten()
+        level_weights *= (spread / self.spread).flatten()
 
     def context(self, image: Image, measurement: Tensor) -> Tensor:
         """Join each pixel's intensity and its image's measurements: (b, (1 + 5) c, h, w).

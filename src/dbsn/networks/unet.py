@@ -106,16 +106,16 @@ class DenseUNet(CanBeSymmetric):
         head, tail = Layer(self.head, "blocks", "eights"), Layer(self.tail, "eights", "blocks")
         return [head, *between_eights(self.backbone), tail]
 
-    def begin_untold(self, other: "DenseUNet", level: float) -> None:
+    def init_from_guided(self, other: "DenseUNet", level: float) -> None:
         """Start an unguided network with the weights of a guided one.
 
         It behaves as if the noise level were always `level`, in network units.
         """
         pixels = self.head.in_channels
         weights = other.state_dict()
-        told = weights["head.weight"][:, pixels:].sum((1, 2, 3))
+        level_weights = weights["head.weight"][:, pixels:].sum((1, 2, 3))
         weights["head.weight"] = weights["head.weight"][:, :pixels]
-        weights["head.bias"] = weights["head.bias"] + level * told
+        weights["head.bias"] = weights["head.bias"] + level * level_weights
         self.load_state_dict(weights)
 
     @property

@@ -154,7 +154,7 @@ class Inspection:
         low, high = (self.unit.number(level) for level in (min(self.levels), max(self.levels)))
         said = f"noise of {'' if self.suits else 'at least '}{low}" + (f" to {high}" if len(self.images) > 1 else "")
         form = f"{_FORMS[self.family]} (--noise {self.family})"
-        said += f"{self.unit.of}, {form}; {self.recording.told(self.unit)}. "
+        said += f"{self.unit.of}, {form}; {self.recording.describe(self.unit)}. "
         if self.suits:
             return said + "It is independent from pixel to pixel, as learning from noisy images alone needs."
         if self.is_compressed:

@@ -95,8 +95,8 @@ class NoiseModel:
         where = self._device
         noises = [self.images[number] for number in which]
         measurement = torch.cat([noise.measurement for noise in noises]).to(where)
-        told = self.model.noise_variance(intensity.to(where), measurement).to(intensity.device)
-        parts = zip(intensity.split(1), told.split(1), noises, strict=True)
+        variance = self.model.noise_variance(intensity.to(where), measurement).to(intensity.device)
+        parts = zip(intensity.split(1), variance.split(1), noises, strict=True)
         corrected = [
             noise.calibration.to(image.device).noise(image, variance) if noise.calibration else variance
             for image, variance, noise in parts
@@ -200,12 +200,12 @@ class NoiseModel:
             levels.append(float(variance.mean().sqrt()))
         return levels
 
-    def told(self, unit: Unit) -> str:
+    def describe(self, unit: Unit) -> str:
         """Describe the noise in one line."""
         levels = self.levels()
         least, most = (unit.number(end(levels)) for end in (min, max))
         which = f"{least} to {most}{unit.of} over" if least != most else f"{most}{unit.of} in all"
-        return f"noise {which} {len(levels)} images; {self.recording.told(unit)}"
+        return f"noise {which} {len(levels)} images; {self.recording.describe(unit)}"
 
     def tensors(self) -> dict[str, Tensor]:
         """Convert to named tensors for a file, without the model."""

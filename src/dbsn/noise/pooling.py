@@ -23,7 +23,7 @@ _MAD = 1.4826  # standard deviation over median absolute deviation, for a normal
 
 
 @dataclass(frozen=True)
-class _Told:
+class _ImageNoise:
     """The noise of one image; levels are logarithms of standard deviations."""
 
     knots: np.ndarray
@@ -58,7 +58,7 @@ def shared(noise: NoiseModel) -> NoiseModel:
     """
     config, one_level = noise.model.config, noise.model.noise_estimator.per_image
     grid = np.linspace(config.offset - config.scale, config.offset + config.scale, _INTENSITIES, dtype=np.float32)
-    known = {number: _told(noise, number, grid) for number, image in enumerate(noise.images) if image.calibration}
+    known = {number: _noise_of(noise, number, grid) for number, image in enumerate(noise.images) if image.calibration}
     for _ in range(2):  # the second time without the images that differ
         if len(known) < _FEWEST:
             return noise
@@ -68,9 +68,9 @@ def shared(noise: NoiseModel) -> NoiseModel:
         if deviations.max() > _ALIKE:
             return noise
         levels = np.stack([common.levels for common in channels])
-        elsewhere = np.array([np.quantile(abs(told.own - levels), _MOST, axis=1).max() for told in known.values()])
+        elsewhere = np.array([np.quantile(abs(one.own - levels), _MOST, axis=1).max() for one in known.values()])
         alike = np.all(offsets <= (_STRAY * deviations).clip(max=_FURTHEST), 0) & (elsewhere <= _ELSEWHERE)
-        known = {number: told for (number, told), shares in zip(known.items(), alike, strict=True) if shares}
+        known = {number: one for (number, one), shares in zip(known.items(), alike, strict=True) if shares}
     images = list(noise.images)
     variance = np.exp(2 * levels)
     skewness = np.stack([common.skewness for common in channels])
@@ -80,14 +80,14 @@ def shared(noise: NoiseModel) -> NoiseModel:
     return NoiseModel(noise.model, images, noise.recording)
 
 
-def _told(noise: NoiseModel, number: int, grid: np.ndarray) -> _Told:
+def _noise_of(noise: NoiseModel, number: int, grid: np.ndarray) -> _ImageNoise:
     calibration = noise.images[number].calibration
     assert calibration is not None
     at = calibration.intensities
     knots = torch.stack([at, _level(noise.at(number, at)), calibration.skewness], 1).cpu().numpy()
     everywhere = torch.from_numpy(grid).to(at).expand(len(knots), -1)
     own, uncorrected = noise.at(number, everywhere), noise.uncorrected(number).at(0, everywhere)
-    return _Told(knots, _level(own).cpu().numpy(), _level(uncorrected).cpu().numpy())
+    return _ImageNoise(knots, _level(own).cpu().numpy(), _level(uncorrected).cpu().numpy())
 
 
 def _level(variance: Tensor) -> Tensor:
@@ -95,15 +95,15 @@ def _level(variance: Tensor) -> Tensor:
     return variance.log() / 2
 
 
-def _common(images: Sequence[_Told], grid: np.ndarray, channel: int, one_level: bool) -> _Common:
+def _common(images: Sequence[_ImageNoise], grid: np.ndarray, channel: int, one_level: bool) -> _Common:
     """Median polish of all levels: a curve over intensity, an offset per image.
 
     The mean level of CNN_est is subtracted first.
     """
-    knots = [told.knots[channel] for told in images]
+    knots = [one.knots[channel] for one in images]
     image = np.repeat(np.arange(len(knots)), [part.shape[1] for part in knots])
     intensity, level, skewness = np.concatenate(knots, 1)
-    expected = np.mean([told.uncorrected[channel] for told in images], 0)
+    expected = np.mean([one.uncorrected[channel] for one in images], 0)
     beside = level - np.interp(intensity, grid, expected)
     bins = np.array_split(np.argsort(intensity), 1 if one_level else max(1, len(intensity) // _KNOTS_A_BIN))
     middles, offsets = [np.median(intensity[part]) for part in bins], np.zeros(len(knots))

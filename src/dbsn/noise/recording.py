@@ -67,7 +67,7 @@ class Recording:
         distances = [(sign * (end - clean) / std).clamp_min(0) for end, sign in ends if end is not None]
         return torch.stack(distances).amin(0) if distances else torch.full_like(clean, torch.inf)
 
-    def told(self, unit: Unit) -> str:
+    def describe(self, unit: Unit) -> str:
         """Describe the recording in one line."""
         ends = [
             f"{name} cut off at {unit.number(end, 4)}{unit.of}"

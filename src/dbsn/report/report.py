@@ -113,16 +113,16 @@ def _show(denoiser: Denoiser, name: str, image: np.ndarray) -> Shown:
 
 def _uncalibrated(denoiser: Denoiser, noisy: np.ndarray) -> np.ndarray:
     """`Shown.surprise` without the calibration on the image itself."""
-    told = predict(
+    estimate = predict(
         denoiser.model,
         noisy,
         options=InferenceOptions(bf16=denoiser.bf16),
         calibrated=False,
         extras=("mean", "blind_std"),
     )
-    assert told.mean is not None
-    assert told.blind_std is not None
-    return np.asarray((noisy - told.mean) / told.blind_std)
+    assert estimate.mean is not None
+    assert estimate.blind_std is not None
+    return np.asarray((noisy - estimate.mean) / estimate.blind_std)
 
 
 def _facts(denoiser: Denoiser, unit: Unit) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _facts(denoiser: Denoiser, unit: Unit) -> dict[str, Any]:
         if config.stride > 1
         else "",
         "student": denoiser.student.config.network.kind if denoiser.student else "none",
-        "noise model": denoiser.saved.noise.told(unit) if denoiser.saved.noise else "",
+        "noise model": denoiser.saved.noise.describe(unit) if denoiser.saved.noise else "",
         "trained with": f"dbsn {about.get('version', '?')}",
         "reported with": f"dbsn {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }

@@ -73,10 +73,10 @@ def distil(
         student = new_student(shape, config.seed, init_from)
         if config.uncertainty_alone:
             student.freeze_results()
-        alike, told_multiple = replace(known, noise=shared(noise)), student.multiple if student.guided else None
+        alike, level_cell = replace(known, noise=shared(noise)), student.multiple if student.guided else None
         images, fill = [image for _, image in learned], teacher.config.offset
         pairs = PairedPatches(alike, images, config, multiple=student.multiple, fill=fill, guided=student.guided)
-        held_out = HeldOut(alike, [image for _, image in held], config, told_multiple)
+        held_out = HeldOut(alike, [image for _, image in held], config, level_cell)
 
         def keep(average: Student, story: dict[str, Any]) -> None:
             recalibrate(average, held_out.synthetic)
@@ -127,7 +127,7 @@ def _in_two_parts(
             _refine(known, config, run, model, context.device)
         wait_for_all()
         noise, when = recall_refined(known, run / REFINED)
-        remark = f"corrected by the student: {shared(noise).told(Unit.of_samples(*known.noisy))}"
+        remark = f"corrected by the student: {shared(noise).describe(Unit.of_samples(*known.noisy))}"
     for progress in training(noise, resume=True, renewed=when.step):
         yield replace(progress, remark=remark)
         remark = ""

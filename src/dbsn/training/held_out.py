@@ -39,14 +39,14 @@ class HeldOut:
     """
 
     def __init__(
-        self, known: TeacherResults, clean: Sequence[np.ndarray], config: DistillConfig, told_multiple: int | None
+        self, known: TeacherResults, clean: Sequence[np.ndarray], config: DistillConfig, level_cell: int | None
     ) -> None:
         self.uncertainty_alone = config.uncertainty_alone
         generator = torch.Generator().manual_seed(config.seed)
         source = replace(config, baseline=None)
         oracle = parse_noises(config.noise) if config.noise else None
         self.synthetic = [
-            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, told_multiple)
+            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, level_cell)
             for crop in (_shrunk_square(image, at, config.shrink**share) for image, at, share in _places(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []

@@ -87,7 +87,7 @@ class PairedPatches:
         guided: bool = False,
     ) -> None:
         self.known, self.clean, self.config, self.fill = known, clean, config, fill
-        self.told_multiple = multiple if guided else None
+        self.level_cell = multiple if guided else None
         self.known_noise = parse_noises(config.noise) if config.noise else None
         self.first = 0 if config.baseline or config.uncertainty_alone else _first(config)
         self.noisy = known.hold_out()[0]
@@ -106,7 +106,7 @@ class PairedPatches:
             parts.append(self._noisy(self.first, generator))
         if self.first < self.config.batch:
             parts.append(self._clean(self.config.batch - self.first, generator))
-        names = ["noisy", "target", "noise_var", "error_unit", "valid", *(["level"] if self.told_multiple else [])]
+        names = ["noisy", "target", "noise_var", "error_unit", "valid", *(["level"] if self.level_cell else [])]
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
         return Pairs(**joined, first=self.first)
 
@@ -117,7 +117,7 @@ class PairedPatches:
         noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
         valid = torch.stack([inside for _, inside in patches])
         noise, which = self.known.noise, [number for number, _, _ in chosen]
-        told = self.told_multiple
+        cell = self.level_cell
 
         def variance(image: Image) -> Variance:
             return noise.variance(image, which)
@@ -128,7 +128,7 @@ class PairedPatches:
             target=target,
             noise_var=power,
             error_unit=_unit(power, self.known_noise),
-            level=told_level(variance, noisy, noise.model, told, generator) if told else None,
+            level=simulated_level(variance, noisy, noise.model, cell, generator) if cell else None,
             valid=valid,
             first=count,
         )
@@ -141,7 +141,7 @@ class PairedPatches:
         patches = [max(candidates[i : i + among], key=_detail) for i in range(0, len(candidates), among)]
         clean, valid = (torch.stack(kind) for kind in zip(*patches, strict=True))
         return synthetic_pairs(
-            clean, valid, self.known.noise, self.config, self.known_noise, generator, self.told_multiple
+            clean, valid, self.known.noise, self.config, self.known_noise, generator, self.level_cell
         )
 
     def _shrunk(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -192,11 +192,11 @@ def synthetic_pairs(
     config: DistillConfig,
     known: Noises | None,
     generator: torch.Generator,
-    told_multiple: int | None,
+    level_cell: int | None,
 ) -> Pairs:
     """Make pairs of clean patches with drawn noise, learned or known (S2).
 
-    A guided student gets the noise level in cells of `told_multiple` pixels.
+    A guided student gets the noise level in cells of `level_cell` pixels.
     """
     which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
     noises = [one_noise(known, clean.shape[1], generator) for _ in clean] if known else []
@@ -222,7 +222,7 @@ def synthetic_pairs(
         target=target,
         noise_var=power,
         error_unit=_unit(power, known),
-        level=told_level(variance, noisy, learned.model, told_multiple, generator) if told_multiple else None,
+        level=simulated_level(variance, noisy, learned.model, level_cell, generator) if level_cell else None,
         valid=valid,
         first=0,
     )
@@ -240,7 +240,7 @@ def _unit(power: Tensor, known: Noises | None) -> Tensor:
     return power.clamp_min(_LEAST_STD**2).sqrt() * _MIDDLE_STD
 
 
-def told_level(
+def simulated_level(
     variance: Callable[[Image], Variance],
     noisy: Image,
     model: BlindSpotModel,

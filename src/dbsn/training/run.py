@@ -74,13 +74,13 @@ def prepare(
     found = None
     try:
         found = inspect_noise(noisy, A_FEW)
-        told = found.verdict
+        verdict = found.verdict
     except ValueError as error:  # images too small to inspect can still be learned from
-        told = str(error)
+        verdict = str(error)
     model = suited(asked.model, found, noise=noise, stride=stride)
     asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
     asked, begun = choose_initial(asked, init_from, distils=distils)
-    return asked, told + (f"\n{begun}" if begun else "")
+    return asked, verdict + (f"\n{begun}" if begun else "")
 
 
 def start(

@@ -180,7 +180,7 @@ def _distilled(
     noise, whose = known.noise, "learned from the noisy images"
     if refined.exists():
         noise, whose = recall_refined(known, refined)[0], "corrected by the student"
-    note = "" if is_baseline else f"{whose}: {shared(noise).told(unit)}"
+    note = "" if is_baseline else f"{whose}: {shared(noise).describe(unit)}"
     figure = SYNTHETIC_ERROR if is_baseline else ERROR
     yield Stage("student", distilling, note, unit, LIKELIHOOD if second.config.uncertainty_alone else figure)
 

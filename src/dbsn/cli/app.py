@@ -79,16 +79,16 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> Any:
-    """The command that was typed; what is misspelt is told with what was meant."""
-    told = io.StringIO()
+    """The command that was typed; what is misspelt is named with what was meant."""
+    message = io.StringIO()
     try:
-        with redirect_stderr(told):
+        with redirect_stderr(message):
             return tyro.cli(Command, prog=pages.PROGRAM, args=list(arguments))
     except SystemExit as stopped:
         if stopped.code:
             _check_words(arguments)
             plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
-            sys.stderr.write(pages.without_colours(told.getvalue()) if plain else told.getvalue())
+            sys.stderr.write(pages.without_colours(message.getvalue()) if plain else message.getvalue())
         raise
 
 
