@@ -121,7 +121,8 @@ def check_truth(truth: Sequence[np.ndarray], images: Sequence[np.ndarray]) -> No
             f"got {len(truth)} images, expected the {len(images)} noisy ones without noise, in their order and shape"
         )
         raise ValueError(
-            f"--truth: the images do not fit (got {len(truth)} images, {expected}). Name the files that belong to the noisy ones."
+            f"--truth: the images do not fit (got {len(truth)} images, {expected}). "
+            "Name the files that belong to the noisy ones."
         )
     clean, noisy = (np.array([to_pixels(image[::4, ::4]).mean() for image in kind]) for kind in (truth, images))
     worst = int(np.abs(clean - noisy).argmax())
