@@ -20,10 +20,11 @@ import tifffile
 from PIL import Image, JpegImagePlugin
 from tifffile import COMPRESSION
 
+import dbsn.io
 from dbsn.errors import ImageError
 from dbsn.intensity import from_pixels, to_pixels
 from dbsn.io.folders import find_images
-from dbsn.io.formats import read_image, read_planes, write_image, writing_planes
+from dbsn.io.formats import read_image, write_image
 from dbsn.io.picture import Picture
 
 Array = np.ndarray[Any, Any]
@@ -449,7 +450,7 @@ def test_settings_and_place_of_the_camera_are_in_the_tiff(tmp_path: Path, suffix
 def test_settings_and_place_are_in_a_tiff_of_either_byte_order(tmp_path: Path, byteorder: str) -> None:
     source = stored(tmp_path / "a.tif", tiff(samples(10, 16, 3), photometric="rgb", byteorder=byteorder))
     picture = dataclasses.replace(read_image(source), exif=camera_says().tobytes()[6:])
-    with writing_planes(tmp_path / "b.tif", source) as write:
+    with dbsn.io.open(source).writing(tmp_path / "b.tif") as write:
         write(picture.pixels, picture)
     check_camera_said(tmp_path / "b.tif", texts=False)
 
@@ -519,12 +520,12 @@ def test_every_type_and_text_of_the_cameras_settings_comes_back_in_a_tiff(tmp_pa
 def test_only_the_first_page_of_a_stack_has_the_cameras_settings(tmp_path: Path) -> None:
     block = b"II*\0\x08\0\0\0" + ifd("<", {34665: odd_settings("<")}, 8)
     pages = tiff(np.stack([samples(10, 16, 1)] * 3), photometric="minisblack")
-    first = next(read_planes(source := stored(tmp_path / "a.tif", pages)))
-    with writing_planes(tmp_path / "b.tif", source) as write:
+    first = next(dbsn.io.open(source := stored(tmp_path / "a.tif", pages)).planes())
+    with dbsn.io.open(source).writing(tmp_path / "b.tif") as write:
         for number in range(3):
             write(first.samples, dataclasses.replace(first, exif=b"" if number else block))
-    with writing_planes(tmp_path / "c.tif", tmp_path / "b.tif") as write:
-        for page in read_planes(tmp_path / "b.tif"):
+    with dbsn.io.open(tmp_path / "b.tif").writing(tmp_path / "c.tif") as write:
+        for page in dbsn.io.open(tmp_path / "b.tif").planes():
             write(page.samples, page)
     with tifffile.TiffFile(tmp_path / "c.tif") as file:
         assert [34665 in page.tags for page in file.pages] == [True, False, False]

@@ -12,12 +12,12 @@ import skimage.data
 import tifffile
 import torch
 
+import dbsn.io
 from dbsn.config import GridConfig, ModelConfig
 from dbsn.denoiser import Denoiser
 from dbsn.errors import ImageError
 from dbsn.io import raw
 from dbsn.io.folders import find_images
-from dbsn.io.formats import read_planes, writing_planes
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.store.model_file import ModelFile
 
@@ -81,7 +81,7 @@ def test_at_strength_0_the_mosaic_and_its_development_are_the_same(
 
 def test_planes_are_one_colour_each_from_black_to_white_and_not_cut_off(tmp_path: Path) -> None:
     source = camera(tmp_path / "a.dng", "GBRG")
-    planes = list(read_planes(source))
+    planes = list(dbsn.io.open(source).planes())
     assert [picture.path.name for picture in planes] == ["a.dng, G", "a.dng, B", "a.dng, R", "a.dng, G"]
     assert [picture.pixels.shape for picture in planes] == [(81, 96, 1), (81, 95, 1), (80, 96, 1), (80, 95, 1)]
     mosaic = tifffile.imread(source)
@@ -91,8 +91,8 @@ def test_planes_are_one_colour_each_from_black_to_white_and_not_cut_off(tmp_path
 
 def test_each_plane_goes_where_it_came_from(tmp_path: Path) -> None:
     source = camera(tmp_path / "a.dng")
-    with writing_planes(tmp_path / "b.dng", source) as write:
-        for number, picture in enumerate(read_planes(source)):
+    with dbsn.io.open(source).writing(tmp_path / "b.dng") as write:
+        for number, picture in enumerate(dbsn.io.open(source).planes()):
             write(np.full_like(picture.pixels, number / 10), picture)
     with rawpy.imread(str(tmp_path / "b.dng")) as after:
         found = after.raw_image_visible.copy()
@@ -124,4 +124,4 @@ def test_what_is_wrong_is_one_line(
     assert len(find_images([tmp_path])) == 4
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(ImageError, match=r"dbsn\[raw\]"):
-        list(read_planes(source))
+        list(dbsn.io.open(source).planes())

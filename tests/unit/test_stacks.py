@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tifffile
 
+import dbsn.io
 import dbsn.io.tiff
 from dbsn.errors import ImageError
-from dbsn.io.formats import read_image, read_planes, writing_planes
+from dbsn.io.formats import read_image
 from dbsn.io.tiff import stack_size
 
 GENERATOR = np.random.default_rng(0)
@@ -25,8 +26,8 @@ def samples(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 
 def copied(source: Path, output: Path) -> None:
-    with writing_planes(output, source) as write:
-        for picture in read_planes(source):
+    with dbsn.io.open(source).writing(output) as write:
+        for picture in dbsn.io.open(source).planes():
             write(picture.pixels, picture)
 
 
@@ -99,7 +100,7 @@ def test_a_stack_comes_back_as_it_was(
         assert after.imagej_metadata == before.imagej_metadata
         assert after.ome_metadata == before.ome_metadata
     assert not list(tmp_path.glob(".*"))
-    assert sum(1 for _ in read_planes(tmp_path / "out.tif")) == array.size // first.size
+    assert sum(1 for _ in dbsn.io.open(tmp_path / "out.tif").planes()) == array.size // first.size
 
 
 @pytest.mark.parametrize("write", [page_by_page, appended, plain(photometric="rgb", planarconfig="separate")])
@@ -108,10 +109,10 @@ def test_pages_that_were_written_one_by_one_come_back(
 ) -> None:
     array = samples((3, 20, 31), "uint16")
     write(tmp_path / "in.tif", array)
-    before = [picture.pixels for picture in read_planes(tmp_path / "in.tif")]
+    before = [picture.pixels for picture in dbsn.io.open(tmp_path / "in.tif").planes()]
     copied(tmp_path / "in.tif", tmp_path / "out.tif")
     copied(tmp_path / "out.tif", tmp_path / "again.tif")
-    after = [picture.pixels for picture in read_planes(tmp_path / "again.tif")]
+    after = [picture.pixels for picture in dbsn.io.open(tmp_path / "again.tif").planes()]
     assert len(after) == len(before)
     assert all(np.array_equal(*pair) for pair in zip(before, after, strict=True))
 
@@ -127,10 +128,10 @@ def test_what_32_bit_offsets_cannot_reach_becomes_bigtiff(tmp_path: Path, monkey
 def test_so_many_pages_are_evenly_chosen(tmp_path: Path) -> None:
     array = np.arange(10, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8)
     tifffile.imwrite(tmp_path / "s.tif", array)
-    chosen = [round(255 * float(picture.pixels[0, 0, 0])) for picture in read_planes(tmp_path / "s.tif", 5)]
+    chosen = [round(255 * float(picture.pixels[0, 0, 0])) for picture in dbsn.io.open(tmp_path / "s.tif").planes(5)]
     assert chosen == [0, 2, 4, 6, 8]
     assert stack_size(tmp_path / "s.tif") == 10
-    assert len(list(read_planes(tmp_path / "s.tif", 99))) == 10
+    assert len(list(dbsn.io.open(tmp_path / "s.tif").planes(99))) == 10
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])
@@ -162,7 +163,7 @@ def test_what_no_stack_can_be_is_refused(tmp_path: Path) -> None:
         for side in (8, 9):
             writer.write(np.zeros((side, side), np.uint8), photometric="minisblack", metadata=None)
     with pytest.raises(ImageError, match=r"2 pages of different kinds\. Split it"):
-        list(read_planes(tmp_path / "mixed.tif"))
+        list(dbsn.io.open(tmp_path / "mixed.tif").planes())
 
 
 @pytest.mark.parametrize("compression", [None, "zlib"])

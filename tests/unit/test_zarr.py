@@ -12,12 +12,13 @@ import tifffile
 import torch
 import zarr
 
+import dbsn.io
 from dbsn.config import GridConfig, ModelConfig
 from dbsn.denoiser import Denoiser
 from dbsn.errors import ImageError
 from dbsn.io import zarr as zarrs
 from dbsn.io.folders import find_images
-from dbsn.io.formats import megapixels, read_image, read_planes
+from dbsn.io.formats import read_image
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.store.model_file import ModelFile
 
@@ -139,7 +140,7 @@ def test_axes_that_a_zarr_does_not_name_are_given(tmp_path: Path, model: Path, d
     assert (result.shape, result.dtype) == (array.shape, array.dtype)
     expected = Denoiser.load(model, device="cpu").denoise(array, axes="YXZ")
     assert np.abs(result[:].astype(int) - expected).max() <= 1
-    assert [block.samples.shape for block in read_planes(source, axes="YXZ")] == [(40, 33, 1)] * 5
+    assert [block.samples.shape for block in dbsn.io.open(source).planes(axes="YXZ")] == [(40, 33, 1)] * 5
     again = dbsn_command("denoise", source, "-m", model, "-o", tmp_path / "out", "--axes", "yzx")
     assert again.returncode == 2  # other planes, so another result
     assert "depth_last.zarr: made with" in again.stderr
@@ -148,8 +149,8 @@ def test_axes_that_a_zarr_does_not_name_are_given(tmp_path: Path, model: Path, d
 def test_colours_that_lie_first_are_given(tmp_path: Path) -> None:
     array = samples((3, 40, 33), "uint8")
     path = plain(tmp_path / "c.zarr", array)
-    assert [block.samples.shape for block in read_planes(path)] == [(40, 33, 1)] * 3
-    [block] = read_planes(path, axes="SYX")
+    assert [block.samples.shape for block in dbsn.io.open(path).planes()] == [(40, 33, 1)] * 3
+    [block] = dbsn.io.open(path).planes(axes="SYX")
     np.testing.assert_array_equal(block.samples, array.transpose(1, 2, 0))
 
 
@@ -165,15 +166,15 @@ def test_colours_that_lie_first_are_given(tmp_path: Path) -> None:
 def test_axes_that_are_not_the_arrays_are_refused(tmp_path: Path, axes: str, told: str) -> None:
     path = plain(tmp_path / "a.zarr", samples((5, 40, 33), "uint16"))
     with pytest.raises(ImageError, match=re.escape(told)) as refused:
-        next(read_planes(path, axes=axes))
+        next(dbsn.io.open(path).planes(axes=axes))
     assert str(path) in str(refused.value)
 
 
 def test_the_axes_of_other_files_can_be_said_but_not_chosen(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", samples((3, 40, 33), "uint16"), photometric="minisblack")
-    assert len(list(read_planes(tmp_path / "a.tif", axes="CYX"))) == 3
+    assert len(list(dbsn.io.open(tmp_path / "a.tif").planes(axes="CYX"))) == 3
     with pytest.raises(ImageError, match=r"a\.tif: .*got --axes SYX, but each of its pages is YX"):
-        next(read_planes(tmp_path / "a.tif", axes="SYX"))
+        next(dbsn.io.open(tmp_path / "a.tif").planes(axes="SYX"))
 
 
 def test_the_other_byte_order_is_read_and_kept(tmp_path: Path, model: Path, dbsn_command: Command) -> None:
@@ -227,15 +228,15 @@ def test_blocks_of_all_planes_are_learned_from(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(zarrs, "BLOCK", 20)
     array = samples((3, 50, 30), "uint16")
     path = plain(tmp_path / "d.zarr", array)
-    every = [picture.pixels for picture in read_planes(path)]
+    every = [picture.pixels for picture in dbsn.io.open(path).planes()]
     assert len(every) == 3 * 2 * 2
     assert sum(block.size for block in every) == array.size
     np.testing.assert_allclose(every[1][..., 0], array[0, :25, 15:] / np.float32(65535))
-    assert len(list(read_planes(path, 7))) == 7
+    assert len(list(dbsn.io.open(path).planes(7))) == 7
     barely_more = plain(tmp_path / "e.zarr", array[0, :21, :23])
-    assert [picture.pixels.shape for picture in read_planes(barely_more)] == [(21, 23, 1)]
-    assert megapixels(path) == pytest.approx(3 * 50 * 30 / 1e6)
-    assert megapixels(path, "SYX") == pytest.approx(50 * 30 / 1e6)
+    assert [picture.pixels.shape for picture in dbsn.io.open(barely_more).planes()] == [(21, 23, 1)]
+    assert dbsn.io.open(path).megapixels() == pytest.approx(3 * 50 * 30 / 1e6)
+    assert dbsn.io.open(path).megapixels("SYX") == pytest.approx(50 * 30 / 1e6)
     assert read_image(plain(tmp_path / "one.zarr", array[0])).pixels.shape == (50, 30, 1)
 
 

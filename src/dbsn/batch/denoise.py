@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+import dbsn.io
 from dbsn.batch.jobs import LOOKED_AT, Found, JobResult, each_job, mean_level
 from dbsn.batch.journal import Journal, Provenance
 from dbsn.batch.model_choice import ModelPicker
@@ -19,8 +20,7 @@ from dbsn.denoiser import Denoiser, Method
 from dbsn.inference.options import InferenceOptions
 from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import OF_255, Unit, from_pixels, to_pixels
-from dbsn.io import raw, zarr
-from dbsn.io.formats import check_fits, read_planes, writing_planes
+from dbsn.io import zarr
 from dbsn.io.picture import converted
 from dbsn.io.tiff import writing_float_tiff
 from dbsn.types import Place
@@ -95,17 +95,17 @@ def denoise_files(
 
     def denoise(number: int, job: Job) -> Found:
         job.output.parent.mkdir(parents=True, exist_ok=True)
-        if zarr.is_zarr(job.source):
+        source = dbsn.io.open(job.source)
+        if source.is_array:
             return _denoise_zarr(choice, job, how)
         levels, denoiser, why, unit = list[float](), None, None, OF_255
         with ExitStack() as files:
             write, write_std = None, None
-            for picture in read_planes(job.source, axes=how.axes):
+            for picture in source.planes(axes=how.axes):
                 dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
-                if not raw.is_raw(job.source):
-                    check_fits(job.output, replace(picture, dtype=dtype))
-                write = write or files.enter_context(writing_planes(job.output, job.source))
-                rounds = dtype.kind in "iu" and picture.dtype.kind in "iu" and not raw.is_raw(job.source)
+                source.check_fits(job.output, replace(picture, dtype=dtype))
+                write = write or files.enter_context(source.writing(job.output))
+                rounds = dtype.kind in "iu" and picture.dtype.kind in "iu"
                 samples = np.empty(picture.samples.shape, dtype if rounds else np.float32)
                 std = np.empty(samples.shape, np.float32) if job.beside else None
                 if denoiser is None:
@@ -152,15 +152,15 @@ def choose_models(choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions)
     """Which model `denoise_files` would use for each file and why; reads the first plane and writes nothing."""
 
     def choose(number: int, job: Job) -> Found:
-        if zarr.is_zarr(job.source):
+        source = dbsn.io.open(job.source)
+        if source.is_array:
             _check_zarr(job)
             plane = next(iter(zarr.ZarrImage(job.source, how.axes).planes()))
             unit = _unit_of_zarr(job, how)
             return Found(None, unit, choice.pick(plane, unit)[1])
-        picture = next(iter(read_planes(job.source, axes=how.axes)))
+        picture = next(source.planes(axes=how.axes))
         dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
-        if not raw.is_raw(job.source):
-            check_fits(job.output, replace(picture, dtype=dtype))
+        source.check_fits(job.output, replace(picture, dtype=dtype))
         unit = Unit.of_samples(picture.samples)
         return Found(None, unit, choice.pick(picture.samples, unit)[1])
 

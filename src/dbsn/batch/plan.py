@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import dbsn.io
 from dbsn.batch.journal import Journal, Provenance
-from dbsn.io import raw, zarr
 from dbsn.io.folders import find_images
-from dbsn.io.formats import SUFFIXES
+from dbsn.io.format_table import format_named
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Job:
 
 def goes_to_file(output: Path) -> bool:
     """Whether --output names a file, not a folder."""
-    return output.suffix.lower() in SUFFIXES and (zarr.is_zarr(output) or not output.is_dir())
+    return format_named(output) is not None and (dbsn.io.open(output).is_array or not output.is_dir())
 
 
 def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> list[Job]:
@@ -52,11 +52,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
     folders = _folders(inputs)
     jobs = []
     for source in sources:
-        target = output if to_file else output / _below(source, folders)
-        if raw.is_raw(source) and not to_file:
-            target = target.with_suffix(raw.WRITTEN)
-        elif zarr.is_zarr(source) and not to_file and target.suffix.lower() != zarr.SUFFIX:
-            target = target.with_name(f"{target.name}{zarr.SUFFIX}")
+        target = output if to_file else dbsn.io.open(source).result(output / _below(source, folders))
         jobs.append(Job(source, target, _std_of(target, target.stem) if save_std else None))
     stds = Counter(job.beside for job in jobs)
     return _safe(
@@ -69,7 +65,8 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
 
 def _std_of(target: Path, name: str) -> Path:
     """Where a result's standard deviation goes."""
-    return target.with_name(f"{name}_std{zarr.SUFFIX if target.suffix.lower() == zarr.SUFFIX else '.tif'}")
+    named = format_named(target)
+    return target.with_name(f"{name}_std{target.suffix.lower() if named and named.is_array else '.tif'}")
 
 
 def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> list[Job]:
@@ -123,7 +120,7 @@ def _safe(jobs: list[Job]) -> list[Job]:
 
 def _folders(inputs: Sequence[Path]) -> list[Path]:
     """Those of the inputs that hold images, and are not one."""
-    return [path for path in inputs if path.is_dir() and not zarr.is_zarr(path)]
+    return [path for path in inputs if path.is_dir() and not dbsn.io.open(path).is_array]
 
 
 def _below(source: Path, folders: Sequence[Path]) -> Path:

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+import dbsn.io
 from dbsn.batch.jobs import JobResult
 from dbsn.batch.plan import Job
 from dbsn.cli.options import note
 from dbsn.config import MODEL
 from dbsn.intensity import Unit, by_unit, clean_range, intensity_range, to_pixels
 from dbsn.io.folders import printable
-from dbsn.io.formats import megapixels
 from dbsn.noise.inspection import flaws
 from dbsn.training.loop import Progress
 from dbsn.training.stages import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
@@ -105,7 +105,7 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
         work: What becomes of each file, in their order.
         jobs: The files and their results.
         shown: What is printed.
-        axes: As of `dbsn.io.formats.megapixels`.
+        axes: As of `dbsn.io.Source.planes`.
 
     Returns:
         Exit status: 0 if every file went through, else 1.
@@ -115,7 +115,7 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
     columns = (BarColumn(bar_width=16), TextColumn("{task.completed:.1f} of {task.total:.1f} megapixels"))
     redirects = sys.stdout.isatty()
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=not is_live, redirect_stdout=redirects) as bar:
-        sizes = [megapixels(job.source, axes) for job in jobs] if is_live else [0.0] * len(jobs)
+        sizes = [dbsn.io.open(job.source).megapixels(axes) for job in jobs] if is_live else [0.0] * len(jobs)
         task = bar.add_task("", total=sum(sizes))
         for done, job, size in zip(work, jobs, sizes, strict=True):
             bar.advance(task, size)

@@ -1,1 +1,5 @@
-"""Reading and writing of image files and folders. Nothing here imports torch."""
+"""Image files: what kind a file is, read and written. `dbsn.io.open` is the door."""
+
+from dbsn.io.formats import Source, open  # noqa: A004
+
+__all__ = ["Source", "open"]

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from dbsn.errors import ImageError
-from dbsn.io import zarr
-from dbsn.io.formats import NAMED, SUFFIXES, read_planes
+from dbsn.io import formats
+from dbsn.io.format_table import NAMED, format_named
 
 
 def find_images(inputs: Sequence[Path]) -> list[Path]:
@@ -37,9 +37,7 @@ def find_images(inputs: Sequence[Path]) -> list[Path]:
 
 
 def _expand(given: Path) -> Iterable[Path]:
-    if zarr.is_zarr(given):
-        return [given]
-    if given.is_dir():
+    if given.is_dir() and not formats.open(given).is_array:
         images = sorted(path for path in given.rglob("*") if _is_visible_image(path, given))
         if not images:
             raise ImageError(
@@ -57,9 +55,10 @@ def _expand(given: Path) -> Iterable[Path]:
 def _is_visible_image(path: Path, folder: Path) -> bool:
     below = path.relative_to(folder)
     hidden = any(part.startswith(".") for part in below.parts)
-    within = any(parent.suffix.lower() == zarr.SUFFIX for parent in below.parents)
-    is_image = zarr.is_zarr(path) if path.suffix.lower() == zarr.SUFFIX else path.is_file()
-    return path.suffix.lower() in SUFFIXES and not hidden and not within and is_image
+    named, around = format_named(path), [format_named(parent) for parent in below.parents]
+    if named is None or hidden or any(known and known.is_array for known in around):
+        return False
+    return formats.open(path).is_array if named.is_array else path.is_file()
 
 
 MOST_PLANES = 256  # planes of a stack that are used for training
@@ -73,7 +72,7 @@ def load_folder(
     Args:
         inputs: See `find_images`.
         mixed: Whether gray and colour images may be mixed.
-        axes: See `dbsn.io.formats.read_planes`.
+        axes: See `dbsn.io.Source.planes`.
 
     Returns:
         The files read, their images (h, w, c) in the file's data type, and a line for each file that cannot be read.
@@ -84,7 +83,7 @@ def load_folder(
     files, images, failures, by_channels = [], list[np.ndarray](), [], dict[int, Path]()
     for path in find_images(inputs):
         try:
-            planes = [plane.samples for plane in read_planes(path, MOST_PLANES, axes)]
+            planes = [plane.samples for plane in formats.open(path).planes(MOST_PLANES, axes)]
         except ImageError as error:
             failures.append(str(error))
             continue

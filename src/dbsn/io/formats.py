@@ -18,36 +18,135 @@ do not belong here. Tested in tests/unit/test_images.py and tests/unit/test_stac
 torch.
 """
 
-import math
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-import numpy as np
-from PIL import Image
-from tifffile import EXTRASAMPLE
 
 from dbsn.errors import ImageError
-from dbsn.intensity import Array, from_pixels
-from dbsn.io import heif, png, raw, zarr
+from dbsn.intensity import Array
 from dbsn.io.atomic import replacing
-from dbsn.io.jpeg import JPEG_OPTIONS, read_jpeg_or_bmp
-from dbsn.io.picture import Picture, damaged, one_line
-from dbsn.io.tiff import TIFF_MAGIC, is_tiff, read_stack, read_tiff, stack_size, write_tiff, writing_stack
-from dbsn.io.webp import WEBP_QUALITY, read_webp
+from dbsn.io.format_table import NAMED, Format, Write, WritePlane, format_named, format_of
+from dbsn.io.picture import Picture, damaged, one_line, samples_of
 
-SUFFIXES = (
-    frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", zarr.SUFFIX})
-    | heif.AVIF_SUFFIXES
-    | heif.HEIC_SUFFIXES
-    | raw.RAW_SUFFIXES
-)
 
-NAMED = " ".join(sorted(SUFFIXES - raw.RAW_SUFFIXES))
-LONGEST_SIDE = {".jpg": 65500, ".jpeg": 65500, ".webp": 16383}
-LARGEST_JPEG_EXIF, LARGEST_JPEG_XMP = 65527, 65504
+@dataclass(frozen=True)
+class Source:
+    """An image file, whose format is known (see `open`)."""
+
+    path: Path
+    format: Format
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is a Zarr: its axes may be named, and its planes are read and written block by block."""
+        return self.format.is_array
+
+    def picture(self) -> Picture:
+        """Read a file of one plane; see `read_image`."""
+        if not self.is_array:
+            with self.path.open("rb"):
+                pass  # a missing file is reported as such
+        try:
+            return self.format.read(self.path)
+        except ImageError:
+            raise
+        except MemoryError as error:
+            raise _too_large(self.path) from error
+        except Exception as error:  # decoders raise anything for damage: IndexError, SyntaxError, RuntimeError
+            raise damaged(self.path, error) from error
+
+    def planes(self, most: int | None = None, axes: str | None = None) -> Iterator[Picture]:
+        """Read the planes one by one.
+
+        Planes are the pages of a TIFF stack, the blocks of a Zarr, or the planes of a RAW mosaic. Another file has one.
+
+        Args:
+            most: Read at most this many, evenly chosen.
+            axes: One letter for each axis of a Zarr, see `dbsn.io.axes`. By default those that the Zarr names. The
+                axes of other files must agree.
+
+        Raises:
+            ImageError, OSError: As `read_image`; or the axes do not match the file.
+        """
+        try:
+            several = None if self.format.has_one_plane(self.path) else self.format.planes
+            for plane in several(self.path, most, axes) if several else [self.picture()]:
+                if not self.is_array:
+                    _check_axes(self.path, plane, axes)
+                yield plane
+        except (ImageError, OSError, GeneratorExit):
+            raise
+        except MemoryError as error:
+            raise _too_large(self.path) from error
+        except Exception as error:
+            raise damaged(self.path, error) from error
+
+    def megapixels(self, axes: str | None = None) -> float:
+        """Estimate the size with all planes from the headers; 0 if they do not tell. For `axes` see `planes`."""
+        try:
+            return self.format.megapixels(self.path, axes)
+        except Exception:  # reading the file reports the error
+            return 0.0
+
+    def result(self, path: Path) -> Path:
+        """The path of a result that was to be written at `path`: with the suffix that this format is written with."""
+        suffix = self.format.written
+        if self.is_array:
+            return path if path.suffix.lower() == suffix else path.with_name(f"{path.name}{suffix}")
+        return path.with_suffix(suffix) if suffix else path
+
+    def check_fits(self, path: Path, like: Picture) -> None:
+        """Check, before any work, that `path` can hold the planes of this file, of which `like` is one.
+
+        Raises:
+            ImageError: As `check_fits`.
+        """
+        if not self._writes_itself(path):
+            check_fits(path, like)
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[WritePlane]:
+        """Write the planes of a file like this one, one after the other.
+
+        The file appears whole or not at all.
+
+        Args:
+            path: File to write or replace, in an existing folder.
+
+        Yields:
+            A function that writes the next plane: pixels, and the picture they were made from (see `write_image`).
+
+        Raises:
+            ImageError, OSError: As `write_image`; or a stack shall not become a TIFF.
+        """
+        if self._writes_itself(path):
+            assert self.format.writing_like is not None
+            with self.format.writing_like(path, self.path) as write_plane:
+                yield write_plane
+            return
+        if self.format.has_one_plane(self.path):
+            yield lambda pixels, like: write_image(path, pixels, like)
+            return
+        named = format_named(path)
+        if named is None or named.writing_pages is None:
+            raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages. Write .tif instead.")
+        with named.writing_pages(path, self.megapixels()) as write_plane:
+            yield write_plane
+
+    def _writes_itself(self, path: Path) -> bool:
+        """Whether the planes become a file of this same format, in the format's own way."""
+        is_alike = bool(self.format.written) or format_named(path) is self.format
+        return self.format.writing_like is not None and is_alike
+
+
+def open(path: Path) -> Source:  # noqa: A001 - read as `dbsn.io.open`
+    """Decide what kind of file this is; nothing else decides it.
+
+    The content decides, not the name. Only a camera RAW is known by its suffix, because its content is that of other
+    formats. No error: reading a file that is missing, damaged or of no known format says so.
+    """
+    return Source(path, format_of(path))
 
 
 def read_image(path: Path) -> Picture:
@@ -67,25 +166,20 @@ def read_image(path: Path) -> Picture:
             unusual depth.
         OSError: The file does not exist or may not be read.
     """
-    if zarr.is_zarr(path):
-        reader: Callable[[Path], Picture] = _read_zarr
-    elif raw.is_raw(path):
-        raise ImageError(f"{path}: a RAW mosaic is four planes, expected one. Develop it to a TIFF first.")
-    else:
-        with path.open("rb") as file:
-            reader = _reader(path, file.read(64))
-    try:
-        return reader(path)
-    except ImageError:
-        raise
-    except MemoryError as error:
-        raise _too_large(path) from error
-    except Exception as error:  # decoders raise anything for damage: IndexError, SyntaxError, RuntimeError
-        raise damaged(path, error) from error
+    return open(path).picture()
 
 
 def _too_large(path: Path) -> ImageError:
     return ImageError(f"{path}: too large for this computer's memory, or damaged. Crop it.")
+
+
+def _check_axes(path: Path, plane: Picture, axes: str | None) -> None:
+    """Check that axes match the pages of a file; only those of a Zarr can be chosen."""
+    own = "YXS" if plane.samples.shape[2] == 3 else "YX"
+    if axes is not None and set(axes.upper()) & set("YXS") != set(own):
+        raise ImageError(
+            f"{path}: the axes do not match (got --axes {axes}, but each of its pages is {own}). Omit --axes."
+        )
 
 
 def write_image(path: Path, pixels: Array, like: Picture) -> None:
@@ -104,200 +198,32 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
         ImageError: The format cannot hold the picture without loss, the shape differs, or a value is NaN.
         OSError: The folder is missing, or the file cannot be written.
     """
-    check_fits(path, like)
-    samples = _samples_of(path, pixels, like)
+    write = check_fits(path, like)
+    samples = samples_of(path, pixels, like)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} in. Create it first.")
     try:
         with replacing(path) as partial, partial.open("w+b") as file:
-            _encode(file, path.suffix.lower(), samples, like)
+            write(file, samples, like)
     except ValueError as error:
         raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
 
 
-def _samples_of(path: Path, pixels: Array, like: Picture) -> Array:
-    """Convert pixels to samples, (h, w) or (h, w, 2..4), with the picture's alpha."""
-    if pixels.shape != like.samples.shape:
-        raise ImageError(
-            f"{path}: wrong shape of pixels (got {pixels.shape}, expected {like.samples.shape}). Pass the right shape."
-        )
-    if pixels.dtype.kind in "iu" and pixels.dtype != like.dtype:
-        raise ImageError(f"{path}: wrong data type of pixels (got {pixels.dtype}, expected {like.dtype}). Pass floats.")
-    try:
-        samples = pixels if pixels.dtype.kind in "iu" else from_pixels(pixels, like.dtype)
-    except ValueError as error:
-        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
-    if like.alpha is not None:
-        samples = np.dstack([samples, like.alpha])
-    return samples[..., 0] if samples.shape[2] == 1 else samples
-
-
-def megapixels(path: Path, axes: str | None = None) -> float:
-    """Estimate the size of an image file with all its pages from its headers.
-
-    It is 0 if the headers do not tell. For `axes` see `read_planes`.
-    """
-    try:
-        if zarr.is_zarr(path):
-            return sum(math.prod(plane.shape[:2]) for plane in zarr.ZarrImage(path, axes).planes()) / 1e6
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a large picture is no attack here
-            with Image.open(path) as image:
-                return image.width * image.height * getattr(image, "n_frames", 1) / 1e6
-    except Exception:  # reading the file reports the error
-        return 0.0
-
-
-def read_planes(path: Path, most: int | None = None, axes: str | None = None) -> Iterator[Picture]:
-    """Read the planes of a file one by one.
-
-    Planes are the pages of a TIFF stack, the blocks of a Zarr, or the planes of a RAW mosaic. Another file has one.
-
-    Args:
-        path: The file.
-        most: Read at most this many, evenly chosen.
-        axes: One letter for each axis of a Zarr, see `dbsn.io.axes`. By default those that the Zarr names. The axes of
-            other files must agree.
-
-    Raises:
-        ImageError, OSError: As `read_image`; or the axes do not match the file.
-    """
-    try:
-        if zarr.is_zarr(path):
-            yield from zarr.blocks(path, most, axes)
-            return
-        if raw.is_raw(path):
-            planes = raw.read_planes_of(path)
-        else:
-            planes = iter([read_image(path)]) if stack_size(path) == 1 else read_stack(path, most)
-        for plane in planes:
-            _check_axes(path, plane, axes)
-            yield plane
-    except (ImageError, OSError, GeneratorExit):
-        raise
-    except MemoryError as error:
-        raise _too_large(path) from error
-    except Exception as error:
-        raise damaged(path, error) from error
-
-
-def _check_axes(path: Path, plane: Picture, axes: str | None) -> None:
-    """Check that axes match the pages of a file; only those of a Zarr can be chosen."""
-    own = "YXS" if plane.samples.shape[2] == 3 else "YX"
-    if axes is not None and set(axes.upper()) & set("YXS") != set(own):
-        raise ImageError(
-            f"{path}: the axes do not match (got --axes {axes}, but each of its pages is {own}). Omit --axes."
-        )
-
-
-@contextmanager
-def writing_planes(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
-    """Write the planes of a file like `source`, one after the other.
-
-    The file appears whole or not at all.
-
-    Args:
-        path: File to write or replace, in an existing folder.
-        source: The file that `read_planes` read.
-
-    Yields:
-        A function that writes the next plane: pixels, and the picture they were made from (see `write_image`).
-
-    Raises:
-        ImageError, OSError: As `write_image`; or a stack shall not become a TIFF.
-    """
-    if raw.is_raw(source):
-        with raw.writing_dng(path, source) as write_plane:
-            yield write_plane
-        return
-    if path.suffix.lower() not in (".tif", ".tiff") or not is_tiff(source):
-        if stack_size(source) > 1:
-            raise ImageError(f"{path}: a {path.suffix} file cannot hold a stack of pages. Write .tif instead.")
-        yield lambda pixels, like: write_image(path, pixels, like)
-        return
-    with replacing(path) as partial, writing_stack(partial, source) as write:
-        yield lambda pixels, like: write(_samples_of(path, pixels, like), like)
-
-
-def _reader(path: Path, head: bytes) -> Callable[[Path], Picture]:
-    if head.startswith(png.SIGNATURE):
-        return png.read_png
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return read_webp
-    if head.startswith((b"\xff\xd8\xff", b"BM")):
-        return read_jpeg_or_bmp
-    if head.startswith(TIFF_MAGIC):
-        return read_tiff
-    if kind := heif.kind_of(head):
-        return heif.read_avif if kind == "AVIF" else heif.read_heic
-    if not head:
-        raise ImageError(f"{path}: the file is empty. Copy it again from its source.")
-    raise ImageError(f"{path}: damaged, or not PNG, JPEG, TIFF, WebP, BMP, AVIF or HEIC. Convert it to one of these.")
-
-
-def _read_zarr(path: Path) -> Picture:
-    planes = zarr.ZarrImage(path).planes()
-    if len(planes) > 1:
-        raise ImageError(f"{path}: got {len(planes)} planes, expected one. Save one plane as an array of its own.")
-    return planes[0].block((slice(None), slice(None)))
-
-
-def check_fits(path: Path, like: Picture) -> None:
+def check_fits(path: Path, like: Picture) -> Write:
     """Check that a file format can hold a picture without loss, before any work.
+
+    Returns:
+        What writes it (see `Format.write`).
 
     Raises:
         ImageError: It cannot. The message names the output file, the problem, and a format that can.
     """
-    suffix, (height, width) = path.suffix.lower(), like.samples.shape[:2]
-    if suffix not in SUFFIXES:
+    suffix, known = path.suffix.lower(), format_named(path)
+    if known is None:
         raise ImageError(f"{path}: unknown suffix. Use one of {NAMED}.")
-    if suffix == zarr.SUFFIX:
-        raise ImageError(f"{path}: only a Zarr input can be saved as Zarr. Use .tif.")
-    if suffix in raw.RAW_SUFFIXES:
-        raise ImageError(f"{path}: only a camera RAW can be saved as DNG. Use .tif.")
-    if suffix in (".tif", ".tiff"):
-        return
-    if like.dtype.kind == "f":
-        problem, remedy = f"{like.dtype} samples", ".tif"
-    elif like.dtype == np.int16:
-        problem, remedy = "signed samples", ".tif"
-    elif like.dtype == np.uint16 and suffix != ".png":
-        problem, remedy = "16 bits a sample", ".png or .tif"
-    elif like.alpha is not None and like.alpha_kind != EXTRASAMPLE.UNASSALPHA:
-        problem, remedy = "premultiplied transparency or an extra channel", ".tif"
-    elif like.alpha is not None and suffix in (".jpg", ".jpeg", ".bmp"):
-        problem, remedy = "transparency", ".png or .tif"
-    elif len(like.exif) > LARGEST_JPEG_EXIF and suffix in (".jpg", ".jpeg"):
-        problem, remedy = f"{len(like.exif)} bytes of EXIF", ".png"
-    elif len(like.xmp) > LARGEST_JPEG_XMP and suffix in (".jpg", ".jpeg"):
-        problem, remedy = f"{len(like.xmp)} bytes of XMP", ".png"
-    elif max(height, width) > LONGEST_SIDE.get(suffix, math.inf):
-        problem, remedy = f"{width} x {height} pixels", ".png or .tif"
-    else:
-        return
-    raise ImageError(f"{path}: a {suffix} file cannot hold {problem}. Write {remedy} instead.")
-
-
-def _encode(file: BinaryIO, suffix: str, samples: Array, like: Picture) -> None:
-    """Write samples, (h, w) or (h, w, 2..4), in the file's data type to an open file."""
-    if suffix == ".png":
-        file.write(png.encoded(samples, like))
-    elif suffix in (".tif", ".tiff"):
-        write_tiff(file, samples, like)
-    else:
-        kinds: dict[str, tuple[str, dict[str, Any]]] = {
-            ".bmp": ("BMP", {}),
-            ".webp": ("WEBP", {"lossless": like.lossless, "quality": WEBP_QUALITY, "exact": True}),
-        }
-        kind, options = heif.writing(suffix) or kinds.get(suffix, ("JPEG", JPEG_OPTIONS))
-        _write_pillow(file, samples, like, kind, options)
-
-
-def _write_pillow(file: BinaryIO, samples: Array, like: Picture, kind: str, options: dict[str, Any]) -> None:
-    if like.exif:
-        options = {**options, "exif": b"Exif\0\0" + like.exif}
-    if like.xmp and kind != "BMP":
-        options = {**options, "xmp": like.xmp}
-    if per_metre := like.pixels_per_metre:
-        options = {**options, "dpi": (per_metre[0] * 0.0254, per_metre[1] * 0.0254)}
-    Image.fromarray(samples).save(file, kind, icc_profile=like.icc or None, **options)
+    if known.write is None:
+        raise ImageError(f"{path}: {known.refusal}. Use .tif.")
+    if found := known.limits.problem(like):
+        problem, remedy = found
+        raise ImageError(f"{path}: a {suffix} file cannot hold {problem}. Write {remedy} instead.")
+    return known.write

@@ -1,20 +1,20 @@
-"""AVIF and HEIC files: read with Pillow, and Pillow's options to write them.
+"""AVIF and HEIC files: read and written with Pillow.
 
 AVIF needs Pillow alone, HEIC also pillow-heif ('dbsn[heic]'). Other formats do not belong here. Tested in
 tests/unit/test_heif.py. This module must not import torch.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import AvifImagePlugin, Image
 
 from dbsn.errors import ImageError
+from dbsn.intensity import Array
 from dbsn.io.picture import Picture, picture_of
+from dbsn.io.pillow import write_by_pillow
 
-AVIF_SUFFIXES = frozenset({".avif"})
-HEIC_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 _QUALITY = 95
 _BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
@@ -55,20 +55,19 @@ def read_heic(path: Path) -> Picture:
         return _picture(path, image)
 
 
-def writing(suffix: str) -> tuple[str, dict[str, Any]] | None:
-    """Pillow's name of a suffix's format, and options to write it.
+def write_avif(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write an AVIF of high quality, with all its colours."""
+    write_by_pillow(file, samples, like, "AVIF", quality=_QUALITY, subsampling="4:4:4")
 
-    The result is None for other formats.
+
+def write_heic(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write a HEIC of high quality, with all its colours.
 
     Raises:
         ImageError: pillow-heif is not installed.
     """
-    if suffix in AVIF_SUFFIXES:
-        return "AVIF", {"quality": _QUALITY, "subsampling": "4:4:4"}
-    if suffix in HEIC_SUFFIXES:
-        _plugin().register_heif_opener()
-        return "HEIF", {"quality": _QUALITY, "chroma": 444}
-    return None
+    _plugin().register_heif_opener()
+    write_by_pillow(file, samples, like, "HEIF", quality=_QUALITY, chroma=444)
 
 
 def _picture(path: Path, image: Image.Image) -> Picture:

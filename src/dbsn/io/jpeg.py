@@ -1,20 +1,22 @@
-"""JPEG and BMP files: read with Pillow, and Pillow's options to write a JPEG.
+"""JPEG and BMP files: read and written with Pillow.
 
 Other formats do not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import BmpImagePlugin, JpegImagePlugin
 from tifffile import RESUNIT
 
 from dbsn.errors import ImageError
+from dbsn.intensity import Array
 from dbsn.io.picture import Picture, picture_of
+from dbsn.io.pillow import write_by_pillow
 
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a damaged header with more would fill the memory
-JPEG_OPTIONS = {"quality": 95, "subsampling": "4:4:4"}
 
 
 def read_jpeg_or_bmp(path: Path) -> Picture:
@@ -37,3 +39,13 @@ def read_jpeg_or_bmp(path: Path) -> Picture:
     dpi = image.info.get("dpi")
     resolution = (float(dpi[0]), float(dpi[1]), RESUNIT.INCH) if dpi else None
     return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, lossless=is_bmp)
+
+
+def write_jpeg(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write a JPEG of high quality, with all its colours."""
+    write_by_pillow(file, samples, like, "JPEG", quality=95, subsampling="4:4:4")
+
+
+def write_bmp(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write a BMP, which keeps the resolution alone."""
+    write_by_pillow(file, samples, like, "BMP")

@@ -90,6 +90,27 @@ def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array
     return pixels if pixels.dtype.kind in "iu" else unit * pixels, replace(like, dtype=dtype, alpha=alpha)
 
 
+def samples_of(path: Path, pixels: Array, like: Picture) -> Array:
+    """Convert pixels for the file `path` to samples, (h, w) or (h, w, 2..4), with the picture's alpha.
+
+    Raises:
+        ImageError: Shape or data type are not those of the picture, or a value is NaN.
+    """
+    if pixels.shape != like.samples.shape:
+        raise ImageError(
+            f"{path}: wrong shape of pixels (got {pixels.shape}, expected {like.samples.shape}). Pass the right shape."
+        )
+    if pixels.dtype.kind in "iu" and pixels.dtype != like.dtype:
+        raise ImageError(f"{path}: wrong data type of pixels (got {pixels.dtype}, expected {like.dtype}). Pass floats.")
+    try:
+        samples = pixels if pixels.dtype.kind in "iu" else from_pixels(pixels, like.dtype)
+    except ValueError as error:
+        raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
+    if like.alpha is not None:
+        samples = np.dstack([samples, like.alpha])
+    return samples[..., 0] if samples.shape[2] == 1 else samples
+
+
 def picture_of(path: Path, array: Array, **kept: Any) -> Picture:
     """Split decoded samples, (h, w) or (h, w, 1..4), into colour and alpha."""
     if array.dtype not in DEPTHS:

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import imagecodecs
 from tifffile import RESUNIT
@@ -67,8 +68,8 @@ def _chunk(kind: bytes, body: bytes | memoryview) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(kind)))
 
 
-def encoded(samples: Array, like: Picture) -> bytes:
-    """Encode samples, (h, w) or (h, w, 2..4), with the metadata of `like`."""
+def write_png(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write samples, (h, w) or (h, w, 2..4), with the metadata of `like`."""
     data = bytes(imagecodecs.png_encode(samples))
     chunks = list(like.png_chunks)
     if like.icc:
@@ -80,4 +81,4 @@ def encoded(samples: Array, like: Picture) -> bytes:
     if like.xmp:
         chunks.append((b"iTXt", _XMP_KEYWORD + bytes(5) + like.xmp))
     header_end = len(SIGNATURE) + 25
-    return data[:header_end] + b"".join(_chunk(*chunk) for chunk in chunks) + data[header_end:]
+    file.write(data[:header_end] + b"".join(_chunk(*chunk) for chunk in chunks) + data[header_end:])

@@ -23,7 +23,7 @@ from dbsn.errors import ImageError
 from dbsn.intensity import Array
 from dbsn.io.atomic import replacing
 from dbsn.io.exif import ORIENTATION, block_of, directories, orientation, oriented, point, texts_of
-from dbsn.io.picture import Picture, damaged, picture_of
+from dbsn.io.picture import Picture, damaged, picture_of, samples_of
 
 TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
 TIFF_COMPRESSIONS: dict[int, int] = {
@@ -31,6 +31,7 @@ TIFF_COMPRESSIONS: dict[int, int] = {
 }
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_TIFF = 2_500_000_000  # bytes of samples; more may need offsets of 64 bits, since packing may lengthen them
+_LARGEST_PIXEL = 32  # bytes: four float64
 DESCRIPTION, XMP, IMAGEJ_COUNTS = 270, 700, 50838
 KEPT_TAGS = frozenset(  # none of them numbers
     {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
@@ -50,16 +51,8 @@ def read_tiff(path: Path) -> Picture:
         return next(_pictures(path, tif, series, range(1)))
 
 
-def is_tiff(path: Path) -> bool:
-    """Whether a file is a TIFF, by its content."""
-    with path.open("rb") as file:
-        return file.read(4).startswith(TIFF_MAGIC)
-
-
 def stack_size(path: Path) -> int:
-    """Number of pages of a TIFF without previews; 1 for other files."""
-    if not is_tiff(path):
-        return 1
+    """Number of pages of a TIFF, without previews."""
     with _opened(path) as (_, series):
         return _planes(path, series)
 
@@ -84,26 +77,45 @@ def read_stack(path: Path, most: int | None = None) -> Iterator[Picture]:
 def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture], None]]:
     """Write a stack like `source`, page by page, with its description.
 
-    The description holds axes, pixel sizes, names and acquisition.
+    The description holds axes, pixel sizes, names and acquisition. The file appears whole or not at all.
 
     Args:
-        path: File to write. After an error the caller must remove what is written so far.
+        path: File to write or replace.
         source: The TIFF it is made from.
 
     Yields:
-        A function that writes the next page: its samples, and the page it is made from.
+        A function that writes the next page: its pixels, and the page it is made from.
     """
-    with _opened(source) as (tif, series):
+    with replacing(path) as partial, _opened(source) as (tif, series):
         raw = sum(one.size * one.dtype.itemsize for one in series)
         big = tif.is_bigtiff or raw > LARGEST_TIFF
         first = [_kept_tags(tif, series)]
-        with tifffile.TiffWriter(path, bigtiff=big, byteorder=tif.byteorder) as writer:
+        with tifffile.TiffWriter(partial, bigtiff=big, byteorder=tif.byteorder) as writer:
 
-            def write(samples: Array, like: Picture) -> None:
-                _write_page(writer, samples, like, first.pop() if first else ())
+            def write(pixels: Array, like: Picture) -> None:
+                _write_page(writer, samples_of(path, pixels, like), like, first.pop() if first else ())
 
             yield write
-        with path.open("r+b") as file:
+        with partial.open("r+b") as file:
+            point(file)
+
+
+@contextmanager
+def writing_pages(path: Path, megapixels: float) -> Iterator[Callable[[Array, Picture], None]]:
+    """Write pages that come from a file of another format; whole or not at all.
+
+    Args:
+        path: File to write or replace.
+        megapixels: Size of all pages. A file that may need offsets of 64 bits becomes a BigTIFF.
+
+    Yields:
+        A function that writes the next page: its pixels, and the picture it is made from.
+    """
+    big = megapixels * 1e6 * _LARGEST_PIXEL > LARGEST_TIFF
+    with replacing(path) as partial:
+        with tifffile.TiffWriter(partial, bigtiff=big) as writer:
+            yield lambda pixels, like: _write_page(writer, samples_of(path, pixels, like), like)
+        with partial.open("r+b") as file:
             point(file)
 
 

@@ -1,4 +1,4 @@
-"""WebP files: read with imagecodecs.
+"""WebP files: read with imagecodecs, written with Pillow.
 
 Other formats do not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
@@ -6,13 +6,14 @@ Other formats do not belong here. Tested in tests/unit/test_images.py. This modu
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import imagecodecs
 
 from dbsn.errors import ImageError
+from dbsn.intensity import Array
 from dbsn.io.picture import Picture, picture_of
-
-WEBP_QUALITY = 95
+from dbsn.io.pillow import write_by_pillow
 
 
 def read_webp(path: Path) -> Picture:
@@ -26,6 +27,11 @@ def read_webp(path: Path) -> Picture:
     array = imagecodecs.webp_decode(data)
     kept = {"xmp": extras.get(b"XMP ", b""), "icc": extras.get(b"ICCP", b"")}
     return picture_of(path, array, exif=exif, lossless=b"VP8L" in extras, **kept)
+
+
+def write_webp(file: BinaryIO, samples: Array, like: Picture) -> None:
+    """Write a WebP without loss, or of high quality, as `like` was."""
+    write_by_pillow(file, samples, like, "WEBP", lossless=like.lossless, quality=95, exact=True)
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -206,6 +206,11 @@ def blocks(path: Path, most: int | None = None, axes: str | None = None) -> Iter
         yield planes[number // len(places)].block(places[number % len(places)])
 
 
+def megapixels(path: Path, axes: str | None = None) -> float:
+    """Size of all planes; errors as `ZarrImage`."""
+    return sum(math.prod(plane.shape[:2]) for plane in ZarrImage(path, axes).planes()) / 1e6
+
+
 def _parts(size: int) -> list[slice]:
     """Divide a side into parts of about 512 pixels and about equal size."""
     count = round(size / BLOCK) or 1

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from PIL import Image as PillowImage
 
+import dbsn.io
 from dbsn.config import MODEL
 from dbsn.denoiser import Denoiser
 from dbsn.errors import ImageError
@@ -24,8 +25,6 @@ from dbsn.inference.options import InferenceOptions
 from dbsn.intensity import Unit, from_pixels, to_pixels
 from dbsn.io.atomic import replacing
 from dbsn.io.folders import find_images, printable
-from dbsn.io.formats import read_planes
-from dbsn.io.zarr import is_zarr
 from dbsn.noise.inspection import inspect_noise
 from dbsn.report.figures import Shown, noise_figure, surprise_figure, training_figure
 from dbsn.training.run_config import saved_config
@@ -66,8 +65,9 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
     shown, failures = list[Shown](), list[str]()
     for path in (there[i * len(there) // count] for i in range(count)):
         try:
-            axes = asked.axes if is_zarr(path) else None
-            shown.append(_show(denoiser, path.name, next(read_planes(path, 1, axes)).samples))
+            source = dbsn.io.open(path)
+            picture = next(source.planes(1, asked.axes if source.is_array else None))
+            shown.append(_show(denoiser, path.name, picture.samples))
         except ImageError as error:
             failures.append(str(error))
     if not shown:
