@@ -37,6 +37,8 @@ def _in_eights(widths: tuple[int, ...]) -> bool:
     return not any(width % 8 for width in widths)
 
 
+_FORMER_SETTINGS = {"prediction_covariance": "full", "estimator_width": 32, "head_width": 32}
+"""Constants of every blind-spot model, which earlier model files name."""
 _EIGHTS = "multiples of 8, since it is symmetric"
 
 
@@ -227,16 +229,10 @@ class ModelConfig(_OfImages):
     noise: NoiseFamily = "any"
     """Form of the noise: awgn (one level an image), hg (a level for each intensity, channels independent),
     mg (one channel covariance an image), any (a channel covariance for each intensity)."""
-    prediction_covariance: Literal["full", "diagonal"] = "full"
-    """Whether the prediction's channels may err together (no difference in gray)."""
     stride: int = 1
     """Distance in pixels at which noise counts as independent: the model is learned from images of every such pixel."""
     denoising_stride: int = 1
     """The same for images to be denoised; smaller keeps more detail and more of the noise that is correlated."""
-    estimator_width: int = 32
-    """Channels of the noise estimator's 1x1 convolutions."""
-    head_width: int = 32
-    """Channels of the variance heads' 1x1 convolutions."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -257,6 +253,10 @@ class ModelConfig(_OfImages):
     @staticmethod
     def from_dict(values: dict[str, Any]) -> "ModelConfig":
         """The inverse of `to_dict`; ValueError names what is unknown or missing."""
+        for name, constant in _FORMER_SETTINGS.items():
+            got = values.get(name, constant)
+            _require(got == constant, name.replace("_", " "), got, f"{constant!r}, as in every model of dbsn")
+        values = {name: value for name, value in values.items() if name not in _FORMER_SETTINGS}
         return _understood(ModelConfig, values, GridConfig, DBSNConfig)
 
 
@@ -288,13 +288,40 @@ def _understood(config: type[_Config], values: dict[str, Any], *kinds: type[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """What every training has. The learning rate follows whichever of steps and minutes is nearer to its end."""
+class Budget:
+    """The length of a training; whichever of steps and minutes is nearer to its end counts."""
 
     steps: int | None = 4000
     """Length of the training in steps."""
     minutes: float | None = None
     """Upper limit of the training in minutes (wall clock). Default: none."""
+
+    def __post_init__(self) -> None:
+        _require(self.steps is not None or self.minutes is not None, "budget", None, "--minutes or --steps")
+        _require(self.steps is None or self.steps > 0, "--steps", self.steps, "a positive number")
+        _require(self.minutes is None or self.minutes > 0, "--minutes", self.minutes, "a positive number")
+
+    def share(self, steps: int, seconds: float) -> float:
+        """Share of it that is spent; above 1 if it has been cut since."""
+        of_steps = steps / self.steps if self.steps is not None else 0.0
+        of_minutes = seconds / (60 * self.minutes) if self.minutes is not None else 0.0
+        return max(of_steps, of_minutes)
+
+    def duration(self, steps: int, seconds: float, seconds_per_step: float) -> str:
+        """Say how long the whole training takes, or how many steps fit, after these steps and seconds."""
+        each = seconds_per_step / 60
+        if self.steps is not None and (self.minutes is None or each * self.steps <= self.minutes):
+            return f"{self.steps} steps take about {each * self.steps:.1f} minutes on this machine."
+        assert self.minutes is not None
+        fitting = steps + (self.minutes - seconds / 60) / each
+        of_all = "" if self.steps is None else f" of {self.steps}"
+        return f"About {max(fitting, steps):.0f}{of_all} steps fit into {self.minutes:g} minutes on this machine."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Budget):
+    """What every training has. The learning rate follows the share of the budget that is spent."""
+
     batch: int = 24
     """Patches per step."""
     patch: int = 96
@@ -315,9 +342,7 @@ class Training:
     """Seed of all random numbers."""
 
     def __post_init__(self) -> None:
-        _require(self.steps is not None or self.minutes is not None, "budget", None, "--minutes or --steps")
-        _require(self.steps is None or self.steps > 0, "--steps", self.steps, "a positive number")
-        _require(self.minutes is None or self.minutes > 0, "--minutes", self.minutes, "a positive number")
+        super().__post_init__()
         _require(self.batch > 0, "--batch", self.batch, "a positive number")
         _require(self.patch >= 8, "--patch", self.patch, "8 or more")
         _require(self.learning_rate > 0, "--learning-rate", self.learning_rate, "a positive number")

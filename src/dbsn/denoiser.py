@@ -24,7 +24,6 @@ from dbsn.config import (
     NetworkName,
     NoiseFamily,
     TrainConfig,
-    student_network,
 )
 from dbsn.devices import fast_format, has_fast_bf16, pick_device
 from dbsn.inference.blindspot import Extra, Prediction, predict, predict_into
@@ -154,7 +153,7 @@ class Denoiser:
         return self.saved.noise
 
     @staticmethod
-    def fit(
+    def fit(  # noqa: PLR0913 - each argument is a setting that people know by its name
         noisy: Sequence[np.ndarray] | np.ndarray | str | Path,
         clean: Sequence[np.ndarray] | str | Path | None = None,
         *,
@@ -174,28 +173,6 @@ class Denoiser:
         **settings: Any,
     ) -> "Denoiser":
         """Train a denoiser on noisy images.
-
-        Args:
-            noisy: Images of one kind, a stack of them with `axes`, or a folder of image files.
-            clean: Clean images of anything, or a folder of image files; without them there is no student.
-            steps: Length of each stage in steps; by default that of `dbsn.config.TrainConfig` and `DistillConfig`.
-            minutes: Upper limit of each stage in minutes.
-            axes: Of the noisy array, or of each of several, see `denoise`; each plane is an image.
-            channel_axis: As of `denoise`.
-            noise: Form of the noise, see `dbsn.config.ModelConfig`; "any" makes the fewest assumptions, "auto"
-                is what `inspect_noise` finds.
-            stride: Distance of pixels at which noise counts as independent; "auto": what `inspect_noise` finds.
-            network: A name of `dbsn.config.NETWORKS`.
-            student: A name of `dbsn.config.STUDENTS`, "package.module:factory", or the factory itself: a function of a
-                module, from the number of channels to a network that maps (b, c, h, w) to (b, c, h, w). "auto": as
-                what it starts from, or else a U-Net.
-            start: "shipped" (the model that comes with dbsn for such images, where network and noise are its own), a
-                model file, or "scratch".
-            distill: How the student is trained; by default as long as stage 1.
-            seed: Of everything random.
-            device: "auto", "cpu", "cuda" or "mps".
-            on_progress: Called after each step.
-            settings: Further fields of `dbsn.config.TrainConfig`.
 
         Parameters
         ----------
@@ -260,31 +237,23 @@ class Denoiser:
         >>> denoiser.denoise(noisy[0]).shape
         (64, 64)
         """
-        from dbsn.training.initial_weights import load_initial  # here, so that `load` does without training
-        from dbsn.training.loop import Progress, TrainingContext
-        from dbsn.training.run import prepare
+        from dbsn.training.loop import Progress, TrainingContext  # here, so that `load` does without training
+        from dbsn.training.run import inputs_of_stages, prepare
         from dbsn.training.run_config import RunConfig
-        from dbsn.training.stages import StageOne, StageTwo, stages
+        from dbsn.training.stages import stages
 
-        images = _images(noisy, axes=axes, channel_axis=channel_axis)
-        if not images:
-            raise ValueError("noisy: no image (got an empty sequence or folder). Pass at least one noisy image.")
-        if len({image.shape[2] for image in images}) > 1:
-            raise ValueError("noisy: gray and colour images are mixed. Train on gray or on colour images alone.")
-        model = ModelConfig(network=NETWORKS[network])
+        images = _images_of_one_kind(noisy, axes=axes, channel_axis=channel_axis)
         budget: dict[str, Any] = {"minutes": minutes, **({} if steps is None else {"steps": steps})}
-        config = TrainConfig(**budget, seed=seed, **settings)
-        name = student if isinstance(student, str) else _name_of(student)
-        how = distill or DistillConfig(**budget, seed=seed)
-        plain = RunConfig(files=(), model=model, train=config, student=name, distill=how)
+        plain = RunConfig(
+            files=(),
+            model=ModelConfig(network=NETWORKS[network]),
+            train=TrainConfig(**budget, seed=seed, **settings),
+            student=student if isinstance(student, str) else _name_of(student),
+            distill=distill or DistillConfig(**budget, seed=seed),
+        )
         asked, _ = prepare(plain, images, noise=noise, stride=stride, init_from=start, distils=clean is not None)
-        blind, init_from = load_initial(asked)
-        second = None
-        if clean is not None:
-            shape = student_network(asked.student)
-            second = StageTwo(images=_images(clean, mixed=True), network=shape, config=how, init_from=init_from)
+        first, second = inputs_of_stages(asked, None if clean is None else _images(clean, mixed=True))
         with tempfile.TemporaryDirectory() as folder:
-            first = StageOne(model=asked.model, config=config, init_from=blind)
             for stage in stages(images, first, second, TrainingContext(run=Path(folder), device=device)):
                 for progress in stage.progress:
                     if on_progress and isinstance(progress, Progress):
@@ -422,7 +391,7 @@ class Denoiser:
         ensemble: bool = ...,
     ) -> tuple[np.ndarray, np.ndarray]: ...
 
-    def predict(
+    def predict(  # noqa: PLR0913 - those of `denoise`, and return_std
         self,
         image: np.ndarray,
         *,
@@ -659,6 +628,18 @@ def _pixels(image: np.ndarray) -> np.ndarray:
     """Convert an image to intensities, (h, w, c) float32."""
     image = _with_channels(image)
     return image if image.dtype == np.float32 else to_pixels(image)
+
+
+def _images_of_one_kind(
+    noisy: Sequence[np.ndarray] | np.ndarray | str | Path, *, axes: str | None, channel_axis: int | None
+) -> list[np.ndarray]:
+    """Collect noisy images; ValueError if there is none, or gray and colour are mixed."""
+    images = _images(noisy, axes=axes, channel_axis=channel_axis)
+    if not images:
+        raise ValueError("noisy: no image (got an empty sequence or folder). Pass at least one noisy image.")
+    if len({image.shape[2] for image in images}) > 1:
+        raise ValueError("noisy: gray and colour images are mixed. Train on gray or on colour images alone.")
+    return images
 
 
 def _images(

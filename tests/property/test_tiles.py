@@ -73,7 +73,7 @@ def test_at_a_stride_each_lattice_is_denoised_for_itself_tiled_or_not(calibrated
     whole = predict(model, image, options=InferenceOptions(tile=0), calibrated=calibrated, extras=("mean", "std"))
     tiled = predict(model, image, options=InferenceOptions(tile=30), calibrated=calibrated, extras=("mean", "std"))
     one = predict(
-        model, image[1::2, 0::2], stride=1, options=InferenceOptions(tile=0), calibrated=False, extras=("mean", "std")
+        model, image[1::2, 0::2], options=InferenceOptions(tile=0, stride=1), calibrated=False, extras=("mean", "std")
     )
     for name in ("denoised", "mean", "std"):
         expected, got = getattr(whole, name), getattr(tiled, name)

@@ -72,7 +72,7 @@ def test_the_first_step_and_what_comes_before_it_are_not_counted_as_usual_steps(
         clock.step_done()
     assert clock.seconds_per_step == 2
     assert clock.seconds == 56
-    said = loop._duration(TrainConfig(steps=300), TrainingState(step=4), clock)
+    said = TrainConfig(steps=300).duration(4, clock.seconds, clock.seconds_per_step)
     assert said == "300 steps take about 10.0 minutes on this machine."
 
 

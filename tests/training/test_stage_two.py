@@ -24,12 +24,16 @@ from dbsn.networks.uncertainty import Uncertainty
 from dbsn.noise.learned import NoiseModel
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT, TrainingState
-from dbsn.training.distill import REFINED, distil
+from dbsn.training.distill import REFINED, StageTwo, distil
 from dbsn.training.held_out import HeldOut
 from dbsn.training.loop import Progress, TrainingContext
 from dbsn.training.teacher import TeacherResults, keep_refined
 
 pytestmark = pytest.mark.slow
+
+
+def second(config: DistillConfig) -> StageTwo:
+    return StageTwo(images=CLEAN, network=STUDENTS["unet-tiny"], config=config)
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -54,7 +58,7 @@ def test_on_the_way_the_noise_is_corrected_and_the_best_student_sought_anew(
     def trained(*, resume: bool = False) -> Iterator[Progress]:
         clean = [CLEAN[0], CLEAN[0]]
         context = TrainingContext(run=tmp_path, resume=resume, device="cpu")
-        return distil(known_exactly(), clean, network, config, context)
+        return distil(known_exactly(), StageTwo(images=clean, network=network, config=config), context)
 
     progress = list(islice(trained(), 11)) if interrupted else list(trained())
     if interrupted:
@@ -88,7 +92,7 @@ def test_who_is_interrupted_where_the_noise_would_be_corrected_does_not_go_on(
 
     def go(*, resume: bool) -> None:
         context = TrainingContext(run=tmp_path, resume=resume, device="cpu")
-        for progress in distil(known_exactly(), CLEAN, STUDENTS["unet-tiny"], config, context):
+        for progress in distil(known_exactly(), second(config), context):
             done.append(progress)
 
     with monkeypatch.context() as patch:
@@ -131,11 +135,7 @@ def test_a_longer_budget_has_the_noise_corrected_again_unless_that_was_done_late
         config = DistillConfig(steps=steps, batch=2, patch=32, validations=10)
         context = TrainingContext(run=tmp_path, resume=bool(corrected_after), device="cpu")
         levels.clear()
-        list(
-            distil(
-                replace(known(), noise=calibrated(known().noise, 0.1)), CLEAN, STUDENTS["unet-tiny"], config, context
-            )
-        )
+        list(distil(replace(known(), noise=calibrated(known().noise, 0.1)), second(config), context))
         assert corrected_after == at
         assert list(dict.fromkeys(levels)) == used
     assert TrainingState.of(tmp_path / CHECKPOINT).step == 110
@@ -148,7 +148,7 @@ def test_noise_that_is_not_learned_under_or_cannot_be_corrected_is_not(
     told: TeacherResults, change: dict[str, Any], tmp_path: Path
 ) -> None:
     config = DistillConfig(steps=2, batch=2, patch=32, **change)
-    list(distil(told, CLEAN, STUDENTS["unet-tiny"], config, TrainingContext(run=tmp_path, device="cpu")))
+    list(distil(told, second(config), TrainingContext(run=tmp_path, device="cpu")))
     assert not (tmp_path / REFINED).exists()
 
 

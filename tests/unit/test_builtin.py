@@ -41,10 +41,11 @@ from dbsn.noise.families import AWGN
 from dbsn.noise.inspection import inspect_noise
 from dbsn.store import builtin
 from dbsn.store.model_file import ModelFile, save_model
+from dbsn.training.distill import StageTwo
 from dbsn.training.initial_weights import choose_initial
 from dbsn.training.loop import TrainingContext
 from dbsn.training.run_config import RunConfig
-from dbsn.training.stages import StageOne, StageTwo, stages
+from dbsn.training.stages import StageOne, stages
 
 PHOTOGRAPHS = {1: skimage.data.camera()[100:356, 100:356, None], 3: skimage.data.astronaut()[:256, 100:356]}
 Command = Callable[..., Any]

@@ -32,3 +32,18 @@ def test_a_setting_out_of_range_is_refused_by_name(kind: Any, values: dict[str, 
 def test_a_model_configuration_survives_the_way_through_a_header(name: str) -> None:
     config = ModelConfig(network=NETWORKS[name], channels=3, noise="mg", offset=0.1, scale=3.0)
     assert ModelConfig.from_dict(config.to_dict()) == config
+
+
+FORMER = {"prediction_covariance": "full", "estimator_width": 32, "head_width": 32}
+
+
+def test_a_model_file_that_names_what_are_constants_now_is_understood() -> None:
+    config = ModelConfig(channels=3)
+    assert not FORMER.keys() & config.to_dict().keys()
+    assert ModelConfig.from_dict({**config.to_dict(), **FORMER}) == config
+
+
+@pytest.mark.parametrize(("name", "value"), [("prediction_covariance", "diagonal"), ("estimator_width", 16)])
+def test_a_model_file_of_other_constants_is_refused(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{name.replace('_', ' ')}: got {value!r}, expected"):
+        ModelConfig.from_dict({**ModelConfig().to_dict(), name: value})

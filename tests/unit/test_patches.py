@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dbsn.config import Training
 from dbsn.inference.lattices import lattices
 from dbsn.intensity import intensity_range
 from dbsn.tensors import as_tensor
@@ -12,7 +13,8 @@ from dbsn.training.patches import Batch, ImageSet, Patches
 
 def patches_of(images: list[np.ndarray], *, size: int = 12, batch: int = 8, spacing: int = 3, seed: int = 0) -> Patches:
     data = ImageSet(images=images, measurements=[torch.full((1, 1, 1, 1), float(i)) for i in range(len(images))])
-    return Patches(data, size=size, batch=batch, multiple=6, spacing=spacing, seed=seed, fill=-1.0)
+    config = Training(patch=size, batch=batch, seed=seed)
+    return Patches(data, config, multiple=6, spacing=spacing, fill=-1.0)
 
 
 def ramp(height: int, width: int) -> np.ndarray:
@@ -65,7 +67,7 @@ def test_patches_are_flipped_and_transposed() -> None:
 def test_the_truth_is_cut_where_its_noisy_image_is() -> None:
     images = [ramp(30, 40), ramp(6, 9)]
     data = ImageSet(images=images, measurements=[torch.zeros(1, 1, 1, 1)] * 2, truth=[image + 1e4 for image in images])
-    batch = Patches(data, size=12, batch=50, multiple=6, spacing=3, seed=0, fill=-1.0)(0)
+    batch = Patches(data, Training(patch=12, batch=50), multiple=6, spacing=3, fill=-1.0)(0)
     assert batch.truth is not None
     inside = batch.valid > 0
     torch.testing.assert_close(batch.truth[inside], batch.noisy[inside] + 1e4)

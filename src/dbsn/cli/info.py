@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -10,7 +10,7 @@ import tyro
 
 from dbsn.cli.help import Layout
 from dbsn.cli.options import Json, find_model
-from dbsn.config import DistillConfig, TrainConfig
+from dbsn.config import Budget, DistillConfig, TrainConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -110,7 +110,7 @@ def _training(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
     """The length of a training, and what was set for it."""
     steps, minutes = settings.get("steps"), settings.get("minutes")
     length = f"{steps} steps" if steps is not None else f"{_value(minutes)} minutes"
-    budget = ("steps", "minutes")
+    budget = {each.name for each in fields(Budget)}
     others = {name: value for name, value in settings.items() if name not in budget and value != usual.get(name)}
     return f"{length}; {_settings(others)}" if others else f"{length}, usual settings"
 

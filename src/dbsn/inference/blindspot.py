@@ -143,7 +143,8 @@ def learned_noise(model: BlindSpotModel, image: np.ndarray, *, bf16: bool = Fals
 
     At this stride the residual holds all of the noise. At a smaller stride the prediction keeps a part of it.
     """
-    estimate = predict(model, image, options=InferenceOptions(bf16=bf16), stride=model.config.stride, extras=NOISE_STD)
+    options = InferenceOptions(bf16=bf16, stride=model.config.stride)
+    estimate = predict(model, image, options=options, extras=NOISE_STD)
     assert estimate.noise_std is not None
     alike = autocorrelation(as_tensor((to_pixels(image) - estimate.denoised) / estimate.noise_std))
     return replace(estimate.noise, kernel=None if alike is None else kernel(alike))
@@ -157,18 +158,16 @@ def predict(
     calibrated: bool = True,
     extras: Collection[Extra] = (),
     known_noise: Noise | None = None,
-    stride: int | None = None,
 ) -> Prediction:
     """Estimate one image (h, w, c) of any size.
 
     Args:
         model: In evaluation mode, on the device to use.
         image: (h, w, c) intensities, or integers of the file's range.
-        options: Tiles, orientations, arithmetic.
+        options: Tiles, orientations, arithmetic, stride.
         calibrated: Correct the variances on the image's own pixels (M8).
         extras: Fields of `Prediction` to fill besides `denoised`. Each takes the memory of an image.
         known_noise: The true noise, for `under_known_noise`. Its variance is taken at the blind mean.
-        stride: Denoise separately the images made of every `stride`-th pixel. By default the model's denoising stride.
 
     Raises:
         ValueError: The image's number of channels differs from the model's.
@@ -176,7 +175,7 @@ def predict(
     names = ["denoised", *extras, *(["under_known_noise"] if known_noise else [])]
     arrays = {name: np.empty(image.shape, np.float32) for name in names}
     noise_level, noise = predict_into(
-        arrays, model, image, options=options, calibrated=calibrated, known_noise=known_noise, stride=stride
+        arrays, model, image, options=options, calibrated=calibrated, known_noise=known_noise
     )
     return Prediction(
         denoised=arrays["denoised"],
@@ -198,7 +197,6 @@ def predict_into(
     options: InferenceOptions = USUAL,
     calibrated: bool = True,
     known_noise: Noise | None = None,
-    stride: int | None = None,
 ) -> tuple[float, ImageNoise]:
     """Run `predict` tile by tile, without holding input or output in memory.
 
@@ -206,10 +204,9 @@ def predict_into(
         into: Where each requested field of `Prediction` is written, (h, w, c) each.
         model: See `predict`.
         image: (h, w, c), see `predict`.
-        options: Tiles, orientations, arithmetic.
+        options: Tiles, orientations, arithmetic, stride.
         calibrated: Correct the variances (M8).
         known_noise: The true noise, see `predict`.
-        stride: Denoise separately the images made of every `stride`-th pixel.
 
     Returns:
         Noise level and noise, as in `Prediction`.
@@ -224,7 +221,7 @@ def predict_into(
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.bf16):
         every = [
             (where, Passes(model, pixels, ensemble=options.ensemble))
-            for where, pixels in lattices(image, stride or model.config.denoising_stride)
+            for where, pixels in lattices(image, options.stride or model.config.denoising_stride)
         ]
         measurement = torch.stack([passes.measurement for _, passes in every]).mean(0)
         samples = [sample for _, passes in _some(every) for sample in passes.samples(measurement)] if calibrated else []

@@ -23,6 +23,8 @@ class InferenceOptions:
     """Convolve in bfloat16."""
     level_factor: float = 1.0
     """Factor on the measured noise level that is given to a guided student."""
+    stride: int | None = None
+    """Denoise separately the images made of every `stride`-th pixel. None is a blind-spot model's denoising stride."""
 
 
 USUAL = InferenceOptions()

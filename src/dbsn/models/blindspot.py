@@ -25,6 +25,7 @@ from dbsn.networks.unet import zero_residuals
 from dbsn.types import Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # variance of 256 steps over the network's [-1, 1]: no noise is smaller
+_HEAD_WIDTH, _ESTIMATOR_WIDTH = 32, 32  # channels of the 1x1 convolutions
 _ESTIMATOR = "noise_estimator.mlp."
 SETTLED = 0.1
 """Share of the budget before training of the variance split begins.
@@ -76,12 +77,12 @@ class BlindSpotModel(nn.Module):
         channels = config.channels
         network = config.network
         self.network = DBSN(network, channels) if isinstance(network, DBSNConfig) else Grid(network, channels)
-        self.full = config.prediction_covariance == "full" and channels > 1
+        self.full = channels > 1
         entries = channels * (channels + 1) // 2 if self.full else channels
-        self.prediction_head = PixelMLP(self.network.out_features, config.head_width, entries, 3)
-        self.total_head = PixelMLP(self.network.out_features, config.head_width, entries, 3)
-        self.flatness = PixelMLP((1 + MEASURES) * channels, config.head_width, 1, 3)
-        self.noise_estimator = NoiseEstimator(channels, config.noise, config.estimator_width)
+        self.prediction_head = PixelMLP(self.network.out_features, _HEAD_WIDTH, entries, 3)
+        self.total_head = PixelMLP(self.network.out_features, _HEAD_WIDTH, entries, 3)
+        self.flatness = PixelMLP((1 + MEASURES) * channels, _HEAD_WIDTH, 1, 3)
+        self.noise_estimator = NoiseEstimator(channels, config.noise, _ESTIMATOR_WIDTH)
         initialise(self)
         zero_residuals(self)
         for stack in (self.prediction_head, self.total_head, self.flatness, self.noise_estimator.mlp):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from dbsn.config import Training
+from dbsn.config import Budget
 from dbsn.store.tensors import load_tensors, save_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -33,11 +33,9 @@ class TrainingState:
     is_pretrained: bool = False
     """Whether the training began with the weights of an earlier one."""
 
-    def share(self, config: Training) -> float:
-        """Share of the budget spent, in steps or in minutes, whichever is larger; above 1 if it has been cut since."""
-        of_steps = self.step / config.steps if config.steps is not None else 0.0
-        of_minutes = self.seconds / (60 * config.minutes) if config.minutes is not None else 0.0
-        return max(of_steps, of_minutes)
+    def share(self, budget: Budget) -> float:
+        """Share of the budget spent; above 1 if it has been cut since."""
+        return budget.share(self.step, self.seconds)
 
     @staticmethod
     def of(checkpoint: Path) -> "TrainingState":
@@ -45,12 +43,12 @@ class TrainingState:
         return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else TrainingState()
 
 
-def finished(checkpoint: Path, config: Training) -> bool:
+def finished(checkpoint: Path, budget: Budget) -> bool:
     """Whether the training of this checkpoint has spent its budget.
 
     It is False if there is no checkpoint.
     """
-    return TrainingState.of(checkpoint).share(config) >= 1
+    return TrainingState.of(checkpoint).share(budget) >= 1
 
 
 def save_checkpoint(

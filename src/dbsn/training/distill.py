@@ -6,7 +6,7 @@ tests/unit/test_distill.py and tests/e2e/test_stages.py.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,25 @@ _SPREAD_WEIGHT = 0.01  # so small that, after about 60 steps, it does not affect
 _SPREAD_OF = 3  # one in this many clean patches: enough for a small network, and a step takes a sixth less time
 
 
+@dataclass(frozen=True, kw_only=True)
+class StageTwo:
+    """The inputs of stage 2 besides those of stage 1."""
+
+    images: Sequence[np.ndarray]
+    """Clean images (h, w, c) of any subject."""
+    network: StudentNetwork
+    """The network of the student."""
+    config: DistillConfig
+    """Configuration of its training."""
+    init_from: Student | None = None
+    """A student with the initial weights.
+
+    If only its uncertainty is trained, it is also needed to resume.
+    """
+
+
 def distil(
-    known: TeacherResults,
-    clean: Sequence[np.ndarray],
-    network: StudentNetwork,
-    config: DistillConfig,
-    context: TrainingContext,
-    *,
-    init_from: Student | None = None,
-    to: Path | None = None,
+    known: TeacherResults, second: StageTwo, context: TrainingContext, *, to: Path | None = None
 ) -> Iterator[Progress]:
     """Train a student on both sets; yield the progress of `train`.
 
@@ -53,19 +63,17 @@ def distil(
 
     Args:
         known: The teacher's results.
-        clean: Clean images (h, w, c) with the channels and the intensity range of the noisy ones.
-        network: The network of the student.
-        config: Configuration of its training.
+        second: The student and its training; the clean images with the channels and the intensity range of the noisy
+            ones.
         context: Folder and device, and the description for the model file.
-        init_from: A student with the initial weights. If only its uncertainty is trained, it is also needed to resume.
         to: Existing folder for the model file.
 
     Raises:
-        ValueError: There is no clean image, its channels differ, or `init_from` has another network.
+        ValueError: There is no clean image, its channels differ, or the initial student has another network.
     """
-    teacher = known.noise.model
-    shape = _student_config(teacher.config, network, config, init_from)
-    learned, held = hold_out(clean)
+    teacher, config, init_from = known.noise.model, second.config, second.init_from
+    shape = _student_config(teacher.config, second)
+    learned, held = hold_out(second.images)
     run, target = context.run, (to or context.run) / MODEL
 
     def training(noise: NoiseModel, *, resume: bool, **how: Any) -> Iterator[Progress]:
@@ -145,22 +153,20 @@ def _refine(known: TeacherResults, config: DistillConfig, run: Path, model: Path
     )
 
 
-def _student_config(
-    teacher: ModelConfig, network: StudentNetwork, config: DistillConfig, init_from: Student | None
-) -> StudentConfig:
+def _student_config(teacher: ModelConfig, second: StageTwo) -> StudentConfig:
     """Configuration of the student.
 
     If only the uncertainty is trained, it is that of the initial student, whose results stay unchanged.
     """
-    if config.uncertainty_alone:
-        assert init_from is not None
-        return replace(init_from.config, uncertainty=True)
+    if second.config.uncertainty_alone:
+        assert second.init_from is not None
+        return replace(second.init_from.config, uncertainty=True)
     return StudentConfig(
-        network=network,
+        network=second.network,
         channels=teacher.channels,
         offset=teacher.offset,
         scale=teacher.scale,
-        uncertainty=config.baseline != "n2n",  # n2n never sees the truth
+        uncertainty=second.config.baseline != "n2n",  # n2n never sees the truth
     )
 
 

@@ -15,9 +15,8 @@ from dbsn.config import DistillConfig
 from dbsn.likelihood import coloured, spread_nll
 from dbsn.models.student import Student
 from dbsn.networks.layers import full_precision
-from dbsn.noise.mixtures import parse_noises
 from dbsn.tensors import as_tensor
-from dbsn.training.pairs import Pairs, shrunk_to, synthetic_pairs
+from dbsn.training.pairs import NoiseSource, Pairs, shrunk_to, synthetic_pairs
 from dbsn.training.teacher import TeacherResults
 from dbsn.types import Image, Scalar
 
@@ -43,10 +42,9 @@ class HeldOut:
     ) -> None:
         self.uncertainty_alone = config.uncertainty_alone
         generator = torch.Generator().manual_seed(config.seed)
-        source = replace(config, baseline=None)
-        oracle = parse_noises(config.noise) if config.noise else None
+        source = NoiseSource(learned=known.noise, config=replace(config, baseline=None), level_cell=level_cell)
         self.synthetic = [
-            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), known.noise, source, oracle, generator, level_cell)
+            synthetic_pairs(crop, torch.ones_like(crop[:, :1]), source, generator)
             for crop in (_shrunk_square(image, at, config.shrink**share) for image, at, share in _places(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []

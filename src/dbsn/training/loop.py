@@ -213,6 +213,7 @@ def train(
                 saved_at = clock.seconds
                 if accelerator.is_main_process:
                     save_checkpoint(checkpoint, model, average, optimizer, initial_weights, state)
+            timed = clock.steps == _TIMED_STEPS
             yield Progress(
                 step=state.step,
                 share=share,
@@ -226,7 +227,7 @@ def train(
                 saved=better,
                 interrupted=stopped,
                 is_undertrained=not state.is_pretrained and state.step < _ENOUGH_STEPS,
-                remark=_duration(config, state, clock) if clock.steps == _TIMED_STEPS else "",
+                remark=config.duration(state.step, clock.seconds, clock.seconds_per_step) if timed else "",
             )
 
 
@@ -305,17 +306,6 @@ class _Clock:
     def seconds_per_step(self) -> float:
         """The mean since the first step, which also prepares; defined after the second."""
         return (self.seconds - self._after_first) / (self.steps - 1)
-
-
-def _duration(config: Training, state: TrainingState, clock: _Clock) -> str:
-    """How long the whole training takes on this machine, from the steps of this process so far."""
-    each = clock.seconds_per_step / 60
-    if config.steps is not None and (config.minutes is None or each * config.steps <= config.minutes):
-        return f"{config.steps} steps take about {each * config.steps:.1f} minutes on this machine."
-    assert config.minutes is not None
-    fitting = state.step + (config.minutes - clock.seconds / 60) / each
-    of_all = "" if config.steps is None else f" of {config.steps}"
-    return f"About {max(fitting, state.step):.0f}{of_all} steps fit into {config.minutes:g} minutes on this machine."
 
 
 def is_main_process() -> bool:

@@ -6,6 +6,7 @@ learned noise, drawn afresh in every step. The loss does not belong here. Tested
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -70,6 +71,23 @@ class Pairs:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class NoiseSource:
+    """The noise that is put on clean patches, and what a student is told of it."""
+
+    learned: NoiseModel
+    """The noise of the noisy images."""
+    config: DistillConfig
+    """Names another noise, if there is one, and the range of levels."""
+    level_cell: int | None
+    """Side in pixels of the cells in which a guided student gets the noise level; None for another student."""
+
+    @cached_property
+    def known(self) -> Noises | None:
+        """The noise that takes the place of the learned one."""
+        return parse_noises(self.config.noise) if self.config.noise else None
+
+
 class PairedPatches:
     """Random pairs of both sets: `pairs(step)` is the batch of that step.
 
@@ -87,8 +105,7 @@ class PairedPatches:
         guided: bool = False,
     ) -> None:
         self.known, self.clean, self.config, self.fill = known, clean, config, fill
-        self.level_cell = multiple if guided else None
-        self.known_noise = parse_noises(config.noise) if config.noise else None
+        self.source = NoiseSource(learned=known.noise, config=config, level_cell=multiple if guided else None)
         self.first = 0 if config.baseline or config.uncertainty_alone else _first(config)
         self.noisy = known.hold_out()[0]
         noisy = [image for _, image, _ in self.noisy]
@@ -106,7 +123,7 @@ class PairedPatches:
             parts.append(self._noisy(self.first, generator))
         if self.first < self.config.batch:
             parts.append(self._clean(self.config.batch - self.first, generator))
-        names = ["noisy", "target", "noise_var", "error_unit", "valid", *(["level"] if self.level_cell else [])]
+        names = ["noisy", "target", "noise_var", "error_unit", "valid", *(["level"] if self.source.level_cell else [])]
         joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
         return Pairs(**joined, first=self.first)
 
@@ -117,7 +134,7 @@ class PairedPatches:
         noisy, target = (torch.stack([pair[kind] for pair, _ in patches]) for kind in (0, 1))
         valid = torch.stack([inside for _, inside in patches])
         noise, which = self.known.noise, [number for number, _, _ in chosen]
-        cell = self.level_cell
+        cell = self.source.level_cell
 
         def variance(image: Image) -> Variance:
             return noise.variance(image, which)
@@ -127,7 +144,7 @@ class PairedPatches:
             noisy=noisy,
             target=target,
             noise_var=power,
-            error_unit=_unit(power, self.known_noise),
+            error_unit=_unit(power, self.source.known),
             level=simulated_level(variance, noisy, noise.model, cell, generator) if cell else None,
             valid=valid,
             first=count,
@@ -140,9 +157,7 @@ class PairedPatches:
         candidates = [self._shrunk(self.clean[i], generator) for i in chosen]
         patches = [max(candidates[i : i + among], key=_detail) for i in range(0, len(candidates), among)]
         clean, valid = (torch.stack(kind) for kind in zip(*patches, strict=True))
-        return synthetic_pairs(
-            clean, valid, self.known.noise, self.config, self.known_noise, generator, self.level_cell
-        )
+        return synthetic_pairs(clean, valid, self.source, generator)
 
     def _shrunk(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Cut a patch (c, h, w) of a clean image, shrunk by a random factor.
@@ -185,19 +200,9 @@ def shrunk_to(image: Image, size: tuple[int, int]) -> Cells:
     return functional.interpolate(image, size, mode="bicubic", antialias=True).clamp(least, most)
 
 
-def synthetic_pairs(
-    clean: Image,
-    valid: Mask,
-    learned: NoiseModel,
-    config: DistillConfig,
-    known: Noises | None,
-    generator: torch.Generator,
-    level_cell: int | None,
-) -> Pairs:
-    """Make pairs of clean patches with drawn noise, learned or known (S2).
-
-    A guided student gets the noise level in cells of `level_cell` pixels.
-    """
+def synthetic_pairs(clean: Image, valid: Mask, source: NoiseSource, generator: torch.Generator) -> Pairs:
+    """Make pairs of clean patches with drawn noise, learned or known (S2)."""
+    learned, known = source.learned, source.known
     which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
     noises = [one_noise(known, clean.shape[1], generator) for _ in clean] if known else []
 
@@ -205,7 +210,7 @@ def synthetic_pairs(
         if known:
             drawn = torch.cat([noise.sample(x, generator) for noise, x in zip(noises, clean.split(1), strict=True)])
         else:
-            drawn = learned.sample(clean, generator, which, jitter=config.jitter)
+            drawn = learned.sample(clean, generator, which, jitter=source.config.jitter)
         return torch.where(valid > 0, drawn, clean)
 
     def variance(image: Image) -> Variance:
@@ -215,14 +220,16 @@ def synthetic_pairs(
         return torch.cat([channel_variance(noise.variance(part)) for noise, part in parts])
 
     noisy = sample()
-    target = sample() if config.baseline == "n2n" else clean
+    target = sample() if source.config.baseline == "n2n" else clean
     power = _power(variance(clean), valid)
     return Pairs(
         noisy=noisy,
         target=target,
         noise_var=power,
         error_unit=_unit(power, known),
-        level=simulated_level(variance, noisy, learned.model, level_cell, generator) if level_cell else None,
+        level=simulated_level(variance, noisy, learned.model, source.level_cell, generator)
+        if source.level_cell
+        else None,
         valid=valid,
         first=0,
     )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dbsn.config import Training
 from dbsn.devices import fast_format
 from dbsn.orientations import Orientation
 from dbsn.tensors import as_tensor, step_seed
@@ -168,11 +169,9 @@ class Patches:
     Pixels outside of a small image are `fill`.
     """
 
-    def __init__(
-        self, data: ImageSet, *, size: int, batch: int, multiple: int, spacing: int, seed: int, fill: float
-    ) -> None:
-        self.data, self.batch, self.seed, self.spacing, self.fill = data, batch, seed, spacing, fill
-        self.size = fitting_size(data.images, size, multiple)
+    def __init__(self, data: ImageSet, config: Training, *, multiple: int, spacing: int, fill: float) -> None:
+        self.data, self.batch, self.seed, self.spacing, self.fill = data, config.batch, config.seed, spacing, fill
+        self.size = fitting_size(data.images, config.patch, multiple)
         self.weights = areas(data.images, self.size)
 
     def __call__(self, step: int, rank: int = 0) -> Batch:

@@ -17,12 +17,13 @@ from dbsn.io.folders import load_folder
 from dbsn.noise.inspection import A_FEW, inspect_noise, suited
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT
+from dbsn.training.distill import StageTwo
 from dbsn.training.initial_weights import choose_initial, load_initial
 from dbsn.training.loop import TrainingContext, is_main_process
 from dbsn.training.run_config import CONFIG, RunConfig, saved_config
 from dbsn.training.run_log import PREVIEW_SIDE, recorded
 from dbsn.training.selfsupervised import check_truth
-from dbsn.training.stages import Stage, StageOne, StageTwo, stages
+from dbsn.training.stages import Stage, StageOne, stages
 from dbsn.training.teacher import RESULTS
 from dbsn.version import __version__
 
@@ -81,6 +82,31 @@ def prepare(
     asked = replace(asked, model=replace(model, channels=noisy[0].shape[2]))
     asked, begun = choose_initial(asked, init_from, distils=distils)
     return asked, verdict + (f"\n{begun}" if begun else "")
+
+
+def inputs_of_stages(
+    asked: RunConfig,
+    clean: Sequence[np.ndarray] | None,
+    truth: Sequence[np.ndarray] = (),
+    folder: Path | None = None,
+) -> tuple[StageOne, StageTwo | None]:
+    """The inputs of both stages, with their initial weights.
+
+    Args:
+        asked: The configuration, completed by `prepare`.
+        clean: Clean images (h, w, c); None for stage 1 alone.
+        truth: See `StageOne`.
+        folder: Folder of a run that may have checkpoints, whose stages need no initial weights.
+
+    Raises:
+        FileNotFoundError, ValueError: See `load_initial`; or the student is unknown.
+    """
+    blind, student = load_initial(asked, folder)
+    first = StageOne(model=asked.model, config=asked.train, truth=truth, init_from=blind)
+    if clean is None:
+        return first, None
+    network = student_network(asked.student)
+    return first, StageTwo(images=clean, network=network, config=asked.distill, init_from=student)
 
 
 def start(
@@ -181,11 +207,7 @@ def _stages(
             f"--teacher {asked.teacher}: wrong number of channels (got {teacher.config.channels}, "
             f"expected {noisy[0].shape[2]} as in the images). Choose another model."
         )
-    second = None
-    init_from, student = load_initial(asked, folder)
-    if clean:
-        network = student_network(asked.student)
-        second = StageTwo(images=clean, network=network, config=asked.distill, init_from=student)
+    first, second = inputs_of_stages(asked, clean or None, truth, folder)
     about: dict[str, Any] = {"version": __version__, "images": len(noisy), "train": asdict(asked.train)}
     if clean:
         about |= {"clean images": len(clean), "distill": asdict(asked.distill)}
@@ -196,7 +218,6 @@ def _stages(
     if taught_by:
         about["teacher"] = {"file": asked.teacher, **taught_by.about.get("teacher", taught_by.about)}
     preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
-    first = StageOne(model=asked.model, config=asked.train, truth=truth, init_from=init_from)
     context = TrainingContext(run=folder, about=about, device=device)
     todo = stages(noisy, first, second, context, teacher=teacher, results=_earlier_results(asked))
     return (recorded(stage, folder, preview) for stage in todo)

@@ -81,15 +81,7 @@ def learn(
         network = {name: weight for name, weight in model.named_parameters() if name.startswith("network.")}
         initial_weights = {name: weight.detach().clone() for name, weight in network.items()}
     learned, held = known.hold_out(siblings=stride**2)
-    patches = Patches(
-        learned,
-        size=config.patch,
-        batch=config.batch,
-        multiple=model.multiple,
-        spacing=model.network.spacing,
-        seed=config.seed,
-        fill=offset,
-    )
+    patches = Patches(learned, config, multiple=model.multiple, spacing=model.network.spacing, fill=offset)
     crops = held_out_crops(held, config.seed)
 
     def save(average: BlindSpotModel, story: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from dbsn.config import MODEL, DistillConfig, ModelConfig, StudentConfig, StudentNetwork, TrainConfig
+from dbsn.config import MODEL, ModelConfig, StudentConfig, TrainConfig
 from dbsn.devices import pick_device, uses_bf16
 from dbsn.intensity import (
     OF_255,
@@ -29,12 +29,11 @@ from dbsn.intensity import (
 )
 from dbsn.io.atomic import write_atomically
 from dbsn.models.blindspot import BlindSpotModel
-from dbsn.models.student import Student
 from dbsn.noise.mixtures import Several, one_noise, parse_noises
 from dbsn.noise.pooling import shared
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT, finished
-from dbsn.training.distill import REFINED, distil, new_student
+from dbsn.training.distill import REFINED, StageTwo, distil, new_student
 from dbsn.training.loop import Progress, TrainingContext, is_main_process, wait_for_all
 from dbsn.training.selfsupervised import learn
 from dbsn.training.teacher import RESULTS, recall_refined, recalled, some_of, teach
@@ -57,20 +56,6 @@ class StageOne:
     """The noisy images without noise, to learn from them, too (L6); may be empty."""
     init_from: BlindSpotModel | None = None
     """A blind-spot model with the initial weights."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageTwo:
-    """The inputs of stage 2 besides those of stage 1."""
-
-    images: Sequence[np.ndarray]
-    """Clean images (h, w, c) of any subject."""
-    network: StudentNetwork
-    """The network of the student."""
-    config: DistillConfig
-    """Configuration of its training."""
-    init_from: Student | None = None
-    """A student with the initial weights."""
 
 
 @dataclass(frozen=True)
@@ -173,9 +158,7 @@ def _distilled(
     (folder / STUDENT).mkdir(exist_ok=True)
     known = recalled(teacher.to("cpu"), chosen, folder / RESULTS)
     here = replace(context, run=folder / STUDENT, resume=(folder / STUDENT / CHECKPOINT).exists())
-    distilling = distil(
-        known, second.images, second.network, second.config, here, init_from=second.init_from, to=folder
-    )
+    distilling = distil(known, second, here, to=folder)
     unit, refined = Unit.of_samples(*noisy), folder / STUDENT / REFINED
     noise, whose = known.noise, "learned from the noisy images"
     if refined.exists():
