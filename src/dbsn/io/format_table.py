@@ -134,7 +134,7 @@ FORMATS = (
         refusal="only a Zarr input can be saved as Zarr", written=zarr.SUFFIX, is_array=True,
     ),
     Format(  # by its name, because its content is that of other formats
-        name=RAW, suffixes=raw.RAW_SUFFIXES, recognises=lambda path, head: path.suffix.lower() in raw.RAW_SUFFIXES,
+        name=RAW, suffixes=raw.RAW_SUFFIXES, recognises=lambda path, head: raw.is_raw(path),
         read=_refuse_raw, has_one_plane=lambda path: False, planes=lambda path, most, axes: raw.read_planes_of(path),
         refusal="only a camera RAW can be saved as DNG", writing_like=raw.writing_dng, written=raw.WRITTEN,
     ),
@@ -144,7 +144,7 @@ FORMATS = (
     ),
     Format(
         name="JPEG", suffixes=frozenset({".jpg", ".jpeg"}), recognises=_starts(b"\xff\xd8\xff"),
-        read=jpeg.read_jpeg_or_bmp, write=jpeg.write_jpeg,
+        read=jpeg.read_jpeg, write=jpeg.write_jpeg,
         limits=Limits(alpha=False, exif=65527.0, xmp=65504.0, longest_side=65500.0),
     ),
     Format(
@@ -160,7 +160,7 @@ FORMATS = (
         limits=Limits(longest_side=16383.0),
     ),
     Format(
-        name="BMP", suffixes=frozenset({".bmp"}), recognises=_starts(b"BM"), read=jpeg.read_jpeg_or_bmp,
+        name="BMP", suffixes=frozenset({".bmp"}), recognises=_starts(b"BM"), read=jpeg.read_bmp,
         write=jpeg.write_bmp, limits=Limits(alpha=False),
     ),
     Format(

@@ -4,11 +4,12 @@ Other formats do not belong here. Tested in tests/unit/test_images.py. This modu
 """
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import BmpImagePlugin, JpegImagePlugin
+from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import RESUNIT
 
 from dbsn.errors import ImageError
@@ -19,14 +20,21 @@ from dbsn.io.pillow import write_by_pillow
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a damaged header with more would fill the memory
 
 
-def read_jpeg_or_bmp(path: Path) -> Picture:
-    """Read a JPEG or a BMP; errors are those of `dbsn.io.formats.read_image`."""
+def read_jpeg(path: Path) -> Picture:
+    """Read a JPEG; errors are those of `dbsn.io.formats.read_image`."""
+    return _read(path, JpegImagePlugin.JpegImageFile, lossless=False)
+
+
+def read_bmp(path: Path) -> Picture:
+    """Read a BMP; errors are those of `dbsn.io.formats.read_image`."""
+    return _read(path, BmpImagePlugin.BmpImageFile, lossless=True)
+
+
+def _read(path: Path, decode: Callable[[BinaryIO], Image.Image], *, lossless: bool) -> Picture:
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow reads the resolution from EXIF, which is kept as it is, damaged or not
         # not Image.open: its limit is one global number and refuses a picture of 200 megapixels
-        is_bmp = file.read(2) == b"BM"
-        file.seek(0)
-        image = BmpImagePlugin.BmpImageFile(file) if is_bmp else JpegImagePlugin.JpegImageFile(file)
+        image = decode(file)
         mode = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGBA"}.get(image.mode)
         if mode is None:
             raise ImageError(f"{path}: {image.mode} colours are not supported. Convert it to RGB first.")
@@ -38,7 +46,7 @@ def read_jpeg_or_bmp(path: Path) -> Picture:
     icc, xmp = image.info.get("icc_profile") or b"", image.info.get("xmp") or b""
     dpi = image.info.get("dpi")
     resolution = (float(dpi[0]), float(dpi[1]), RESUNIT.INCH) if dpi else None
-    return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, lossless=is_bmp)
+    return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, lossless=lossless)
 
 
 def write_jpeg(file: BinaryIO, samples: Array, like: Picture) -> None:
