@@ -389,6 +389,17 @@ def test_denoise_says_everything_as_one_json_object(folder: Path, tmp_path: Path
     assert json.loads(named.stdout)["files"][0]["model"] == str(folder / "model.safetensors")
 
 
+def test_what_a_result_cannot_keep_is_said_once_a_file(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
+    with Image.open(folder / "noisy" / "one.png") as image:
+        image.save(tmp_path / "a.jpg", comment=b"box 4")
+    said = dbsn_command("denoise", tmp_path / "a.jpg", "-o", tmp_path / "b.png")
+    line = f"{tmp_path / 'a.jpg'}: the comment cannot be kept in a .png file."
+    assert said.stderr.splitlines().count(line) == 1
+    kept = dbsn_command("denoise", tmp_path / "a.jpg", "-o", tmp_path / "c.jpg", "--json")
+    assert json.loads(kept.stdout)["files"][0]["remarks"] == []
+    assert "comment" not in kept.stderr
+
+
 def test_the_model_is_said_where_it_changes_and_noted_for_each_file(tmp_path: Path, dbsn_command: Command) -> None:
     colour, gray = skimage.data.astronaut()[:160, :160], skimage.data.camera()[:160, :160]
     random = np.random.default_rng(0)
