@@ -125,3 +125,17 @@ def test_what_is_wrong_is_one_line(
     monkeypatch.setitem(sys.modules, "rawpy", None)
     with pytest.raises(ImageError, match=r"dbsn\[raw\]"):
         list(dbsn.io.open(source).planes())
+
+
+def test_a_raw_file_whose_second_half_is_empty_is_named(tmp_path: Path) -> None:
+    whole = camera(tmp_path / "a.dng")
+    assert next(dbsn.io.open(whole).planes()).remarks == ()
+    mosaic = tifffile.imread(whole)
+    mosaic[len(mosaic) // 2 :] = 0
+    data = bytearray(whole.read_bytes())
+    with tifffile.TiffFile(whole) as tif:
+        start = tif.pages.first.dataoffsets[0]
+    data[start : start + mosaic.nbytes] = mosaic.tobytes()
+    (tmp_path / "b.dng").write_bytes(data)
+    (said,) = next(dbsn.io.open(tmp_path / "b.dng").planes()).remarks
+    assert said == "50 % of it is empty, so it may be damaged"

@@ -161,7 +161,9 @@ def test_what_no_stack_can_be_is_refused(tmp_path: Path) -> None:
         copied(tmp_path / "s.tif", tmp_path / "out.png")
     with tifffile.TiffWriter(tmp_path / "mixed.tif") as writer:
         for side in (8, 9):
-            writer.write(np.zeros((side, side), np.uint8), photometric="minisblack", metadata=None)
+            writer.write(
+                np.zeros((8, 8), np.uint8 if side == 8 else np.uint16), photometric="minisblack", metadata=None
+            )
     with pytest.raises(ImageError, match=r"2 pages of different kinds\. Split it"):
         list(dbsn.io.open(tmp_path / "mixed.tif").planes())
 

@@ -98,12 +98,13 @@ def denoise_files(
         source = dbsn.io.open(job.source)
         if source.is_array:
             return _denoise_zarr(choice, job, how)
-        levels, denoiser, why, unit = list[float](), None, None, OF_255
+        levels, denoiser, why, unit, remarks = list[float](), None, None, OF_255, dict[str, None]()
         with ExitStack() as files:
             write, write_std = None, None
             for picture in source.planes(axes=how.axes):
                 dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
                 source.check_fits(job.output, replace(picture, dtype=dtype))
+                remarks |= dict.fromkeys(source.remarks(job.output, picture))
                 write = write or files.enter_context(source.writing(job.output))
                 rounds = dtype.kind in "iu" and picture.dtype.kind in "iu"
                 samples = np.empty(picture.samples.shape, dtype if rounds else np.float32)
@@ -123,7 +124,7 @@ def denoise_files(
                     write_std = write_std or files.enter_context(writing_float_tiff(job.beside))
                     write_std(std * _unit(picture.dtype, dtype))
                 write(*converted(samples, picture, dtype))
-        return Found(mean_level(levels), unit, why)
+        return Found(mean_level(levels), unit, why, tuple(remarks))
 
     if journal is None:
         yield from each_job(jobs, denoise)
@@ -162,7 +163,7 @@ def choose_models(choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions)
         dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
         source.check_fits(job.output, replace(picture, dtype=dtype))
         unit = Unit.of_samples(picture.samples)
-        return Found(None, unit, choice.pick(picture.samples, unit)[1])
+        return Found(None, unit, choice.pick(picture.samples, unit)[1], source.remarks(job.output, picture))
 
     return each_job(jobs, choose)
 

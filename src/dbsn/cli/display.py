@@ -127,6 +127,8 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
             if done.why and not shown.dry_run and (shown.verbose or like != before):
                 note(f"{printable(str(done.output))}: {done.why.line}", quiet=shown.quiet)
             before = like
+            if done.remarks:
+                note(printable(f"{done.source}: {'; '.join(done.remarks)}."), quiet=shown.quiet)
             if not shown.json:
                 print(_line_of(done, job, shown), flush=True)
     failed = sum(done.error is not None for done in results)
@@ -155,7 +157,7 @@ def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], shown: Verbosi
             "model": (done.why.model if done.why else shown.model) or None,
             "reason": done.why.line if done.why else None,
             "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,
-            "seconds": round(done.seconds, 3), "error": done.error,
+            "seconds": round(done.seconds, 3), "remarks": list(done.remarks), "error": done.error,
         }  # fmt: skip
         files.append({name: printable(value) if isinstance(value, str) else value for name, value in said.items()})
     return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": shown.dry_run}

@@ -18,8 +18,9 @@ from tifffile import EXTRASAMPLE
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
-from dbsn.io import heif, jpeg, png, raw, tiff, webp, zarr
-from dbsn.io.picture import DEPTHS, Picture
+from dbsn.io import fits, gif, heif, jpeg, jpeg2000, microscopy, netpbm, png, raw, tiff, webp, zarr
+from dbsn.io.other_formats import named_other
+from dbsn.io.picture import BEHIND, DEPTHS, Picture
 
 HEAD = 64  # bytes that tell a format
 Write = Callable[[BinaryIO, Array, Picture], None]
@@ -93,6 +94,10 @@ class Format:
     """Why no picture becomes one, where `write` is None."""
     limits: Limits = field(default_factory=Limits)
     """What `write` cannot hold."""
+    keeps: frozenset[str] = frozenset()
+    """What `write` keeps, by the names of `Picture.kept`."""
+    own: str = ""
+    """Metadata that no other format keeps, in words."""
     writing_like: Callable[[Path, Path], AbstractContextManager[WritePlane]] | None = None
     """Writes all planes of a file like another of this format: path to write, path of the other."""
     writing_pages: Callable[[Path, float], AbstractContextManager[WritePlane]] | None = None
@@ -101,6 +106,18 @@ class Format:
     """Suffix of a result, if it is not the file's own."""
     is_array: bool = False
     """Whether it is a folder that holds an array, read and written block by block, whose axes may be named."""
+
+
+_SHORT = frozenset(map(np.dtype, ("uint8", "uint16")))
+COMMON = frozenset({"EXIF", "XMP", "the colour profile"})
+
+
+def _unknown_size(path: Path, axes: str | None) -> float:
+    return 0.0
+
+
+def _is_nd2(path: Path, head: bytes) -> bool:
+    return path.suffix.lower() == ".nd2" and head.startswith(microscopy.ND2_MAGIC)
 
 
 def _starts(*magic: bytes) -> Callable[[Path, bytes], bool]:
@@ -121,6 +138,8 @@ def _refuse_raw(path: Path) -> Picture:
 def _read_unknown(path: Path) -> Picture:
     if not path.stat().st_size:
         raise ImageError(f"{path}: the file is empty. Copy it again from its source.")
+    if name := named_other(path):
+        raise ImageError(f"{path}: {name} files are not supported. Convert it to PNG or TIFF.")
     *names, last = (known.name for known in FORMATS if not known.is_array and known.name != RAW)
     raise ImageError(f"{path}: damaged, or not {', '.join(names)} or {last}. Convert it to one of these.")
 
@@ -140,12 +159,14 @@ FORMATS = (
     ),
     Format(
         name="PNG", suffixes=frozenset({".png"}), recognises=_starts(png.SIGNATURE), read=png.read_png,
-        write=png.write_png, limits=Limits(dtypes=frozenset(map(np.dtype, ("uint8", "uint16")))),
+        write=png.write_png, limits=Limits(dtypes=_SHORT),
+        keeps=COMMON | {"IPTC", "PNG texts"},
     ),
     Format(
-        name="JPEG", suffixes=frozenset({".jpg", ".jpeg"}), recognises=_starts(b"\xff\xd8\xff"),
-        read=jpeg.read_jpeg, write=jpeg.write_jpeg,
+        name="JPEG", suffixes=frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"}),
+        recognises=_starts(b"\xff\xd8\xff"), read=jpeg.read_jpeg, write=jpeg.write_jpeg,
         limits=Limits(alpha=False, exif=65527.0, xmp=65504.0, longest_side=65500.0),
+        keeps=COMMON | {"IPTC", "the comment", BEHIND, "other JPEG segments"},
     ),
     Format(
         name="TIFF", suffixes=frozenset({".tif", ".tiff"}), recognises=_starts(*tiff.TIFF_MAGIC), read=tiff.read_tiff,
@@ -153,11 +174,12 @@ FORMATS = (
         planes=lambda path, most, axes: tiff.read_stack(path, most), write=tiff.write_tiff,
         limits=Limits(dtypes=DEPTHS, other_alpha=True), writing_like=tiff.writing_stack,
         writing_pages=tiff.writing_pages,
+        keeps=COMMON | {"IPTC", "GeoTIFF tags", "the description", "the pyramid"},
     ),
     Format(
         name="WebP", suffixes=frozenset({".webp"}), read=webp.read_webp, write=webp.write_webp,
         recognises=lambda path, head: head.startswith(b"RIFF") and head[8:12] == b"WEBP",
-        limits=Limits(longest_side=16383.0),
+        limits=Limits(longest_side=16383.0), keeps=COMMON,
     ),
     Format(
         name="BMP", suffixes=frozenset({".bmp"}), recognises=_starts(b"BM"), read=jpeg.read_bmp,
@@ -165,11 +187,50 @@ FORMATS = (
     ),
     Format(
         name="AVIF", suffixes=frozenset({".avif"}), recognises=lambda path, head: heif.kind_of(head) == "AVIF",
-        read=heif.read_avif, write=heif.write_avif,
+        read=heif.read_avif, write=heif.write_avif, keeps=COMMON,
     ),
     Format(
         name="HEIC", suffixes=frozenset({".heic", ".heif", ".hif"}), read=heif.read_heic, write=heif.write_heic,
-        recognises=lambda path, head: heif.kind_of(head) == "HEIF",
+        recognises=lambda path, head: heif.kind_of(head) == "HEIF", keeps=COMMON,
+    ),
+    Format(
+        name="JPEG 2000", suffixes=frozenset({".jp2"}), recognises=_starts(jpeg2000.SIGNATURE), keeps=COMMON,
+        read=jpeg2000.read_jpeg2000, write=jpeg2000.write_jp2, limits=Limits(dtypes=_SHORT),
+    ),
+    Format(
+        name="JPEG 2000 codestream", suffixes=frozenset({".j2k", ".j2c", ".jpc"}), read=jpeg2000.read_jpeg2000,
+        recognises=_starts(jpeg2000.CODESTREAM), write=jpeg2000.write_codestream, limits=Limits(dtypes=_SHORT),
+    ),
+    Format(
+        name="PPM", suffixes=frozenset({".ppm", ".pgm", ".pbm", ".pnm"}), read=netpbm.read_netpbm,
+        recognises=_starts(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), write=netpbm.write_netpbm,
+        limits=Limits(dtypes=_SHORT, alpha=False),
+    ),
+    Format(
+        name="PAM", suffixes=frozenset({".pam"}), recognises=_starts(b"P7\n"), read=netpbm.read_netpbm,
+        write=netpbm.write_pam, limits=Limits(dtypes=_SHORT),
+    ),
+    Format(
+        name="GIF", suffixes=frozenset({".gif"}), recognises=_starts(b"GIF87a", b"GIF89a"), read=gif.read_gif,
+        refusal="a GIF holds 256 colours, too few for a result", written=gif.WRITTEN,
+    ),
+    Format(
+        name="FITS", suffixes=frozenset({".fits", ".fit", ".fts"}), recognises=_starts(fits.MAGIC), read=fits.read_fits,
+        has_one_plane=lambda path: fits.plane_count(path) == 1,
+        planes=lambda path, most, axes: fits.read_fits_planes(path, most), megapixels=_unknown_size,
+        refusal="only a FITS input can be saved as FITS", writing_like=fits.writing_fits, own="the FITS header",
+    ),
+    Format(
+        name="CZI", suffixes=frozenset({".czi"}), recognises=_starts(microscopy.CZI_MAGIC), megapixels=_unknown_size,
+        read=lambda path: microscopy.first_of(microscopy.read_czi_planes(path)), has_one_plane=lambda path: False,
+        planes=lambda path, most, axes: microscopy.read_czi_planes(path, most),
+        refusal="dbsn writes no CZI", written=microscopy.WRITTEN,
+    ),
+    Format(
+        name="ND2", suffixes=frozenset({".nd2"}), recognises=_is_nd2, megapixels=_unknown_size,
+        read=lambda path: microscopy.first_of(microscopy.read_nd2_planes(path)), has_one_plane=lambda path: False,
+        planes=lambda path, most, axes: microscopy.read_nd2_planes(path, most),
+        refusal="dbsn writes no ND2", written=microscopy.WRITTEN,
     ),
 )  # fmt: skip
 UNKNOWN = Format(name="unknown", suffixes=frozenset(), recognises=lambda path, head: True, read=_read_unknown)

@@ -20,14 +20,15 @@ torch.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
 from dbsn.io.atomic import replacing
-from dbsn.io.format_table import NAMED, Format, Write, WritePlane, format_named, format_of
-from dbsn.io.picture import Picture, damaged, one_line, samples_of
+from dbsn.io.format_table import NAMED, Format, WritePlane, format_named, format_of
+from dbsn.io.jpeg_segments import without_announcements
+from dbsn.io.picture import BEHIND, Picture, damaged, one_line, samples_of
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,15 @@ class Source:
             ImageError: As `check_fits`.
         """
         if not self._writes_itself(path):
-            check_fits(path, like)
+            check_fits(path, like, self._written_as(path))
+
+    def remarks(self, path: Path, like: Picture) -> tuple[str, ...]:
+        """What a result at `path` does not keep of this file, of which `like` is a plane, or what is wrong with it."""
+        known = self._written_as(path)
+        if known is None or self._writes_itself(path):
+            return like.remarks
+        lost = [*sorted(like.kept - known.keeps), *([self.format.own] if self.format.own else [])]
+        return like.remarks + ((f"{', '.join(lost)} cannot be kept in a {path.suffix} file",) if lost else ())
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[WritePlane]:
@@ -126,7 +135,8 @@ class Source:
                 yield write_plane
             return
         if self.format.has_one_plane(self.path):
-            yield lambda pixels, like: write_image(path, pixels, like)
+            known = self._written_as(path)
+            yield lambda pixels, like: write_image(path, pixels, like, known)
             return
         named = format_named(path)
         if named is None or named.writing_pages is None:
@@ -136,8 +146,13 @@ class Source:
 
     def _writes_itself(self, path: Path) -> bool:
         """Whether the planes become a file of this same format, in the format's own way."""
-        is_alike = bool(self.format.written) or format_named(path) is self.format
+        is_alike = bool(self.format.written) or self._written_as(path) is self.format
         return self.format.writing_like is not None and is_alike
+
+    def _written_as(self, path: Path) -> Format | None:
+        """The format of a result at `path`: this file's own if the suffix is its own, even if it is that of another."""
+        keeps_suffix = path.suffix.lower() == self.path.suffix.lower() and self.format.write is not None
+        return self.format if keeps_suffix else format_named(path)
 
 
 def open(path: Path) -> Source:  # noqa: A001 - read as `dbsn.io.open`
@@ -182,7 +197,7 @@ def _check_axes(path: Path, plane: Picture, axes: str | None) -> None:
         )
 
 
-def write_image(path: Path, pixels: Array, like: Picture) -> None:
+def write_image(path: Path, pixels: Array, like: Picture, known: Format | None = None) -> None:
     """Write pixels with the depth, channels and colour profile of `like`.
 
     The suffix of the path decides the format. The file appears whole or not at all: after an error the old file is
@@ -193,32 +208,36 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
         pixels: Same shape as `like.samples`. Floats are nominally in [0, 1]; for integer types they are clipped and
             rounded. Or samples of the picture's own integer type.
         like: The picture it was made from. Its alpha channel is written unchanged.
+        known: The format, if the suffix shall not decide it.
 
     Raises:
         ImageError: The format cannot hold the picture without loss, the shape differs, or a value is NaN.
         OSError: The folder is missing, or the file cannot be written.
     """
-    write = check_fits(path, like)
+    known = check_fits(path, like, known)
+    assert known.write is not None
+    if BEHIND in like.kept - known.keeps:
+        like = replace(like, xmp=without_announcements(like.xmp))
     samples = samples_of(path, pixels, like)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"{path.parent}: no such folder to write {path.name} in. Create it first.")
     try:
         with replacing(path) as partial, partial.open("w+b") as file:
-            write(file, samples, like)
+            known.write(file, samples, like)
     except ValueError as error:
         raise ImageError(f"{path}: cannot be written ({one_line(error)})") from error
 
 
-def check_fits(path: Path, like: Picture) -> Write:
+def check_fits(path: Path, like: Picture, known: Format | None = None) -> Format:
     """Check that a file format can hold a picture without loss, before any work.
 
     Returns:
-        What writes it (see `Format.write`).
+        The format, which has a `Format.write`.
 
     Raises:
         ImageError: It cannot. The message names the output file, the problem, and a format that can.
     """
-    suffix, known = path.suffix.lower(), format_named(path)
+    suffix, known = path.suffix.lower(), known or format_named(path)
     if known is None:
         raise ImageError(f"{path}: unknown suffix. Use one of {NAMED}.")
     if known.write is None:
@@ -226,4 +245,4 @@ def check_fits(path: Path, like: Picture) -> Write:
     if found := known.limits.problem(like):
         problem, remedy = found
         raise ImageError(f"{path}: a {suffix} file cannot hold {problem}. Write {remedy} instead.")
-    return known.write
+    return known

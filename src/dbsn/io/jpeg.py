@@ -3,18 +3,22 @@
 Other formats do not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
+import io
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import simplejpeg
 from PIL import BmpImagePlugin, Image, JpegImagePlugin
 from tifffile import RESUNIT
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
-from dbsn.io.picture import Picture, picture_of
+from dbsn.io.jpeg_segments import rest_of, with_rest
+from dbsn.io.picture import JpegRest, Picture, one_line, picture_of
 from dbsn.io.pillow import write_by_pillow
 
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a damaged header with more would fill the memory
@@ -22,7 +26,9 @@ MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a damaged header with more would
 
 def read_jpeg(path: Path) -> Picture:
     """Read a JPEG; errors are those of `dbsn.io.formats.read_image`."""
-    return _read(path, JpegImagePlugin.JpegImageFile, lossless=False)
+    picture = _read(path, JpegImagePlugin.JpegImageFile, lossless=False)
+    rest, photoshop, remarks = _beside(path.read_bytes())
+    return replace(picture, jpeg=rest, photoshop=photoshop, remarks=remarks)
 
 
 def read_bmp(path: Path) -> Picture:
@@ -49,9 +55,21 @@ def _read(path: Path, decode: Callable[[BinaryIO], Image.Image], *, lossless: bo
     return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, lossless=lossless)
 
 
+def _beside(data: bytes) -> tuple[JpegRest | None, bytes, tuple[str, ...]]:
+    """As `rest_of`, with a remark if libjpeg warns of damage: Pillow does not pass its warnings on."""
+    rest, photoshop, remarks = rest_of(data)
+    try:
+        simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True, min_factor=8, min_width=1, min_height=1)
+    except ValueError as error:
+        remarks += (f"libjpeg warns that it is damaged ({one_line(error)}), so parts of the picture may be wrong",)
+    return rest, photoshop, remarks
+
+
 def write_jpeg(file: BinaryIO, samples: Array, like: Picture) -> None:
     """Write a JPEG of high quality, with all its colours."""
-    write_by_pillow(file, samples, like, "JPEG", quality=95, subsampling="4:4:4")
+    coded = io.BytesIO()
+    write_by_pillow(coded, samples, like, "JPEG", quality=95, subsampling="4:4:4")
+    file.write(with_rest(coded.getvalue(), like.jpeg, like.photoshop))
 
 
 def write_bmp(file: BinaryIO, samples: Array, like: Picture) -> None:

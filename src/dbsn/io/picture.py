@@ -5,7 +5,7 @@ Files and their formats do not belong here. Tested in tests/unit/test_images.py.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,58 @@ from dbsn.errors import ImageError
 from dbsn.intensity import Array, from_pixels, to_pixels
 
 DEPTHS = frozenset(np.dtype(kind) for kind in ("uint8", "uint16", "int16", "float16", "float32", "float64"))
+JPEG_COMMENT = 0xFE
+BEHIND = "the gain map, video or further views"
+GEOTIFF = frozenset({33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113})
+PNG_TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 _UNITS_PER_METRE: dict[int, float] = {RESUNIT.INCH: 1 / 0.0254, RESUNIT.CENTIMETER: 100}
+
+
+@dataclass(frozen=True)
+class TiffTag:
+    """A tag that is kept as its bytes."""
+
+    code: int
+    kind: int
+    """tifffile.DATATYPE."""
+    value: bytes
+    """In the byte order of the page's layout."""
+
+
+@dataclass(frozen=True)
+class TiffLayout:
+    """How the samples of a TIFF page lie in the file."""
+
+    byteorder: Literal["<", ">"] = "<"
+    """Of the file."""
+    planar: bool = False
+    """Whether each colour is a plane of its own."""
+    tile: tuple[int, int] | None = None
+    """Height and width of a tile; None for strips."""
+    levels: tuple[tuple[int, int], ...] = ()
+    """Heights and widths of the smaller copies of a pyramid, in their order; they are made again."""
+    levels_within: bool = True
+    """Whether the smaller copies lie in the page's SubIFDs, not behind it as pages."""
+
+
+@dataclass(frozen=True)
+class JpegRest:
+    """What a JPEG holds beside its picture, EXIF, XMP, IPTC and profile."""
+
+    segments: tuple[tuple[int, bytes], ...] = ()
+    """Segments that are kept as they are, as (marker, body): comments, extended XMP and others."""
+    behind: bytes = b""
+    """What follows the picture: a gain map, a video, further views."""
+
+    @property
+    def has_comment(self) -> bool:
+        """Whether it holds a comment."""
+        return any(marker == JPEG_COMMENT for marker, _ in self.segments)
+
+    @property
+    def has_others(self) -> bool:
+        """Whether it holds segments that are no comments."""
+        return any(marker != JPEG_COMMENT for marker, _ in self.segments)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +96,30 @@ class Picture:
     alpha_kind: int = EXTRASAMPLE.UNASSALPHA
     """tifffile.EXTRASAMPLE of the alpha channel: plain, premultiplied or unspecified."""
     png_chunks: tuple[tuple[bytes, bytes], ...] = ()
-    """PNG chunks about colour, as (kind, body)."""
+    """PNG chunks that are kept as they are, as (kind, body): colour, texts, time and others."""
+    photoshop: bytes = b""
+    """Photoshop's image resources, which hold IPTC captions, keywords and authors; empty if there are none."""
+    jpeg: JpegRest | None = None
+    """What else a JPEG holds; None without it."""
+    tags: tuple[TiffTag, ...] = ()
+    """Tags of a TIFF page that are kept as they are."""
+    layout: TiffLayout = TiffLayout()
+    """How the samples of a TIFF page lie in the file."""
+    remarks: tuple[str, ...] = ()
+    """What no result can have of this file, as noun phrases: "the damaged colour profile"."""
+
+    @property
+    def kept(self) -> frozenset[str]:
+        """Names of the kinds of metadata that this picture has."""
+        tags = {tag.code for tag in self.tags if not tag.value.startswith(b'{"shape"')}  # which tifffile always adds
+        there = {
+            "EXIF": self.exif, "XMP": self.xmp, "the colour profile": self.icc, "IPTC": self.photoshop,
+            "PNG texts": any(kind in PNG_TEXTS for kind, _ in self.png_chunks), "GeoTIFF tags": tags & GEOTIFF,
+            "the description": 270 in tags, "the comment": self.jpeg and self.jpeg.has_comment,
+            BEHIND: self.jpeg and self.jpeg.behind,
+            "other JPEG segments": self.jpeg and self.jpeg.has_others, "the pyramid": self.layout.levels,
+        }  # fmt: skip
+        return frozenset(name for name, held in there.items() if held)
 
     @property
     def pixels(self) -> NDArray[np.float32]:

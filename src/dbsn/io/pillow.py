@@ -3,6 +3,7 @@
 Which formats these are does not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
+from io import BytesIO
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -11,7 +12,7 @@ from dbsn.intensity import Array
 from dbsn.io.picture import Picture
 
 
-def write_by_pillow(file: BinaryIO, samples: Array, like: Picture, kind: str, **options: Any) -> None:
+def write_by_pillow(file: BinaryIO | BytesIO, samples: Array, like: Picture, kind: str, **options: Any) -> None:
     """Write samples, (h, w) or (h, w, 3..4), in Pillow's format `kind`, with EXIF, XMP, profile and resolution."""
     if like.exif:
         options["exif"] = b"Exif\0\0" + like.exif

@@ -33,6 +33,7 @@ _KEPT = frozenset(
 )
 _XYZ_TO_SRGB = ((3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570))
 _D65 = 21
+_BLOCK, _EMPTY_FROM = 16, 0.01  # pixels a side; share of empty blocks that is worth a remark
 _PARTS = 1_000_000  # denominator of rationals
 
 
@@ -118,10 +119,19 @@ def read_planes_of(path: Path) -> Iterator[Picture]:
     Errors are those of `read_mosaic`.
     """
     mosaic = read_mosaic(path)
+    empty = _empty_share(mosaic.samples)
+    remarks = (f"{100 * empty:.0f} % of it is empty, so it may be damaged",) if empty > _EMPTY_FROM else ()
     for place, black, colour in zip(mosaic.places(), mosaic.black, mosaic.colours, strict=True):
         plane = (mosaic.samples[place].astype(np.float32) - black) / (mosaic.white - black)
         if plane.size:
-            yield picture_of(path.with_name(f"{path.name}, {colour}"), plane)
+            yield picture_of(path.with_name(f"{path.name}, {colour}"), plane, remarks=remarks)
+
+
+def _empty_share(samples: Array) -> float:
+    """Share of the blocks of a mosaic that are 0 throughout: a sensor's black has noise."""
+    height, width = (size // _BLOCK * _BLOCK for size in samples.shape)
+    blocks = samples[:height, :width].reshape(height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
+    return float(np.mean(~blocks.any(axis=(1, 3)))) if blocks.size else 0.0
 
 
 @contextmanager

@@ -4,12 +4,11 @@ Other formats do not belong here. Tested in tests/unit/test_images.py and tests/
 not import torch.
 """
 
-import json
 import logging
 import math
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from logging.handlers import BufferingHandler
 from pathlib import Path
@@ -17,25 +16,22 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
-from tifffile import COMPRESSION, DATATYPE, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT
+from tifffile import COMPRESSION, DATATYPE
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
 from dbsn.io.atomic import replacing
-from dbsn.io.exif import ORIENTATION, block_of, directories, orientation, oriented, point, texts_of
+from dbsn.io.exif import ORIENTATION, block_of, directories, orientation, oriented, point
 from dbsn.io.picture import Picture, damaged, picture_of, samples_of
+from dbsn.io.tiff_pages import as_usual, check_kind, layout_of, smaller
+from dbsn.io.tiff_tags import XMP, kept_tags, photoshop_of, written_tags
 
-TIFF_COLOURS: dict[int, int] = {PHOTOMETRIC.MINISWHITE: 1, PHOTOMETRIC.MINISBLACK: 1, PHOTOMETRIC.RGB: 3}
 TIFF_COMPRESSIONS: dict[int, int] = {
     kind: kind for kind in (COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ZSTD, COMPRESSION.PACKBITS)
 }
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_TIFF = 2_500_000_000  # bytes of samples; more may need offsets of 64 bits, since packing may lengthen them
 _LARGEST_PIXEL = 32  # bytes: four float64
-DESCRIPTION, XMP, IMAGEJ_COUNTS = 270, 700, 50838
-KEPT_TAGS = frozenset(  # none of them numbers
-    {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
-)
 
 
 def read_tiff(path: Path) -> Picture:
@@ -89,11 +85,10 @@ def writing_stack(path: Path, source: Path) -> Iterator[Callable[[Array, Picture
     with replacing(path) as partial, _opened(source) as (tif, series):
         raw = sum(one.size * one.dtype.itemsize for one in series)
         big = tif.is_bigtiff or raw > LARGEST_TIFF
-        first = [_kept_tags(tif, series)]
         with tifffile.TiffWriter(partial, bigtiff=big, byteorder=tif.byteorder) as writer:
 
             def write(pixels: Array, like: Picture) -> None:
-                _write_page(writer, samples_of(path, pixels, like), like, first.pop() if first else ())
+                _write_page(writer, samples_of(path, pixels, like), like)
 
             yield write
         with partial.open("r+b") as file:
@@ -123,7 +118,7 @@ def writing_pages(path: Path, megapixels: float) -> Iterator[Callable[[Array, Pi
 def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffPageSeries]]]:
     """Open a TIFF; yield it and its series without previews."""
     with _complaints() as complaints, tifffile.TiffFile(path, is_ome=False) as tif:
-        series = [one for one in tif.series if not one.keyframe.is_reduced]  # previews do not count as pages
+        series = _without_previews(tif)
         if complaints:
             raise damaged(path, complaints[0].getMessage())
         if not series:
@@ -133,13 +128,22 @@ def _opened(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[tifffile.TiffP
             raise damaged(path, complaints[0].getMessage())
 
 
+def _without_previews(tif: tifffile.TiffFile) -> list[tifffile.TiffPageSeries]:
+    """The series that are no previews, or the pictures of which all series are previews."""
+    if series := [one for one in tif.series if not one.keyframe.is_reduced]:
+        return series
+    within = [page.aspage() for one in tif.series for page in one.keyframe.pages or ()]
+    whole = [page for page in within if not page.is_reduced]
+    return [tifffile.TiffPageSeries([page], page.shape, page.dtype, page.axes) for page in whole]
+
+
 def _planes(path: Path, series: list[tifffile.TiffPageSeries]) -> int:
     """Number of pages; ImageError if they are not pictures of one kind."""
     first, planes = series[0].keyframe, sum(one.size // one.keyframe.size for one in series)
     if first.axes not in ("YX", "YXS", "SYX"):
         raise ImageError(f"{path}: got {planes} pages, each {first.axes}. Convert it to pages of gray or RGB first.")
-    kinds = {(one.keyframe.shape, one.keyframe.dtype, one.keyframe.photometric) for one in series}
-    if len(kinds) > 1:
+    kinds = {(len(one.keyframe.shape), one.keyframe.dtype, one.keyframe.photometric) for one in series}
+    if len(kinds) > 1:  # sizes may differ
         raise ImageError(f"{path}: a stack of {planes} pages of different kinds. Split it into single pages.")
     return planes
 
@@ -151,24 +155,32 @@ def _pictures(
     wanted, start = set(which), 0
     for one in series:
         page, planes = one.keyframe, one.size // one.keyframe.size
-        alpha_kind = _check_kind(path, page)
-        icc = page.iccprofile or b""  # inside the block: tifffile reads large tags when they are asked for
         turned, first_exif = _exif_of(path, tif, page)
         stated = "XResolution" in page.tags and min(page.resolution) > 0
+        layout, remarks = layout_of(tif, one)
         kept = {
-            "xmp": page.tags.valueof(XMP, b""),
-            "icc": icc,
+            "icc": page.iccprofile or b"",  # inside the block: tifffile reads large tags when they are asked for
             "resolution": (*page.resolution, page.resolutionunit) if stated else None,
             "compression": TIFF_COMPRESSIONS.get(page.compression, COMPRESSION.ADOBE_DEFLATE),
-            "alpha_kind": alpha_kind,
+            "alpha_kind": check_kind(path, page),
+            "layout": layout,
         }
+        first = {"xmp": page.tags.valueof(XMP, b""), "photoshop": photoshop_of(tif, page), "exif": first_exif}
         for number in range(planes):
             if start + number in wanted:
                 array = _page(path, tif, one, number)
                 name = path if planes == len(series) == 1 else path.with_name(f"{path.name}, page {start + number + 1}")
-                exif = oriented(turned) if number else first_exif
-                yield picture_of(name, _as_usual(array, page), exif=exif, **kept)
+                own = page if number == 0 else _own_page(one, number)
+                tags, more = kept_tags(tif, own, series) if own else ((), ())
+                said = {"tags": tags, "remarks": (*remarks, *more), **({"exif": oriented(turned)} if number else first)}
+                yield picture_of(name, as_usual(array, page), **said, **kept)
         start += planes
+
+
+def _own_page(series: tifffile.TiffPageSeries, number: int) -> tifffile.TiffPage | None:
+    """The header of a page that is not the first; None if it has none of its own, as ImageJ's."""
+    page = None if series.dataoffset is not None and series.size > series.keyframe.size else series.pages[number]
+    return page.aspage() if page else None
 
 
 def _exif_of(path: Path, tif: tifffile.TiffFile, page: tifffile.TiffPage) -> tuple[int, bytes]:
@@ -198,61 +210,6 @@ def _page(path: Path, tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, n
         raise damaged(path, f"page {number + 1} is missing")
     _check_whole(path, page, size)
     return np.asarray(page.asarray())
-
-
-def _as_usual(array: Array, page: tifffile.TiffPage) -> Array:
-    """Convert samples: channels last, at least 8 bits, black at zero."""
-    array = np.moveaxis(array, 0, 2) if page.axes == "SYX" else array
-    array = array * np.uint8(255) if array.dtype == bool else array
-    return np.iinfo(array.dtype).max - array if page.photometric == PHOTOMETRIC.MINISWHITE else array
-
-
-def _kept_tags(tif: tifffile.TiffFile, series: list[tifffile.TiffPageSeries]) -> list[tuple[Any, ...]]:
-    """Descriptive tags of the first page, byte for byte, for `TiffWriter.write`."""
-    kept = list[tuple[Any, ...]]()
-    for tag in tif.pages.first.tags:
-        if tag.code == IMAGEJ_COUNTS:
-            kept.append((tag.code, tag.dtype, tag.count, tag.value, True))
-        elif tag.code in KEPT_TAGS:
-            tif.filehandle.seek(tag.valueoffset)
-            value = tif.filehandle.read(tag.valuebytecount)
-            if tag.code == DESCRIPTION and value.startswith(b'{"shape":'):
-                value = _shape_told(value, series)
-            if value:
-                kept.append((tag.code, tag.dtype, len(value), value, True))
-    return kept
-
-
-def _shape_told(value: bytes, series: list[tifffile.TiffPageSeries]) -> bytes:
-    """Tifffile's note of a stack's shape, for pages that each have a header.
-
-    It is empty if it would be wrong.
-    """
-    shaped = json.loads(value.rstrip(b"\0"))
-    shaped.pop("truncated", None)
-    fits = len(series) == 1 and math.prod(shaped["shape"]) == series[0].size and series[0].keyframe.axes != "SYX"
-    return json.dumps(shaped).encode() if fits else b""
-
-
-def _check_kind(path: Path, page: tifffile.TiffPage) -> int:
-    """Check that colours and depth can be written back; return the kind of alpha."""
-    colours = TIFF_COLOURS.get(page.photometric, 0)
-    if page.photometric == PHOTOMETRIC.YCBCR and page.compression == COMPRESSION.JPEG:
-        colours = 3  # decoded to RGB
-    if page.photometric == PHOTOMETRIC.MINISWHITE and page.sampleformat == SAMPLEFORMAT.IEEEFP:
-        colours = 0  # floats have no white
-    if colours == 0:
-        name = getattr(page.photometric, "name", page.photometric)
-        raise ImageError(f"{path}: {name} colours are not supported. Convert it to gray or RGB first.")
-    bits = page.bitspersample
-    if page.dtype is None or bits not in (1, 8 * page.dtype.itemsize):
-        raise ImageError(f"{path}: {bits} bits a sample are not supported. Convert it to 8 or 16 bits first.")
-    extra = page.samplesperpixel - colours
-    alpha_kind = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNSPECIFIED
-    if extra not in (0, 1) or (extra == colours == 1 and alpha_kind == EXTRASAMPLE.UNSPECIFIED):
-        channels = f"got {page.samplesperpixel} channels, expected gray or RGB, with alpha or without"
-        raise ImageError(f"{path}: {channels}. Split it first.")
-    return alpha_kind if extra else EXTRASAMPLE.UNASSALPHA
 
 
 def _check_whole(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, size: int) -> None:
@@ -288,35 +245,45 @@ def write_tiff(file: BinaryIO, samples: Array, like: Picture) -> None:
 
     The file is open for reading and writing.
     """
-    tags = texts_of(like.exif)
-    if like.xmp:
-        tags.append((XMP, DATATYPE.BYTE, len(like.xmp), like.xmp, True))
-    with tifffile.TiffWriter(file) as writer:
-        _write_page(writer, samples, like, tags)
+    with tifffile.TiffWriter(file, byteorder=like.layout.byteorder) as writer:
+        _write_page(writer, samples, like)
     point(file)
 
 
-def _write_page(
-    writer: tifffile.TiffWriter, samples: Array, like: Picture, tags: Sequence[tuple[Any, ...]] = ()
-) -> None:
-    turned = orientation(like.exif)
-    tags = [*tags, *_written_directories(writer, like.exif)]
+def _write_page(writer: tifffile.TiffWriter, samples: Array, like: Picture) -> None:
+    """Write a page, and the smaller copies of its pyramid."""
+    turned, layout = orientation(like.exif), like.layout
+    tags = written_tags(like, writer.tiff.byteorder, big=writer.tiff.is_bigtiff)
+    tags += _written_directories(writer, like.exif)
     packed = like.compression not in (COMPRESSION.NONE, COMPRESSION.PACKBITS)
-    writer.write(
+
+    def write(array: Array, **more: Any) -> None:
+        is_planar = layout.planar and array.ndim == 3
+        writer.write(
+            np.moveaxis(array, 2, 0) if is_planar else array,
+            photometric="rgb" if like.samples.shape[2] == 3 else "minisblack",
+            planarconfig=None if array.ndim == 2 else "separate" if is_planar else "contig",
+            extrasamples=None if like.alpha is None else [like.alpha_kind],
+            compression=like.compression,
+            predictor=packed and samples.dtype.kind in "iu",  # few programs can read the predictor for floats
+            tile=layout.tile,
+            metadata=None,
+            software=False,
+            contiguous=False,
+            **more,
+        )
+
+    write(
         samples,
-        photometric="rgb" if like.samples.shape[2] == 3 else "minisblack",
-        planarconfig="contig" if samples.ndim == 3 else None,
-        extrasamples=None if like.alpha is None else [like.alpha_kind],
-        compression=like.compression,
-        predictor=packed and samples.dtype.kind in "iu",  # few programs can read the predictor for floats
+        subifds=len(layout.levels) if layout.levels_within else None,
         resolution=like.resolution[:2] if like.resolution else None,
         resolutionunit=like.resolution[2] if like.resolution else None,
         iccprofile=like.icc or None,
-        metadata=None,
-        software=False,
-        contiguous=False,
         extratags=[*tags, (ORIENTATION, DATATYPE.SHORT, 1, turned, True)] if turned != 1 else tags,
     )
+    for height, width in layout.levels:
+        samples = smaller(samples, height, width)
+        write(samples, subfiletype=1)
 
 
 def _written_directories(writer: tifffile.TiffWriter, exif: bytes) -> list[tuple[Any, ...]]:
