@@ -3,7 +3,7 @@
 Promise: an output file is whole or absent (tests/e2e/test_shell.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,10 +11,11 @@ from typing import Any, Literal
 import numpy as np
 
 import dbsn.io
+from dbsn.batch.claims import claimed
 from dbsn.batch.jobs import LOOKED_AT, Found, JobResult, each_job, mean_level
 from dbsn.batch.journal import Journal, Provenance
 from dbsn.batch.model_choice import ModelPicker
-from dbsn.batch.plan import Job
+from dbsn.batch.plan import Job, is_made
 from dbsn.config import UNetConfig
 from dbsn.denoiser import Denoiser, Method
 from dbsn.inference.options import InferenceOptions
@@ -53,14 +54,20 @@ class DenoiseOptions:
             allowed = f"a number from 0 (keep the image) to {_STRONGEST} (assume twice the measured noise)"
             raise ValueError(f"--strength: got {self.strength:g}, expected {allowed}")
 
-    @property
-    def level_factor(self) -> float:
-        """How much larger the noise is taken to be than it was measured."""
-        return max(self.strength, 1.0)
-
     def inference(self, denoiser: Denoiser) -> InferenceOptions:
-        """How images go through this denoiser."""
-        return InferenceOptions(tile=self.tile_for(denoiser), ensemble=self.ensemble, level_factor=self.level_factor)
+        """How images go through this denoiser; one without a noise-level input takes the noise as it is."""
+        factor = max(self.strength, 1.0) if self.is_guided(denoiser) else 1.0
+        return InferenceOptions(tile=self.tile_for(denoiser), ensemble=self.ensemble, level_factor=factor)
+
+    def is_guided(self, denoiser: Denoiser) -> bool:
+        """Whether the method of this denoiser has a noise-level input."""
+        return denoiser.picks_student(self.method) and denoiser.student is not None and denoiser.student.guided
+
+    def remarks(self, denoiser: Denoiser) -> tuple[str, ...]:
+        """What of the settings cannot be done by this denoiser."""
+        if self.strength <= 1 or self.is_guided(denoiser):
+            return ()
+        return (f"--strength {self.strength:g} is used as 1, because this model has no noise-level input",)
 
     def tile_for(self, denoiser: Denoiser) -> int:
         """Side of a tile for this denoiser."""
@@ -80,8 +87,21 @@ class DenoiseOptions:
         return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}{axes}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """How results are noted and replaced."""
+
+    settings: str = ""
+    """What is noted of how they were made."""
+    overwrites: bool = False
+    """Whether results are replaced that dbsn did not make or that were edited since."""
+
+
+ALONE = Batch()
+
+
 def denoise_files(
-    choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions, journal: Journal | None = None, settings: str = ""
+    choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions, journal: Journal | None = None, batch: Batch = ALONE
 ) -> Iterator[JobResult]:
     """Denoise each file into its output; yields one `JobResult` per job, failures included.
 
@@ -89,8 +109,8 @@ def denoise_files(
         choice: What denoises.
         jobs: What goes where.
         how: Settings.
-        journal: Where to note what became of each.
-        settings: What to note of how they were made.
+        journal: Where to note what became of each. Processes that share it make each result once.
+        batch: What is noted, and what may be replaced.
     """
 
     def denoise(number: int, job: Job) -> Found:
@@ -112,6 +132,7 @@ def denoise_files(
                 if denoiser is None:
                     unit = Unit.of_samples(picture.samples)
                     denoiser, why = choice.pick(picture.samples, unit)
+                    remarks |= dict.fromkeys(how.remarks(denoiser))
                 level = denoiser.denoise_into(
                     _Mixed(samples, picture.samples, how.strength),
                     picture.samples,
@@ -129,17 +150,37 @@ def denoise_files(
     if journal is None:
         yield from each_job(jobs, denoise)
         return
+    claimed_by_others = list[Job]()
+    for waits, some in ((False, jobs), (True, claimed_by_others)):
+        for job in some:
+            with claimed(journal.folder, job.output, waits=waits) as is_ours:
+                done = _noted(job, denoise, choice, journal, batch) if is_ours else None
+            if done:
+                yield done
+            else:
+                claimed_by_others.append(job)
 
-    def noted(number: int, job: Job) -> Found:
-        for target in job.targets:
-            journal.begin(target)
-        return denoise(number, job)
 
-    for job, done in zip(jobs, each_job(jobs, noted), strict=True):
-        for target in job.targets:
-            made, model = Provenance(settings, job.source), _model_of(done, choice)
-            journal.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error, model=model)
-        yield done
+def _noted(
+    job: Job, work: Callable[[int, Job], Found], choice: ModelPicker, journal: Journal, batch: Batch
+) -> JobResult:
+    """Do a job and note it in the journal, unless another process has done it or its results are not dbsn's."""
+    journal.read()
+    if all(map(journal.made_meanwhile, job.targets)) and is_made(job, journal, batch.settings):
+        return JobResult(source=job.source, output=job.output, seconds=0.0, is_by_others=True)
+    made = Provenance(batch.settings, job.source)
+    try:
+        for target in () if batch.overwrites else job.targets:
+            journal.check(target, made)
+    except FileExistsError as error:
+        return JobResult(source=job.source, output=job.output, seconds=0.0, error=str(error))
+    for target in job.targets:
+        journal.begin(target)
+    [done] = each_job([job], work)
+    for target in job.targets:
+        model = _model_of(done, choice)
+        journal.end(target, made, seconds=done.seconds, noise=done.noise, error=done.error, model=model)
+    return done
 
 
 def _model_of(done: JobResult, choice: ModelPicker) -> str:
@@ -189,7 +230,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
     """Denoise an array plane by plane, each block by block."""
     _check_zarr(job)
     source = zarr.ZarrImage(job.source, how.axes)
-    levels, denoiser, why, unit = list[float](), None, None, OF_255
+    levels, denoiser, why, unit, remarks = list[float](), None, None, OF_255, tuple[str, ...]()
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarr.writing_zarr(job.output, source, dtype))
@@ -200,6 +241,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
             if denoiser is None:
                 unit = _unit_of_zarr(job, how)
                 denoiser, why = choice.pick(plane, unit)
+                remarks = how.remarks(denoiser)
             level = denoiser.denoise_into(
                 zarr.PlaneCanvas(result, plane, min(how.strength, 1.0)),
                 plane,
@@ -208,7 +250,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
                 options=how.inference(denoiser),
             )
             levels += [] if level is None else [level]
-    return Found(mean_level(levels), unit, why)
+    return Found(mean_level(levels), unit, why, remarks)
 
 
 def _check_zarr(job: Job) -> None:

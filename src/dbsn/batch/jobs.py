@@ -29,6 +29,8 @@ class JobResult:
     """Which model was picked for it and why, if one was picked."""
     remarks: tuple[str, ...] = ()
     """What the result does not keep of its file, or what is wrong with the file, each in a few words."""
+    is_by_others: bool = False
+    """Whether another process made the result meanwhile."""
     error: str | None = None
     """One line that names the file, if it failed."""
 

@@ -4,13 +4,14 @@ Promise: no input is ever written over, and no two inputs become one file (tests
 belong here.
 """
 
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dbsn.io
-from dbsn.batch.journal import Journal, Provenance
+from dbsn.batch.journal import Journal, Provenance, State
 from dbsn.io.folders import find_images
 from dbsn.io.format_table import format_named
 
@@ -41,7 +42,7 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
     Raises:
         FileNotFoundError: An input does not exist.
         FileExistsError: A result would replace an input.
-        ValueError: Two inputs would have the same output, or several inputs are to go into one file.
+        ValueError: Several inputs are to go into one file.
     """
     to_file, place = goes_to_file(output), output.resolve()
     around = [folder for folder in _folders(inputs) if folder.resolve() in place.parents]
@@ -53,7 +54,10 @@ def plan(inputs: Sequence[Path], output: Path, *, save_std: bool = False) -> lis
     jobs = []
     for source in sources:
         target = output if to_file else dbsn.io.open(source).result(output / _below(source, folders))
-        jobs.append(Job(source, target, _std_of(target, target.stem) if save_std else None))
+        jobs.append(Job(source, target))
+    jobs = _told_apart(jobs, output)
+    if save_std:
+        jobs = [replace(job, beside=_std_of(job.output, job.output.stem)) for job in jobs]
     stds = Counter(job.beside for job in jobs)
     return _safe(
         [
@@ -81,7 +85,7 @@ def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> lis
 
 
 def left(jobs: Sequence[Job], journal: Journal | None, settings: str = "") -> list[Job]:
-    """The jobs whose results are not there yet.
+    """The jobs whose results are not there yet, or would be made in another way now.
 
     Args:
         jobs: Everything that is wanted.
@@ -89,19 +93,68 @@ def left(jobs: Sequence[Job], journal: Journal | None, settings: str = "") -> li
         settings: What they would be made with.
 
     Raises:
-        FileExistsError: A result exists that was made in another way, from another file, or not by this journal's work.
+        FileExistsError: A result exists, and there is no journal.
     """
-    found = [target for job in jobs for target in job.targets if target.exists()]
-    if found and journal is None:
-        more = f" ({len(found)} files in all)" if len(found) > 1 else ""
-        raise FileExistsError(f"{found[0]}: exists already{more}. Add --overwrite to replace it.")
+    if journal is None:
+        found = [target for job in jobs for target in job.targets if target.exists()]
+        if found:
+            more = f" ({len(found)} files in all)" if len(found) > 1 else ""
+            raise FileExistsError(f"{found[0]}: exists already{more}. Add --overwrite to replace it.")
+        return list(jobs)
+    return [job for job in jobs if not is_made(job, journal, settings)]
 
-    def is_missing(job: Job) -> bool:
-        there = [target for target in job.targets if target.exists()]
-        made = [journal.is_made(target, Provenance(settings, job.source)) for target in there] if journal else []
-        return len(there) < len(job.targets) or not all(made)
 
-    return [job for job in jobs if is_missing(job)]
+def is_made(job: Job, journal: Journal, settings: str) -> bool:
+    """Whether all results of a job are there as they would be made now."""
+    made = Provenance(settings, job.source)
+    return all(journal.state(target, made) is State.MADE for target in job.targets)
+
+
+def _told_apart(jobs: Sequence[Job], output: Path) -> list[Job]:
+    """Give results of the same name other names, which tell their sources: `a.nef.dng`, `x/a.png`, else `a_2.png`."""
+    jobs = _renamed(jobs, lambda job, alike: job.output.with_name(_full_name(job)))
+    jobs = _renamed(jobs, lambda job, alike: output / _from_common_folder(job, alike).with_name(job.output.name))
+    taken = {_place(job.output) for job in jobs}
+
+    def numbered(job: Job, alike: Sequence[Job]) -> Path:
+        if job is alike[0]:
+            return job.output
+        number = 2
+        while _place(path := job.output.with_stem(f"{job.output.stem}_{number}")) in taken:
+            number += 1
+        taken.add(_place(path))
+        return path
+
+    return _renamed(jobs, numbered)
+
+
+def _renamed(jobs: Sequence[Job], name: Callable[[Job, Sequence[Job]], Path]) -> list[Job]:
+    """Rename the results that have the same path as another one."""
+    alike: dict[Path, list[Job]] = {}
+    for job in jobs:
+        alike.setdefault(_place(job.output), []).append(job)
+    groups = [alike[_place(job.output)] for job in jobs]
+    return [
+        replace(job, output=name(job, group)) if len(group) > 1 else job
+        for job, group in zip(jobs, groups, strict=True)
+    ]
+
+
+def _place(path: Path) -> Path:
+    """A path by which two names of one file are known."""
+    return Path(os.path.normcase(path.resolve()))
+
+
+def _full_name(job: Job) -> str:
+    """The name of a source with its suffix, and the result's suffix where that is another one."""
+    same = job.source.suffix.lower() == job.output.suffix.lower()
+    return job.output.name if same else f"{job.source.name}{job.output.suffix}"
+
+
+def _from_common_folder(job: Job, alike: Sequence[Job]) -> Path:
+    """The path of a source below the folder that all of these have in common."""
+    common = os.path.commonpath([each.source.absolute().parent for each in alike])
+    return job.source.absolute().relative_to(common)
 
 
 def _safe(jobs: list[Job]) -> list[Job]:

@@ -1,5 +1,6 @@
 """`dbsn denoise`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ import tyro
 from dbsn.cli.allocator import keep_freed_memory
 from dbsn.cli.help import Layout
 from dbsn.cli.options import Axes, Device, Json, Method, Output, Quiet, Threads, check_device, find_model, note
+
+_NAMED = 5  # files at most
 
 if TYPE_CHECKING:
     from dbsn.batch.denoise import DenoiseOptions
@@ -62,11 +65,12 @@ class Denoise:
 
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""
-        from dbsn.batch.denoise import DenoiseOptions, choose_models, denoise_files
+        from dbsn.batch.denoise import Batch, DenoiseOptions, choose_models, denoise_files
         from dbsn.batch.journal import Journal
         from dbsn.batch.model_choice import ModelPicker
         from dbsn.batch.plan import goes_to_file, left, plan
         from dbsn.cli.display import Verbosity, show_files
+        from dbsn.io.folders import find_unread
 
         if not self.inputs:
             raise ValueError("INPUT: missing. Name the image files or folders to denoise.")
@@ -84,16 +88,29 @@ class Denoise:
         journal = None if goes_to_file(self.output) else Journal(self.output)
         settings = how.settings(choice)
         missing = jobs if self.overwrite else left(jobs, journal, settings)
+        unread = find_unread(self.inputs, besides=self.output)
         if len(missing) < len(jobs):
             done = f"{len(jobs) - len(missing)} of {len(jobs)} results exist already. --overwrite makes them again."
             note(done, quiet=self.quiet)
         if self.dry_run:
             work = choose_models(choice, missing, how)
         else:
-            work = denoise_files(choice, missing, how, journal, settings)
+            work = denoise_files(choice, missing, how, journal, Batch(settings=settings, overwrites=self.overwrite))
         named = str(given or "")
         shown = Verbosity(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named)
-        return show_files(work, missing, shown, self.axes)
+        status = show_files(work, missing, shown, self.axes)
+        if unread:
+            note(f"not read: {_named(unread)}", quiet=self.quiet)
+        return status
+
+
+def _named(files: Sequence[Path]) -> str:
+    """Count files and name the first of them, in one line."""
+    from dbsn.io.folders import printable
+
+    first = ", ".join(printable(str(file)) for file in files[:_NAMED])
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    return f"{len(files)} {'file' if len(files) == 1 else 'files'} of other kinds ({first}{more})"
 
 
 def _check_can(denoiser: "Denoiser", path: Path, *, how: "DenoiseOptions", save_std: bool) -> None:
@@ -104,6 +121,3 @@ def _check_can(denoiser: "Denoiser", path: Path, *, how: "DenoiseOptions", save_
     by_student = denoiser.picks_student(how.method)
     if save_std and by_student and not denoiser.student_knows_std:
         raise ValueError(f"--save-std: the student in {path} has no uncertainty. Add --method posterior.")
-    if how.strength > 1 and not (by_student and denoiser.student and denoiser.student.guided):
-        limit = f"{path} has no noise-level input, so its maximum is 1"
-        raise ValueError(f"--strength {how.strength:g}: {limit}. Use -m gray or -m photo.")

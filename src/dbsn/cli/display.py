@@ -6,7 +6,7 @@ Tested in tests/e2e/test_resume.py and tests/e2e/test_stages.py.
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -102,7 +102,7 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
     """Consume the work on many files: a line each, on a terminal with a bar over their megapixels.
 
     Args:
-        work: What becomes of each file, in their order.
+        work: What becomes of each file; one that another process had claimed comes last.
         jobs: The files and their results.
         shown: What is printed.
         axes: As of `dbsn.io.Source.planes`.
@@ -115,10 +115,12 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
     columns = (BarColumn(bar_width=16), TextColumn("{task.completed:.1f} of {task.total:.1f} megapixels"))
     redirects = sys.stdout.isatty()
     with Bar(*columns, TimeRemainingColumn(), console=console, disable=not is_live, redirect_stdout=redirects) as bar:
-        sizes = [dbsn.io.open(job.source).megapixels(axes) for job in jobs] if is_live else [0.0] * len(jobs)
-        task = bar.add_task("", total=sum(sizes))
-        for done, job, size in zip(work, jobs, sizes, strict=True):
-            bar.advance(task, size)
+        by_output = {job.output: job for job in jobs}
+        sizes = {job.output: dbsn.io.open(job.source).megapixels(axes) if is_live else 0.0 for job in jobs}
+        task = bar.add_task("", total=sum(sizes.values()))
+        for done in work:
+            job = by_output[done.output]
+            bar.advance(task, sizes[done.output])
             results.append(done)
             if done.error:
                 print(f"dbsn: {printable(done.error)}", file=sys.stderr, flush=True)
@@ -133,7 +135,7 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
                 print(_line_of(done, job, shown), flush=True)
     failed = sum(done.error is not None for done in results)
     if shown.json:
-        print(json.dumps(_as_object(results, jobs, shown)))
+        print(json.dumps(_as_object(results, by_output, shown)))
     if failed and len(jobs) > 1:
         note(f"{failed} of {len(jobs)} files failed", quiet=shown.quiet)
     return 1 if failed else 0
@@ -144,16 +146,18 @@ def _line_of(done: JobResult, job: Job, shown: Verbosity) -> str:
     if shown.dry_run:
         targets = ", ".join(map(str, job.targets))
         return printable(f"{done.source} -> {targets}: {done.why.line if done.why else f'model {shown.model}'}")
+    if done.is_by_others:
+        return f"{printable(str(done.output))}  made by another dbsn meanwhile"
     noise = " ".join(filter(None, ("noise" if done.noise[0] else "", *done.noise)))
     return "  ".join(filter(None, (printable(str(done.output)), noise, f"{done.seconds:.1f} s")))
 
 
-def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], shown: Verbosity) -> dict[str, object]:
+def _as_object(results: Sequence[JobResult], jobs: Mapping[Path, Job], shown: Verbosity) -> dict[str, object]:
     """Everything about the work, for a program."""
     files = []
-    for done, job in zip(results, jobs, strict=True):
+    for done in results:
         said = {
-            "source": str(done.source), "outputs": [str(target) for target in job.targets],
+            "source": str(done.source), "outputs": [str(target) for target in jobs[done.output].targets],
             "model": (done.why.model if done.why else shown.model) or None,
             "reason": done.why.line if done.why else None,
             "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,

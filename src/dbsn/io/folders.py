@@ -52,13 +52,37 @@ def _expand(given: Path) -> Iterable[Path]:
     return [path for match in matches for path in _expand(Path(match))]
 
 
-def _is_visible_image(path: Path, folder: Path) -> bool:
+def _is_seen(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder is neither hidden nor a part of a Zarr."""
     below = path.relative_to(folder)
-    hidden = any(part.startswith(".") for part in below.parts)
-    named, around = format_named(path), [format_named(parent) for parent in below.parents]
-    if named is None or hidden or any(known and known.is_array for known in around):
+    around = [format_named(parent) for parent in below.parents]
+    return not any(part.startswith(".") for part in below.parts) and not any(
+        known and known.is_array for known in around
+    )
+
+
+def _is_visible_image(path: Path, folder: Path) -> bool:
+    named = format_named(path)
+    if named is None or not _is_seen(path, folder):
         return False
     return formats.open(path).is_array if named.is_array else path.is_file()
+
+
+def find_unread(inputs: Sequence[Path], *, besides: Path) -> list[Path]:
+    """List the visible files in input folders that `find_images` does not take for images, sorted.
+
+    Args:
+        inputs: See `find_images`.
+        besides: Folder of results; what lies in it is not listed.
+    """
+    place, found = besides.resolve(), list[Path]()
+    for given in inputs:
+        if given.is_dir() and not formats.open(given).is_array:
+            for path in sorted(given.rglob("*")):
+                is_within = path.resolve().is_relative_to(place) and place != given.resolve()
+                if path.is_file() and not is_within and _is_seen(path, given) and format_named(path) is None:
+                    found.append(path)
+    return found
 
 
 MOST_PLANES = 256  # planes of a stack that are used for training

@@ -1,0 +1,49 @@
+"""Claims on results, so that several processes share one folder: each result is made by one of them.
+
+A claim is a lock on a file in the folder of results. The operating system ends the claim of a process that dies.
+Tested in tests/e2e/test_together.py. What the work is does not belong here.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+LOCKS = ".dbsn-locks"
+"""Hidden folder, in the folder of results, that holds the locks while a command runs."""
+
+
+@contextmanager
+def claimed(folder: Path, result: Path, *, waits: bool) -> Iterator[bool]:
+    """Claim a result for this process while the context lasts.
+
+    Where the file system knows no locks, every claim is granted.
+
+    Args:
+        folder: Folder of results.
+        result: A file below it.
+        waits: Whether to wait for another process that has claimed the result.
+
+    Yields:
+        Whether the result is claimed; False if another process has it.
+    """
+    place = folder / LOCKS
+    lock = FileLock(place / f"{result.relative_to(folder).as_posix().replace('/', '%2F')}.lock")
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=-1 if waits else 0)
+    except Timeout:
+        yield False
+        return
+    except (OSError, NotImplementedError):  # no locks here, or the folder cannot be written, which writing will report
+        yield True
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):  # others may wait for it or have removed it; a lock that stays harms nobody
+            Path(lock.lock_file).unlink()
+        lock.release()
+        with suppress(OSError):
+            place.rmdir()
