@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dbsn.io.atomic import naming
+
 NAME = "denoise.csv"
 _COLUMNS = ("file", "status", "seconds", "noise", "noise unit", "made with", "made from", "of", "error", "model")
 _FEWEST = 9  # columns of a file of dbsn before there was "model"
@@ -43,12 +45,20 @@ class Journal:
         self._last: dict[str, dict[str, str]] = {}
         self._columns = len(_COLUMNS)
         if self.path.exists():
+            self._read()
+
+    def _read(self) -> None:
+        if not self.path.is_file():
+            raise ValueError(f"{self.path}: not a regular file. Remove it, or name another --output.")
+        try:
             with self.path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
                 for number, row in enumerate(csv.reader(file)):
                     known = dict(zip(_COLUMNS, row, strict=False))
                     if len(known) >= _FEWEST:
                         self._last[known["file"]] = known
                         self._columns = len(known) if number == 0 else self._columns
+        except csv.Error as error:
+            raise ValueError(f"{self.path}: not a journal of dbsn ({error}). Name another --output.") from None
 
     def is_made(self, result: Path, made: Provenance) -> bool:
         """Whether a result that exists is what would be made again.
@@ -107,7 +117,8 @@ class Journal:
     def _append(self, row: Sequence[str]) -> None:
         """One write a line, so that those of other processes are not torn."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        opened = self.path.open("a+", newline="", encoding="utf-8", errors="surrogateescape")
+        with naming(self.path), opened as file:
             text, end = io.StringIO(), file.seek(0, 2)
             writer = csv.writer(text, lineterminator="\n")
             if end == 0:

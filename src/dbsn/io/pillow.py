@@ -3,6 +3,7 @@
 Which formats these are does not belong here. Tested in tests/unit/test_images.py. This module must not import torch.
 """
 
+import io
 from typing import Any, BinaryIO
 
 from PIL import Image
@@ -19,4 +20,6 @@ def write_by_pillow(file: BinaryIO, samples: Array, like: Picture, kind: str, **
         options["xmp"] = like.xmp
     if per_metre := like.pixels_per_metre:
         options["dpi"] = (per_metre[0] * 0.0254, per_metre[1] * 0.0254)
-    Image.fromarray(samples).save(file, kind, icc_profile=like.icc or None, **options)
+    content = io.BytesIO()  # Pillow does not notice if a file takes only a part of what it writes
+    Image.fromarray(samples).save(content, kind, icc_profile=like.icc or None, **options)
+    file.write(content.getbuffer())

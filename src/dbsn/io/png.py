@@ -15,11 +15,13 @@ from tifffile import RESUNIT
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
+from dbsn.io.checks import check_size, inflated
 from dbsn.io.picture import Picture, picture_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _COLOUR_CHUNKS = frozenset({b"cICP", b"cHRM", b"gAMA", b"sRGB"})
+_SAMPLES = {0: 1, 2: 3, 4: 2}  # of a pixel, by colour type; a palette may become four
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 
 
@@ -29,6 +31,9 @@ def read_png(path: Path) -> Picture:
     if any(kind == b"acTL" for kind, _ in chunks):
         raise ImageError(f"{path}: an animated PNG. Save the frame to denoise as a single picture first.")
     extras = {kind: bytes(body) for kind, body in chunks if kind != b"IDAT"}
+    width, height, depth, kind = struct.unpack_from(">IIBB", extras[b"IHDR"])
+    samples = width * height * _SAMPLES.get(kind, 4) * max(depth, 8) // 8
+    check_size(path, samples, path.stat().st_size)
     # only the chunks of the pixels: libpng prints a warning for every harmless flaw in the others
     pixel_chunks = [_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS]
     array = imagecodecs.png_decode(SIGNATURE + b"".join(pixel_chunks))
@@ -37,7 +42,7 @@ def read_png(path: Path) -> Picture:
         per_metre_x, per_metre_y, unit_is_metre = struct.unpack(">IIB", extras[b"pHYs"])
         if unit_is_metre:
             resolution = (per_metre_x / 100, per_metre_y / 100, RESUNIT.CENTIMETER)
-    icc = zlib.decompress(extras[b"iCCP"].split(b"\0", 1)[1][1:]) if b"iCCP" in extras else b""
+    icc = inflated(extras[b"iCCP"].split(b"\0", 1)[1][1:]) if b"iCCP" in extras else b""
     colour = tuple((kind, body) for kind, body in extras.items() if kind in _COLOUR_CHUNKS)
     exif, xmp = extras.get(b"eXIf", b""), b"".join(_xmp(bytes(body)) for kind, body in chunks if kind == b"iTXt")
     return picture_of(path, array, exif=exif, xmp=xmp, icc=icc, resolution=resolution, png_chunks=colour)
@@ -49,7 +54,7 @@ def _xmp(text: bytes) -> bytes:
     if keyword != _XMP_KEYWORD:
         return b""
     packet = rest[2:].split(b"\0", 2)[2]  # behind two flags, a language and a translated keyword
-    return zlib.decompress(packet) if rest[0] else packet
+    return inflated(packet) if rest[0] else packet
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

@@ -22,6 +22,7 @@ from tifffile import COMPRESSION, DATATYPE, EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORM
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
 from dbsn.io.atomic import replacing
+from dbsn.io.checks import check_size
 from dbsn.io.exif import ORIENTATION, block_of, directories, orientation, oriented, point, texts_of
 from dbsn.io.picture import Picture, damaged, picture_of, samples_of
 
@@ -33,6 +34,7 @@ TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_TIFF = 2_500_000_000  # bytes of samples; more may need offsets of 64 bits, since packing may lengthen them
 _LARGEST_PIXEL = 32  # bytes: four float64
 DESCRIPTION, XMP, IMAGEJ_COUNTS = 270, 700, 50838
+_MOST_COMPLAINTS = 100
 KEPT_TAGS = frozenset(  # none of them numbers
     {DESCRIPTION, 271, 272, 285, 305, 306, 315, 316, 33432, 33723, 700, 50839}
 )
@@ -138,6 +140,8 @@ def _planes(path: Path, series: list[tifffile.TiffPageSeries]) -> int:
     first, planes = series[0].keyframe, sum(one.size // one.keyframe.size for one in series)
     if first.axes not in ("YX", "YXS", "SYX"):
         raise ImageError(f"{path}: got {planes} pages, each {first.axes}. Convert it to pages of gray or RGB first.")
+    samples = sum(one.size for one in series) * max(np.dtype(first.dtype).itemsize, 1) if first.dtype else 0
+    check_size(path, samples, path.stat().st_size)
     kinds = {(one.keyframe.shape, one.keyframe.dtype, one.keyframe.photometric) for one in series}
     if len(kinds) > 1:
         raise ImageError(f"{path}: a stack of {planes} pages of different kinds. Split it into single pages.")
@@ -266,6 +270,16 @@ def _check_whole(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, size:
         raise damaged(path, f"only {whole} of {expected} strips or tiles are whole")
 
 
+class _Listener(BufferingHandler):
+    """Keep messages; too many end the reading of a file, which would otherwise go on for minutes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        super().emit(record)
+        if len(self.buffer) > _MOST_COMPLAINTS:
+            raise ValueError(self.buffer[0].getMessage())
+
+
 @contextmanager
 def _complaints() -> Iterator[list[logging.LogRecord]]:
     """Collect the errors that tifffile only logs.
@@ -273,7 +287,7 @@ def _complaints() -> Iterator[list[logging.LogRecord]]:
     Tifffile drops a tag or page that it cannot read, and the rest is then wrong.
     """
     thread = threading.get_ident()
-    listener = BufferingHandler(capacity=sys.maxsize)
+    listener = _Listener(capacity=sys.maxsize)
     listener.setLevel(logging.ERROR)
     listener.addFilter(lambda record: record.thread == thread)
     tifffile.logger().addHandler(listener)
