@@ -28,8 +28,8 @@ import simplejpeg
 import tifffile
 from PIL import Image
 
+import dbsn.io
 from dbsn.errors import ImageError
-from dbsn.io.formats import read_planes
 
 SECONDS, MEMORY = 10, 2 * 2**30
 TOGETHER = 100  # files that one process reads, until one of them ends it
@@ -141,7 +141,7 @@ def _warns(path: Path) -> bool:
 def read(path: Path) -> str:
     """What becomes of reading a file."""
     try:
-        shapes = [picture.samples.shape for picture in read_planes(path)]
+        shapes = [picture.samples.shape for picture in dbsn.io.open(path).planes()]
     except ImageError as error:
         is_line = str(path) in str(error) and "\n" not in str(error)
         return "refused" if is_line else f"not one line: {str(error)[:200]!r}"

@@ -17,11 +17,12 @@ import simplejpeg
 import tifffile
 from PIL import Image
 
+import dbsn.io
 from dbsn.errors import ImageError
 from dbsn.io.atomic import write_atomically
 from dbsn.io.checks import check_size
 from dbsn.io.folders import find_images
-from dbsn.io.formats import read_image, read_planes
+from dbsn.io.formats import read_image
 from dbsn.io.png import SIGNATURE
 
 LIMITED = 2 * 2**30
@@ -30,8 +31,8 @@ NOISE = np.random.default_rng(0).integers(90, 160, (40, 32, 3), np.uint8)
 
 def read_limited(path: Path) -> str:
     """The error of reading a file, in a process of its own with limited memory and time."""
-    code = "import sys; from pathlib import Path; from dbsn.io.formats import read_planes\n" + (
-        "try:\n    print([each.samples.shape for each in read_planes(Path(sys.argv[1]))])\n"
+    code = "import sys; from pathlib import Path; import dbsn.io\n" + (
+        "try:\n    print([each.samples.shape for each in dbsn.io.open(Path(sys.argv[1])).planes()])\n"
         "except ValueError as error:\n    print(error)\n"
     )
     done = subprocess.run(
@@ -100,13 +101,13 @@ def test_a_zarr_that_claims_more_than_its_chunks_hold_is_refused(tmp_path: Path)
             tmp_path / f"{number}.zarr", shape=shape, dtype="uint8", chunks=(*(1,) * (len(shape) - 2), 40, 40)
         )
         with pytest.raises(ImageError, match=f"{number}.zarr: claims more pixels than it can hold"):
-            next(read_planes(tmp_path / f"{number}.zarr"))
+            next(dbsn.io.open(tmp_path / f"{number}.zarr").planes())
     zarr.create_array(tmp_path / "chunk.zarr", shape=(20_000, 20_000), dtype="uint8", chunks=(20_000, 20_000))
     with pytest.raises(ImageError, match="claims more pixels than it can hold"):
-        next(read_planes(tmp_path / "chunk.zarr"))
+        next(dbsn.io.open(tmp_path / "chunk.zarr").planes())
     sparse = zarr.create_array(tmp_path / "sparse.zarr", shape=(5000, 300, 400), dtype="uint8", chunks=(1, 300, 400))
     sparse[7] = np.random.default_rng(0).integers(0, 256, (300, 400))
-    planes = list(read_planes(tmp_path / "sparse.zarr", 5000))
+    planes = list(dbsn.io.open(tmp_path / "sparse.zarr").planes(5000))
     assert len(planes) == 5000, "empty chunks are no fault"
     assert [index for index, plane in enumerate(planes) if plane.samples.any()] == [7]
 
@@ -142,7 +143,7 @@ def test_a_pipe_a_socket_and_a_device_are_refused_at_once(tmp_path: Path) -> Non
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket.png"))
         for path in (tmp_path / "pipe.png", tmp_path / "socket.png", Path("/dev/zero")):
-            for work in (read_image, lambda path: list(read_planes(path)), lambda path: find_images([path])):
+            for work in (read_image, lambda path: list(dbsn.io.open(path).planes()), lambda path: find_images([path])):
                 with pytest.raises(ImageError, match=f"{path}: a pipe, socket or device, expected a file"):
                     work(path)
 
