@@ -6,9 +6,12 @@ file; how it is trained by `TrainConfig` and `DistillConfig`, which are kept in 
 """
 
 import dataclasses
+import math
 import operator
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
+
+from dbsn import limits, schema
 
 NoiseFamily = Literal["awgn", "hg", "mg", "any"]
 Loss = Literal["envelope", "constrained", "marginal"]
@@ -17,7 +20,6 @@ Baseline = Literal["n2c", "n2n"]
 Auto = Literal["auto"]
 
 
-_Config = TypeVar("_Config")
 _MOST_SHRUNK = 8
 _MOST_DRAWN = 64
 MODEL = "model.safetensors"
@@ -30,7 +32,20 @@ DEFAULT_STUDENT = "unet"
 
 def _require(holds: bool, what: str, got: object, expected: str) -> None:
     if not holds:
-        raise ValueError(f"{what}: got {got!r}, expected {expected}")
+        raise ValueError(f"{what}: got {schema.shown(got)}, expected {expected}")
+
+
+def _require_count(count: int, what: str, most: int, least: int = 1) -> None:
+    _require(least <= count <= most, what, count, f"{least} to {most}")
+
+
+def _require_stages(name: str, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    """Check the stages of a network: channels and blocks of each."""
+    _require_count(len(widths), f"{name} stages", limits.MOST_STAGES)
+    for width, count in zip(widths, blocks, strict=False):
+        _require_count(width, f"{name} width", limits.WIDEST)
+        _require_count(count, f"{name} blocks", limits.MOST_BLOCKS, 0)
+    _require(len(blocks) == len(widths), f"{name} blocks", blocks, f"{len(widths)} numbers")
 
 
 def _in_eights(widths: tuple[int, ...]) -> bool:
@@ -58,9 +73,8 @@ class GridConfig:
     """Whether its mean of a flipped or turned image is its mean flipped or turned (G2)."""
 
     def __post_init__(self) -> None:
-        _require(self.spacing >= 2, "grid spacing", self.spacing, "2 or more")
-        _require(len(self.widths) >= 1 and min(self.widths) >= 1, "grid widths", self.widths, "positive numbers")
-        _require(len(self.blocks) == len(self.widths), "grid blocks", self.blocks, f"{len(self.widths)} numbers")
+        _require_count(self.spacing, "grid spacing", limits.LARGEST_SPACING, 2)
+        _require_stages("grid", self.widths, self.blocks)
         _require(not self.symmetric or _in_eights(self.widths), "grid widths", self.widths, _EIGHTS)
 
 
@@ -76,8 +90,8 @@ class DBSNConfig:
     """Multi-dilated-convolution (MDC) modules in each of the two branches."""
 
     def __post_init__(self) -> None:
-        _require(self.width >= 1, "D-BSN width", self.width, "1 or more")
-        _require(self.modules >= 1, "D-BSN modules", self.modules, "1 or more")
+        _require_count(self.width, "D-BSN width", limits.WIDEST)
+        _require_count(self.modules, "D-BSN modules", limits.MOST_BLOCKS)
 
 
 NetworkConfig = GridConfig | DBSNConfig
@@ -118,8 +132,7 @@ class UNetConfig:
         return alike and told_alike and all(map(operator.ge, self.blocks, other.blocks))
 
     def __post_init__(self) -> None:
-        _require(len(self.widths) >= 1 and min(self.widths) >= 1, "U-Net widths", self.widths, "positive numbers")
-        _require(len(self.blocks) == len(self.widths), "U-Net blocks", self.blocks, f"{len(self.widths)} numbers")
+        _require_stages("U-Net", self.widths, self.blocks)
         _require(not self.symmetric or _in_eights(self.widths), "U-Net widths", self.widths, _EIGHTS)
 
 
@@ -135,8 +148,8 @@ class MWCNNConfig:
     """Convolutions at each level, downwards and again upwards."""
 
     def __post_init__(self) -> None:
-        _require(len(self.widths) >= 1 and min(self.widths) >= 1, "MWCNN widths", self.widths, "positive numbers")
-        _require(self.depth >= 2, "MWCNN depth", self.depth, "2 or more")
+        _require_count(self.depth, "MWCNN depth", limits.MOST_BLOCKS, 2)
+        _require_stages("MWCNN", self.widths, (self.depth,) * len(self.widths))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +164,8 @@ class DnCNNConfig:
     """Convolutions."""
 
     def __post_init__(self) -> None:
-        _require(self.width >= 1, "DnCNN width", self.width, "1 or more")
-        _require(self.depth >= 2, "DnCNN depth", self.depth, "2 or more")
+        _require_count(self.width, "DnCNN width", limits.WIDEST)
+        _require_count(self.depth, "DnCNN depth", limits.MOST_BLOCKS, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +225,9 @@ class _OfImages:
     it knows photographs; intensities come back as they were."""
 
     def __post_init__(self) -> None:
-        _require(self.channels >= 1, "channels", self.channels, "1 or more")
-        _require(self.scale > 0, "scale", self.scale, "a positive number")
+        _require_count(self.channels, "channels", limits.MOST_CHANNELS)
+        _require(0 < self.scale < math.inf, "scale", self.scale, "a positive number")
+        _require(math.isfinite(self.offset), "offset", self.offset, "a number")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain numbers, strings and lists, for a file's header."""
@@ -236,7 +250,7 @@ class ModelConfig(_OfImages):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require(self.stride >= 1, "--stride", self.stride, "1 or more")
+        _require_count(self.stride, "--stride", limits.LARGEST_STRIDE)
         possible = 1 <= self.denoising_stride <= self.stride
         _require(possible, "denoising stride", self.denoising_stride, f"1 to the stride of {self.stride}")
 
@@ -251,13 +265,14 @@ class ModelConfig(_OfImages):
         return dataclasses.replace(self, stride=stride, denoising_stride=max(1, stride // 2))
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> "ModelConfig":
-        """The inverse of `to_dict`; ValueError names what is unknown or missing."""
-        for name, constant in _FORMER_SETTINGS.items():
-            got = values.get(name, constant)
-            _require(got == constant, name.replace("_", " "), got, f"{constant!r}, as in every model of dbsn")
-        values = {name: value for name, value in values.items() if name not in _FORMER_SETTINGS}
-        return _understood(ModelConfig, values, GridConfig, DBSNConfig)
+    def from_dict(values: object) -> "ModelConfig":
+        """The inverse of `to_dict`; ValueError names what is unknown, missing or wrong."""
+        if isinstance(values, dict):
+            for name, constant in _FORMER_SETTINGS.items():
+                got = values.get(name, constant)
+                _require(got == constant, name.replace("_", " "), got, f"{constant!r}, as in every model of dbsn")
+            values = {name: value for name, value in values.items() if name not in _FORMER_SETTINGS}
+        return schema.build(ModelConfig, values, "model")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,21 +285,11 @@ class StudentConfig(_OfImages):
     """Whether a small network beside it says how far its result is from the truth."""
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> "StudentConfig":
-        """The inverse of `to_dict`; ValueError names what is unknown or missing."""
-        values = {"uncertainty": False, **values}  # files from before there was one
-        return _understood(StudentConfig, values, UNetConfig, MWCNNConfig, DnCNNConfig, ModuleConfig)
-
-
-def _understood(config: type[_Config], values: dict[str, Any], *kinds: type[Any]) -> _Config:
-    """A configuration from a file's header, its network one of `kinds`."""
-    try:
-        network = dict(values["network"])
-        kind = {kind.kind: kind for kind in kinds}[network["kind"]]
-        as_tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in network.items()}
-        return config(**{**values, "network": kind(**as_tuples)})
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"model configuration not understood ({error}); was it written by a newer dbsn?") from None
+    def from_dict(values: object) -> "StudentConfig":
+        """The inverse of `to_dict`; ValueError names what is unknown, missing or wrong."""
+        if isinstance(values, dict):
+            values = {"uncertainty": False, **values}  # files from before there was one
+        return schema.build(StudentConfig, values, "student")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +350,8 @@ class Training(Budget):
         super().__post_init__()
         _require(self.batch > 0, "--batch", self.batch, "a positive number")
         _require(self.patch >= 8, "--patch", self.patch, "8 or more")
+        pixels, most = self.batch * self.patch**2, limits.LARGEST_STEP
+        _require(pixels <= most, "--batch, --patch", pixels, f"at most {most} pixels a step")
         _require(self.learning_rate > 0, "--learning-rate", self.learning_rate, "a positive number")
         _require(0 <= self.warmup < 1, "--warmup", self.warmup, "a share from 0 to below 1")
         _require(0 <= self.ema < 1, "--ema", self.ema, "0 to below 1")

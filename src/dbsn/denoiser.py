@@ -258,7 +258,7 @@ class Denoiser:
                 for progress in stage.progress:
                     if on_progress and isinstance(progress, Progress):
                         on_progress(progress)
-            return Denoiser.load(Path(folder) / MODEL, device=device)
+            return Denoiser.load(Path(folder) / MODEL, device=device, trust=asked.student)
 
     def denoise(
         self,
@@ -568,7 +568,7 @@ class Denoiser:
         save_model(Path(path), self.saved)
 
     @staticmethod
-    def load(path: str | Path, *, device: str = "auto") -> "Denoiser":
+    def load(path: str | Path, *, device: str = "auto", trust: bool | str = False) -> "Denoiser":
         """Read a model.
 
         Parameters
@@ -577,6 +577,9 @@ class Denoiser:
             A model file, a run folder, or the name of a built-in model ("gray", "photo", "jpeg-photo").
         device : str
             "auto", "cpu", "cuda" or "mps".
+        trust : bool or str
+            Whether the code of your own network, which the file names, may be imported. A text allows this factory
+            alone: "package.module:factory" or "path/to/file.py:factory". By default no code is imported.
 
         Returns
         -------
@@ -588,14 +591,15 @@ class Denoiser:
         FileNotFoundError
             The file does not exist.
         ValueError
-            The file is damaged or was not written by dbsn, or the device is not available.
+            The file is damaged or was not written by dbsn, its only network is code that is not trusted, or the
+            device is not available.
 
         Examples
         --------
         >>> Denoiser.load("gray").channels
         1
         """
-        return Denoiser(load_model(find_model(Path(path))), device=device)
+        return Denoiser(load_model(find_model(Path(path)), trust=trust), device=device)
 
 
 def _name_of(factory: object) -> str:

@@ -408,11 +408,20 @@ def test_a_network_of_the_users_own_is_trained_and_used_by_the_path_of_its_file(
         "--method",
         "student",
     ]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "own.py:blur: is code, which a file alone does not import. Add --trust" in refused.stderr
+    resumed = dbsn_command("train", "--resume", "-o", "run", "--student.steps", 3)
+    assert "own.py:blur if it is yours" in resumed.stderr
+    resumed = dbsn_command("train", "--resume", "-o", "run", "--student.steps", 3, *own[:2])
+    assert resumed.returncode == 0, resumed.stderr
+    command.append("--trust")
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)  # which has never seen the network
     assert done.returncode == 0, done.stderr
     before, after = (np.asarray(PillowImage.open(place / "0.png")) for place in (noisy, tmp_path / "out"))
     assert before.shape == after.shape
-    student = load_model(tmp_path / "run" / MODEL).student
+    student = load_model(tmp_path / "run" / MODEL, trust="elsewhere/own.py:blur").student
     assert student is not None
     with torch.inference_mode():
         image = torch.from_numpy(before.reshape(37, 53, channels) / np.float32(255)).permute(2, 0, 1)[None]

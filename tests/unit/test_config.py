@@ -18,7 +18,7 @@ from dbsn.config import NETWORKS, DBSNConfig, GridConfig, ModelConfig, TrainConf
         (TrainConfig, {"learning_rate": 0.0}, "--learning-rate"),
         (ModelConfig, {"scale": 0.0}, "scale: got 0.0"),
         (ModelConfig, {"channels": 0}, "channels"),
-        (GridConfig, {"spacing": 1}, "grid spacing: got 1, expected 2 or more"),
+        (GridConfig, {"spacing": 1}, "grid spacing: got 1, expected 2 to 16"),
         (GridConfig, {"widths": (8,), "blocks": (1, 1)}, "grid blocks"),
         (DBSNConfig, {"modules": 0}, "D-BSN modules"),
     ],

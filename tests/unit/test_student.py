@@ -309,12 +309,19 @@ def test_a_module_of_the_users_own_from_a_file_outside_the_package(
         torch.testing.assert_close(by_file(image), blurred)
         torch.testing.assert_close(by_name(image), blurred)
     save_model(tmp_path / "m.safetensors", ModelFile(model=BlindSpotModel(ModelConfig()), student=by_name))
-    loaded = load_model(tmp_path / "m.safetensors").student
-    assert loaded is not None
-    assert loaded.config.network == ModuleConfig(factory="own_networks:Blur")
+    path = tmp_path / "m.safetensors"
+    for trust in (True, "own_networks:Blur"):
+        loaded = load_model(path, trust=trust).student
+        assert loaded is not None
+        assert loaded.config.network == ModuleConfig(factory="own_networks:Blur")
+    for trust in (False, "own_networks:Twice", "unet"):
+        assert (
+            "own_networks:Blur: is code, which a file alone does not import. Add --trust"
+            in load_model(path, trust=trust).unmade
+        )
     code = (
         "import numpy as np\nfrom dbsn import Denoiser\n"
-        f"denoiser = Denoiser.load({str(tmp_path / 'm.safetensors')!r}, device='cpu')\n"
+        f"denoiser = Denoiser.load({str(path)!r}, device='cpu', trust=True)\n"
         "print(denoiser.denoise(np.zeros((9, 8)), method='posterior').shape)\n"
     )
     for more in ("denoiser.denoise(np.zeros((9, 8)))", f"denoiser.save({str(tmp_path / 'other.safetensors')!r})"):
@@ -324,11 +331,13 @@ def test_a_module_of_the_users_own_from_a_file_outside_the_package(
     assert not (tmp_path / "other.safetensors").exists()
     (tmp_path / "own_networks.py").write_text(OWN.replace("self.share", "self.portion"))
     monkeypatch.delitem(sys.modules, "own_networks")
-    changed = load_model(tmp_path / "m.safetensors")
+    changed = load_model(path, trust=True)
     assert changed.model
     assert "weights do not fit" in changed.unmade
     asked = RunConfig(files=(), model=ModelConfig(), train=TrainConfig(), student=AUTO)
-    with pytest.raises(ValueError, match="weights do not fit"):  # rather than start from another student, silently
+    with pytest.raises(
+        ValueError, match=r"--student\.network own_networks:Blur"
+    ):  # rather than start from another student, silently
         choose_initial(asked, str(tmp_path / "m.safetensors"), distils=True)
 
 
@@ -337,7 +346,7 @@ def test_layers_that_share_weights_are_saved(tmp_path: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(tmp_path)
     student = Student(StudentConfig(network=student_network("own_networks:Twice")))
     save_model(tmp_path / "m.safetensors", ModelFile(student=student))
-    loaded = load_model(tmp_path / "m.safetensors").student
+    loaded = load_model(tmp_path / "m.safetensors", trust=True).student
     assert loaded is not None
     image = torch.rand(1, 1, 5, 4)
     with torch.inference_mode():

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from dbsn.io.atomic import naming
+
 NAME = "denoise.csv"
 _COLUMNS = ("file", "status", "seconds", "noise", "noise unit", "made with", "made from", "of", "error", "model", "is")
 _FEWEST = 9  # columns of the first journals
@@ -71,15 +73,20 @@ class Journal:
         """Read what this and other processes have written since the last time."""
         if not self.path.exists():
             return
+        if not self.path.is_file():
+            raise ValueError(f"{self.path}: not a regular file. Remove it, or name another --output.")
         with self.path.open("rb") as file:
             file.seek(self._read_to)
             new = file.read()
         text = new.decode("utf-8", "surrogateescape")
-        for number, row in enumerate(csv.reader(io.StringIO(text, newline=""))):
-            known = dict(zip(_COLUMNS, row, strict=False))
-            if len(known) >= _FEWEST:
-                self._last[known["file"]] = known
-                self._columns = len(known) if number == 0 and self._read_to == 0 else self._columns
+        try:
+            for number, row in enumerate(csv.reader(io.StringIO(text, newline=""))):
+                known = dict(zip(_COLUMNS, row, strict=False))
+                if len(known) >= _FEWEST:
+                    self._last[known["file"]] = known
+                    self._columns = len(known) if number == 0 and self._read_to == 0 else self._columns
+        except csv.Error as error:
+            raise ValueError(f"{self.path}: not a journal of dbsn ({error}). Name another --output.") from None
         self._read_to += new.rfind(b"\n") + 1  # a line that is still being written is read again
 
     def state(self, result: Path, made: Provenance) -> State:
@@ -158,7 +165,8 @@ class Journal:
     def _append(self, row: Sequence[str]) -> None:
         """One write a line, so that those of other processes are not torn."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a+", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        opened = self.path.open("a+", newline="", encoding="utf-8", errors="surrogateescape")
+        with naming(self.path), opened as file:
             text, end = io.StringIO(), file.seek(0, 2)
             if end and not self._ends_a_line():
                 text.write("\n")

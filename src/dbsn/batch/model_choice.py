@@ -40,17 +40,23 @@ class ModelPicker:
     """The models of one `denoise`, each loaded when it is first needed."""
 
     def __init__(
-        self, given: Path | None, *, device: str = "auto", check: Callable[[Denoiser, Path], None] | None = None
+        self,
+        given: Path | None,
+        *,
+        device: str = "auto",
+        trust: bool = False,
+        check: Callable[[Denoiser, Path], None] | None = None,
     ) -> None:
         """Choose.
 
         Args:
             given: A model file or the name of a built-in model; None picks a built-in one for each image.
             device: Where they compute.
+            trust: See `Denoiser.load`.
             check: Refuses a model that cannot do what is asked, with a ValueError.
         """
         self.given, self.device = builtin.find_model(given) if given else None, device
-        self._check = check
+        self._trust, self._check = trust, check
         self._loaded: dict[Path, Denoiser] = {}
 
     def pick(self, image: Pixels, unit: Unit) -> tuple[Denoiser, PickReason | None]:
@@ -89,7 +95,7 @@ class ModelPicker:
     def _open(self, path: Path) -> Denoiser:
         """A model, read once."""
         if path not in self._loaded:
-            self._loaded[path] = Denoiser.load(path, device=self.device)
+            self._loaded[path] = Denoiser.load(path, device=self.device, trust=self._trust)
         return self._loaded[path]
 
     @property

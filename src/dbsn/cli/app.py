@@ -4,6 +4,7 @@ It turns what a person did wrong into one line on stderr and exit status 2 (test
 ends it in silence.
 """
 
+import errno
 import io
 import os
 import shutil
@@ -21,7 +22,9 @@ from dbsn.cli.evaluate import Evaluate
 from dbsn.cli.info import Info
 from dbsn.cli.inspect import Inspect
 from dbsn.cli.models import Models
+from dbsn.cli.options import escaped
 from dbsn.cli.report import Report
+from dbsn.cli.signals import Stops, say_stopped
 from dbsn.cli.synthesize import Synthesize
 from dbsn.cli.threads import use_threads, wait_passively
 from dbsn.cli.train import Train
@@ -41,25 +44,60 @@ COMMANDS: dict[str, Any] = {kind.__name__.lower(): kind for kind in (get_args(ea
 """Each command, by its name."""
 _SHELLS = ("bash", "zsh", "fish")
 _HELP = ("-h", "--help", "--help-all")
-_MISUSED, _INTERRUPTED, _PIPE_CLOSED = 2, 130, 128 + signal.Signals.SIGPIPE if hasattr(signal, "SIGPIPE") else 141
+_MISUSED, _PIPE_CLOSED = 2, 128 + signal.Signals.SIGPIPE if hasattr(signal, "SIGPIPE") else 141
+
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
-def main() -> None:
+def main(handler: Stops) -> None:
     """The `dbsn` command."""
     try:
+        handler.is_running = True
         status = _run(sys.argv[1:])
+        _flush()
+    except BaseException as error:
+        status = _status_of(error, handler)
+    sys.exit(status)
+
+
+def _status_of(error: BaseException, handler: Stops) -> int:
+    """Say what went wrong in one line; returns the exit status."""
+    if isinstance(error, KeyboardInterrupt) or (handler.signal and not isinstance(error, SystemExit)):
+        say_stopped()  # an import that is interrupted may raise anything
+        return 128 + (handler.signal or signal.SIGINT)
+    if isinstance(error, BrokenPipeError):
+        _give_up_stdout()
+        return _PIPE_CLOSED
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        error = _unprintable(error)  # every other file is named where it is written
+    if isinstance(error, MemoryError):
+        error = MemoryError("out of memory. Use a smaller --tile or smaller images.")
+    if not isinstance(error, ValueError | OSError | MemoryError):
+        raise error
+    print(f"dbsn: {escaped(str(error))}", file=sys.stderr)
+    return _MISUSED
+
+
+def _flush() -> None:
+    """Flush what was printed; an error names it."""
+    try:
         sys.stdout.flush()
     except BrokenPipeError:
-        status = _PIPE_CLOSED
-        with suppress(OSError, ValueError):  # or the interpreter complains when it flushes at its end
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
-        print(f"dbsn: {error}", file=sys.stderr)
-        status = _MISUSED
-    except KeyboardInterrupt:
-        print("dbsn: stopped", file=sys.stderr)
-        status = _INTERRUPTED
-    sys.exit(status)
+        raise
+    except OSError as error:
+        raise _unprintable(error) from None
+
+
+def _unprintable(error: OSError) -> OSError:
+    """The error of a standard output that takes nothing more."""
+    _give_up_stdout()
+    return OSError(f"standard output: cannot be written ({error.strerror}). Free space.")
+
+
+def _give_up_stdout() -> None:
+    """Print to nowhere, or the interpreter complains when it flushes at its end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(arguments: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ import tyro
 
 from dbsn.cli.allocator import keep_freed_memory
 from dbsn.cli.help import Layout
-from dbsn.cli.options import Axes, Device, Json, Method, Output, Quiet, Threads, check_device, find_model, note
+from dbsn.cli.options import Axes, Device, Json, Method, Output, Quiet, Threads, Trust, check_device, find_model, note
 
 _NAMED = 5  # files at most
 
@@ -28,7 +28,7 @@ class Denoise:
         usual=("--model", "--output", "--strength", "--save-std", "--ensemble", "--dtype", "--overwrite", "--dry-run"),
         more={
             "what is printed": ("--quiet", "--verbose", "--json"),
-            "how it is computed": ("--method", "--tile", "--device", "--threads"),
+            "how it is computed": ("--method", "--tile", "--device", "--threads", "--trust"),
             "input": ("--axes",),
         },
     )
@@ -62,6 +62,7 @@ class Denoise:
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Print for every file which model was used and why, not only where it changes."""
     json: Json = False
+    trust: Trust = False
 
     def run(self) -> int:
         """Denoise all; 0 if every file went through."""
@@ -82,7 +83,9 @@ class Denoise:
             axes=self.axes,
         )  # fmt: skip
         given = find_model(self.model) if self.model else None
-        choice = ModelPicker(given, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
+        choice = ModelPicker(
+            given, device=self.device, trust=self.trust, check=partial(_check_can, how=how, save_std=self.save_std)
+        )
         if choice.given:
             choice.load(choice.given)  # now, so that what cannot be done is shown before all files
         journal = None if goes_to_file(self.output) else Journal(self.output)

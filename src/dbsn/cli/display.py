@@ -19,10 +19,9 @@ from rich.progress import Progress as Bar
 import dbsn.io
 from dbsn.batch.jobs import JobResult
 from dbsn.batch.plan import Job
-from dbsn.cli.options import note
+from dbsn.cli.options import escaped, note
 from dbsn.config import MODEL
 from dbsn.intensity import Unit, by_unit, clean_range, intensity_range, to_pixels
-from dbsn.io.folders import printable
 from dbsn.noise.inspection import flaws
 from dbsn.training.loop import Progress
 from dbsn.training.stages import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
@@ -79,7 +78,7 @@ def show_training(stages: Iterator[Stage], folder: Path, *, quiet: bool = False)
     if last is None:
         note(f"{folder}: the training is finished. For more, add --resume with a larger --minutes or --steps (in all).")
     else:
-        print(f"model: {folder / MODEL}")
+        print(f"model: {escaped(str(folder / MODEL))}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,14 +122,14 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
             bar.advance(task, sizes[done.output])
             results.append(done)
             if done.error:
-                print(f"dbsn: {printable(done.error)}", file=sys.stderr, flush=True)
+                print(f"dbsn: {escaped(done.error)}", file=sys.stderr, flush=True)
                 continue
             like = done.why.like if done.why else None
             if done.why and not shown.dry_run and (shown.verbose or like != before):
-                note(f"{printable(str(done.output))}: {done.why.line}", quiet=shown.quiet)
+                note(f"{escaped(str(done.output))}: {done.why.line}", quiet=shown.quiet)
             before = like
             if done.remarks:
-                note(printable(f"{done.source}: {'; '.join(done.remarks)}."), quiet=shown.quiet)
+                note(escaped(f"{done.source}: {'; '.join(done.remarks)}."), quiet=shown.quiet)
             if not shown.json:
                 print(_line_of(done, job, shown), flush=True)
     failed = sum(done.error is not None for done in results)
@@ -145,11 +144,11 @@ def _line_of(done: JobResult, job: Job, shown: Verbosity) -> str:
     """A result: its file, noise and time; or what would be done."""
     if shown.dry_run:
         targets = ", ".join(map(str, job.targets))
-        return printable(f"{done.source} -> {targets}: {done.why.line if done.why else f'model {shown.model}'}")
+        return escaped(f"{done.source} -> {targets}: {done.why.line if done.why else f'model {shown.model}'}")
     if done.is_by_others:
-        return f"{printable(str(done.output))}  made by another dbsn meanwhile"
+        return f"{escaped(str(done.output))}  made by another dbsn meanwhile"
     noise = " ".join(filter(None, ("noise" if done.noise[0] else "", *done.noise)))
-    return "  ".join(filter(None, (printable(str(done.output)), noise, f"{done.seconds:.1f} s")))
+    return "  ".join(filter(None, (escaped(str(done.output)), noise, f"{done.seconds:.1f} s")))
 
 
 def _as_object(results: Sequence[JobResult], jobs: Mapping[Path, Job], shown: Verbosity) -> dict[str, object]:
@@ -163,7 +162,7 @@ def _as_object(results: Sequence[JobResult], jobs: Mapping[Path, Job], shown: Ve
             "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,
             "seconds": round(done.seconds, 3), "remarks": list(done.remarks), "error": done.error,
         }  # fmt: skip
-        files.append({name: printable(value) if isinstance(value, str) else value for name, value in said.items()})
+        files.append({name: escaped(value) if isinstance(value, str) else value for name, value in said.items()})
     return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": shown.dry_run}
 
 
@@ -216,7 +215,7 @@ def _count(images: Sequence[object]) -> str:
 
 def _first_of(flawed: Sequence[_Flaw]) -> str:
     """The names of the worst three, if they are known."""
-    names = [printable(name) for _, _, name in sorted(flawed, reverse=True)[:_NAMED] if name]
+    names = [escaped(name) for _, _, name in sorted(flawed, reverse=True)[:_NAMED] if name]
     return "".join([", " * bool(names), ", ".join(names), ", ..." * (bool(names) and len(flawed) > _NAMED)])
 
 

@@ -10,7 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import tyro
 
 from dbsn.cli.help import Layout
-from dbsn.cli.options import Device, Json, Method, ModelPath, Quiet, Threads, check_device, load, note, report_failures
+from dbsn.cli.options import (
+    Device,
+    Json,
+    Method,
+    ModelPath,
+    Quiet,
+    Threads,
+    Trust,
+    check_device,
+    escaped,
+    load,
+    note,
+    report_failures,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +44,18 @@ class Evaluate:
             "dbsn evaluate -m photo --clean clean --noise awgn:25",
         ),
         usual=("--model", "--clean", "--noisy", "--noise", "--protocol", "--gray", "--json"),
-        more={"more options": ("--seed", "--method", "--ensemble", "--tile", "--device", "--threads", "--quiet")},
+        more={
+            "more options": (
+                "--seed",
+                "--method",
+                "--ensemble",
+                "--tile",
+                "--device",
+                "--threads",
+                "--quiet",
+                "--trust",
+            )
+        },
     )
     model: ModelPath
     """Model file, run folder or built-in model."""
@@ -58,6 +82,7 @@ class Evaluate:
     device: Device = "auto"
     threads: Threads = None
     quiet: Quiet = False
+    trust: Trust = False
 
     def run(self) -> int:
         """Evaluate; 0 if every clean image had a usable partner."""
@@ -70,7 +95,7 @@ class Evaluate:
                 f"--noisy, --noise: got {got}, expected either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)."
             )
         check_device(self.device)
-        denoiser, failures, scores = load(self.model, self.device), list[str](), []
+        denoiser, failures, scores = load(self.model, self.device, trust=self.trust), list[str](), []
         by_student = denoiser.picks_student(self.method)
         network = denoiser.student if by_student and denoiser.student else denoiser.model
         options = InferenceOptions(tile=self.tile, ensemble=self.ensemble, bf16=denoiser.bf16)
@@ -87,7 +112,7 @@ class Evaluate:
             if not self.json and not self.quiet:
                 mean = "" if score.mean_psnr is None else f"mean {score.mean_psnr:.2f}  "
                 figures = f"noisy {score.noisy_psnr:.2f}  {mean}denoised {score.psnr:.2f} dB"
-                print(f"{score.name}  {figures}  SSIM {score.ssim:.4f}")
+                print(f"{escaped(score.name)}  {figures}  SSIM {score.ssim:.4f}")
         report_failures(failures)
         if not scores:
             raise ValueError(f"--clean {self.clean}: no image could be evaluated. The lines above say why.")

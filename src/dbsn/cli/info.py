@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import tyro
 
 from dbsn.cli.help import Layout
-from dbsn.cli.options import Json, find_model
+from dbsn.cli.options import Json, Trust, escaped, find_model
 from dbsn.config import Budget, DistillConfig, TrainConfig
+from dbsn.store.builtin import CARD
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,25 +28,28 @@ _TITLES = {"train": "stage 1", "distill": "stage 2"}
 class Info:
     """Describe a model file: networks, noise and training."""
 
-    layout: ClassVar[Layout] = Layout(examples=("dbsn info runs/mine", "dbsn info photo --json"), usual=("--json",))
+    layout: ClassVar[Layout] = Layout(
+        examples=("dbsn info runs/mine", "dbsn info photo --json"), usual=("--json", "--trust")
+    )
     model: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
     """Model file, run folder or built-in model."""
     json: Json = False
+    trust: Trust = False
 
     def run(self) -> int:
         """Describe; always 0."""
         from dbsn.store.model_file import load_model
 
-        saved = load_model(find_model(self.model, "MODEL"))
+        saved = load_model(find_model(self.model, "MODEL"), trust=self.trust)
         if self.json:
             print(json.dumps(_facts(saved) | {"about": saved.about}))
             return 0
         config = (saved.model or saved.student or saved.teacher).config
         kind = "gray" if config.channels == 1 else f"{config.channels}-channel"
         parts = [name for name, part in (("blind-spot denoiser", saved.model), ("student", saved.student)) if part]
-        print(f"{self.model}: {kind} {' and its '.join(parts)}")
+        print(escaped(f"{self.model}: {kind} {' and its '.join(parts)}"))
         for name, value in (*_networks(saved), *_story(saved.about)):
-            print(f"  {name:<12} {value}")
+            print(escaped(f"  {name:<12} {value}"))
         return 0
 
 
@@ -95,8 +99,8 @@ def _story(about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in about.items():
         if name in usual and isinstance(value, Mapping):
             yield _TITLES[name], _training(value, usual[name])
-        elif name == "card":
-            yield "built-in", f"{value['purpose']} (`dbsn models` says more)"
+        elif name == CARD and isinstance(value, Mapping):
+            yield "built-in", f"{value.get('purpose', '')} (`dbsn models` says more)"
         elif isinstance(value, Mapping) and not any(isinstance(each, Mapping) for each in value.values()):
             yield f"{name}:", _settings(value)
         elif isinstance(value, Mapping):

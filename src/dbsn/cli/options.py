@@ -1,12 +1,14 @@
 """What several commands share: flags, opening models, telling of files that failed."""
 
 import sys
+import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from dbsn.cli.help import suggestion
+from dbsn.io.folders import printable
 from dbsn.store import builtin
 
 if TYPE_CHECKING:
@@ -27,16 +29,30 @@ Quiet = Annotated[bool, tyro.conf.arg(aliases=["-q"], help="Print only results a
 Json = Annotated[bool, tyro.conf.arg(help="Print one JSON object on stdout, and nothing else there.")]
 
 
+TRUST_HELP = "Import the code of your own network that the model file names. Never do so for a stranger's file."
+Trust = Annotated[bool, tyro.conf.arg(help=TRUST_HELP)]
+_ESCAPED = frozenset({"Cc", "Cf", "Zl", "Zp"})  # control characters, invisible ones, separators of lines
+
+
+def escaped(text: str) -> str:
+    """Make a text one line that a terminal shows as it is: control characters are escaped as in Python."""
+
+    def shown(each: str) -> str:
+        return each.encode("unicode_escape").decode() if unicodedata.category(each) in _ESCAPED else each
+
+    return printable("".join(map(shown, text)))
+
+
 def note(text: str, *, quiet: bool = False) -> None:
     """Say something on stderr that is no result."""
     if not quiet:
-        print(text, file=sys.stderr, flush=True)
+        print("\n".join(map(escaped, text.split("\n"))), file=sys.stderr, flush=True)
 
 
 def report_failures(failures: list[str]) -> None:
     """A line on stderr for each file that failed."""
     for failure in failures:
-        print(f"dbsn: {failure}", file=sys.stderr)
+        print(f"dbsn: {escaped(failure)}", file=sys.stderr)
 
 
 def check_device(device: str) -> None:
@@ -63,8 +79,8 @@ def find_model(given: Path, flag: str = "--model") -> Path:
     return found
 
 
-def load(path: Path, device: str) -> "Denoiser":
+def load(path: Path, device: str, *, trust: bool = False) -> "Denoiser":
     """A model file, or a built-in model by its name."""
     from dbsn.denoiser import Denoiser
 
-    return Denoiser.load(find_model(path), device=device)
+    return Denoiser.load(find_model(path), device=device, trust=trust)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 import tyro
 
 from dbsn.cli.help import Layout
-from dbsn.cli.options import Device, Threads, check_device, report_failures
+from dbsn.cli.options import Device, Threads, Trust, check_device, escaped, report_failures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Report:
     layout: ClassVar[Layout] = Layout(
         examples=("dbsn report runs/mine", "dbsn report runs/mine --images test.png -o mine.html"),
         usual=("--output", "--images", "--device"),
-        more={"how it is computed": ("--threads",)},
+        more={"how it is computed": ("--threads", "--trust")},
     )
 
     run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
@@ -28,6 +28,7 @@ class Report:
     """Noisy images to show. Default: three images of the training."""
     device: Device = "auto"
     threads: Threads = None
+    trust: Trust = False
 
     def run(self) -> int:
         """Report; 0 if every image could be read."""
@@ -35,7 +36,7 @@ class Report:
 
         check_device(self.device)
         output = self.output or self.run_folder / "report.html"
-        failures = write_report(self.run_folder, output, self.images, device=self.device)
+        failures = write_report(self.run_folder, output, self.images, device=self.device, trust=self.trust)
         report_failures(failures)
-        print(output)
+        print(escaped(str(output)))
         return 1 if failures else 0

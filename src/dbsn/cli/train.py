@@ -127,7 +127,7 @@ class Train:
                 raise ValueError(
                     f"--dry-run: not with --resume. The run's configuration is in {self.output}/config.json."
                 )
-            stages = go_on(self.output, *self._changes(), device=self.device)
+            stages = go_on(self.output, *self._changes(), device=self.device, trust=self._student_name())
         else:
             asked, images, failures = self._prepared()
             if self.dry_run or self.verbose:
@@ -214,21 +214,26 @@ class Train:
         if self.truth and (self.teacher or self.settings.loss != usual.settings.loss):
             other = "--teacher replaces stage 1" if self.teacher else "--loss is for training without truth"
             raise ValueError(f"--truth: {other}. Leave one of them out.")
-        place, colon, factory = self.student.network.rpartition(":")
-        own = str(Path(place).resolve()) if place.endswith(".py") else place
         return RunConfig(
             files=(),
             model=ModelConfig(network=NETWORKS[self.network]).with_stride(1 if self.stride == "auto" else self.stride),
             train=TrainConfig(**asdict(self.settings)),
-            student=f"{own}{colon}{factory}",
+            student=self._student_name(),
             distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
             teacher=_found(self.teacher, "--teacher"),
             student_init_from=_found(self.student.start, "--student.start"),
             axes=self.axes.upper() if self.axes else None,
         )
 
+    def _student_name(self) -> str:
+        """The student that was named; code by the whole path of its file."""
+        place, colon, factory = self.student.network.rpartition(":")
+        return f"{Path(place).resolve() if place.endswith('.py') else place}{colon}{factory}"
+
     def _changes(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Training settings of both stages given beside --resume; the others are the run's."""
+        from dbsn.training.run_config import saved_config
+
         usual = Train(output=self.output)
         names = ("noisy", "network", "noise", "stride", "start", "axes", "clean", "teacher", "truth")
         given = ["from" if name == "start" else name for name in names if getattr(self, name) != getattr(usual, name)]
@@ -237,6 +242,7 @@ class Train:
             f"student.{name}"
             for name in ("network", "start")
             if getattr(self.student, name) != getattr(usual.student, name)
+            and not (name == "network" and self._student_name() == saved_config(self.output).student)
         ]
         if given:
             flags = ", ".join("NOISY" if name == "noisy" else f"--{name}" for name in given)
@@ -246,7 +252,8 @@ class Train:
                     f" To train a student of this run: dbsn train NOISY --clean CLEAN --teacher {self.output} -o NEW"
                 )
             raise ValueError(said)
-        return _differing(self.settings, usual.settings), _differing(self.student, usual.student)
+        student = replace(self.student, network=usual.student.network)
+        return _differing(self.settings, usual.settings), _differing(student, usual.student)
 
     def _is_the_runs(self, name: str) -> bool:
         """Whether what is given beside --resume, files or axes, is what the run has begun with."""

@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from tifffile import TiffFile
 
+from dbsn.limits import LARGEST_METADATA
+
 Order = Literal["<", ">"]
 Entry = tuple[int, int, bytes]
 """Type, count, and bytes of the value."""
@@ -23,7 +25,7 @@ _TEXTS = frozenset({DESCRIPTION, 271, 272, 306, 315, 33432, *range(40091, 40096)
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of each type
 _UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # bytes of each unit with a byte order
 _SHORT, _LONG = 3, 4
-_LARGEST = 2**24  # bytes of an entry; a damaged one may have any size
+_LARGEST = LARGEST_METADATA  # bytes of all entries of a directory; damaged ones may have any size
 _DEEPEST = 3
 
 
@@ -124,7 +126,7 @@ def _read(file: BinaryIO | io.BytesIO, order: Order, start: int, depth: int = 1)
     file.seek(start)
     (count,) = struct.unpack(f"{order}H", file.read(2).ljust(2, b"\0"))
     listed = file.read(12 * count)
-    found: Directory = {}
+    found, left = Directory(), _LARGEST
     for tag, kind, number, place in struct.iter_unpack(f"{order}HHI4s", listed[: len(listed) // 12 * 12]):
         size = _SIZES.get(kind, 0) * number
         (offset,) = struct.unpack(f"{order}I", place)
@@ -133,9 +135,9 @@ def _read(file: BinaryIO | io.BytesIO, order: Order, start: int, depth: int = 1)
             found |= {tag: within} if within else {}
             continue
         value = place[:size]
-        if 4 < size <= _LARGEST:
+        if 4 < size <= left:
             file.seek(offset)
-            value = file.read(size)
+            value, left = file.read(size), left - size
         if 0 < size == len(value):
             found[tag] = (kind, number, value)
     return found

@@ -12,6 +12,7 @@ import numpy as np
 
 from dbsn.errors import ImageError
 from dbsn.io import formats
+from dbsn.io.checks import check_regular
 from dbsn.io.format_table import NAMED, format_named
 
 
@@ -45,6 +46,7 @@ def _expand(given: Path) -> Iterable[Path]:
             )
         return images
     if given.exists():
+        check_regular(given)
         return [given]
     matches = sorted(glob.glob(str(given), recursive=True)) if glob.has_magic(str(given)) else []
     if not matches:

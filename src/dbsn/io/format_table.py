@@ -244,7 +244,7 @@ def format_of(path: Path) -> Format:
     A file that cannot be opened is unknown, too. Reading it says why.
     """
     try:
-        head = b"" if path.is_dir() else _head(path)
+        head = _head(path) if path.is_file() else b""  # a pipe may never begin
     except OSError:
         head = b""
     return next(known for known in (*FORMATS, UNKNOWN) if known.recognises(path, head))

@@ -26,6 +26,7 @@ from pathlib import Path
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
 from dbsn.io.atomic import replacing
+from dbsn.io.checks import check_regular
 from dbsn.io.format_table import NAMED, Format, WritePlane, format_named, format_of
 from dbsn.io.jpeg_segments import without_announcements
 from dbsn.io.picture import BEHIND, Picture, damaged, one_line, samples_of
@@ -45,6 +46,7 @@ class Source:
 
     def picture(self) -> Picture:
         """Read a file of one plane; see `read_image`."""
+        check_regular(self.path)
         if not self.is_array:
             with self.path.open("rb"):
                 pass  # a missing file is reported as such
@@ -71,6 +73,7 @@ class Source:
             ImageError, OSError: As `read_image`; or the axes do not match the file.
         """
         try:
+            check_regular(self.path)
             several = None if self.format.has_one_plane(self.path) else self.format.planes
             for plane in several(self.path, most, axes) if several else [self.picture()]:
                 if not self.is_array:

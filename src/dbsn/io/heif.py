@@ -12,6 +12,7 @@ from PIL import AvifImagePlugin, Image
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
+from dbsn.io.checks import check_size
 from dbsn.io.picture import Picture, picture_of
 from dbsn.io.pillow import write_by_pillow
 
@@ -71,6 +72,7 @@ def write_heic(file: BinaryIO, samples: Array, like: Picture) -> None:
 
 
 def _picture(path: Path, image: Image.Image) -> Picture:
+    check_size(path, image.width * image.height * 4, path.stat().st_size)
     mode = image.mode if image.mode in ("L", "LA", "RGB", "RGBA") else "RGB"
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     kept = {name: image.info.get(key) or b"" for name, key in (("xmp", "xmp"), ("icc", "icc_profile"))}

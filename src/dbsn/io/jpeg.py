@@ -4,6 +4,7 @@ Other formats do not belong here. Tested in tests/unit/test_images.py. This modu
 """
 
 import io
+import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,11 +18,13 @@ from tifffile import RESUNIT
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
+from dbsn.io.checks import check_size
 from dbsn.io.jpeg_segments import rest_of, with_rest
 from dbsn.io.picture import JpegRest, Picture, one_line, picture_of
 from dbsn.io.pillow import write_by_pillow
 
 MOST_PIXELS_PER_BYTE = 1024  # in JPEG and BMP; a damaged header with more would fill the memory
+_EXTRANEOUS = re.compile(r"Corrupt JPEG data: (\d{1,4}) extraneous bytes before marker 0xd9")
 
 
 def read_jpeg(path: Path) -> Picture:
@@ -46,6 +49,7 @@ def _read(path: Path, decode: Callable[[BinaryIO], Image.Image], *, lossless: bo
             raise ImageError(f"{path}: {image.mode} colours are not supported. Convert it to RGB first.")
         if image.width * image.height > MOST_PIXELS_PER_BYTE * path.stat().st_size:
             raise ValueError(f"too short for {image.width} x {image.height} pixels")
+        check_size(path, image.width * image.height * len(mode), path.stat().st_size)
         image.load()
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     exif = image.info.get("exif", b"").removeprefix(b"Exif\0\0")
@@ -61,8 +65,16 @@ def _beside(data: bytes) -> tuple[JpegRest | None, bytes, tuple[str, ...]]:
     try:
         simplejpeg.decode_jpeg(data, colorspace="GRAY", strict=True, min_factor=8, min_width=1, min_height=1)
     except ValueError as error:
+        if _is_padding(str(error), data):
+            return rest, photoshop, remarks
         remarks += (f"libjpeg warns that it is damaged ({one_line(error)}), so parts of the picture may be wrong",)
     return rest, photoshop, remarks
+
+
+def _is_padding(warning: str, data: bytes) -> bool:
+    """Whether libjpeg warns of zeros or ones behind the last pixel alone, which are harmless."""
+    found = _EXTRANEOUS.match(warning)
+    return bool(found and re.search(rb"(?:\0{%s}|\xff{%s})\xff\xd9" % ((found[1].encode(),) * 2), data))
 
 
 def write_jpeg(file: BinaryIO, samples: Array, like: Picture) -> None:

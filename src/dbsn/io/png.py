@@ -15,6 +15,7 @@ from tifffile import RESUNIT
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
+from dbsn.io.checks import check_size, inflated
 from dbsn.io.picture import PNG_TEXTS, Picture, picture_of
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -22,9 +23,9 @@ _PIXEL_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _COLOUR_CHUNKS = frozenset({b"cICP", b"cHRM", b"gAMA", b"sRGB", b"mDCV", b"cLLI", b"mDCv", b"cLLi", b"sBIT"})
 _ONE_EACH = frozenset({b"iCCP", b"pHYs", b"eXIf"})
 _SPENT = frozenset({b"hIST", b"bKGD", b"iDOT", b"sPLT"})  # about a palette, or where the data lay in the file
+_SAMPLES = {0: 1, 2: 3, 4: 2}  # of a pixel, by colour type; a palette may become four
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _PROFILE = b"Raw profile type "
-_LARGEST = 2**26  # bytes of a compressed text or profile; a damaged or hostile one may have any size
 
 
 def read_png(path: Path) -> Picture:
@@ -33,6 +34,9 @@ def read_png(path: Path) -> Picture:
     if any(kind == b"acTL" for kind, _ in chunks):
         raise ImageError(f"{path}: an animated PNG. Save the frame to denoise as a single picture first.")
     extras = {kind: bytes(body) for kind, body in chunks if kind != b"IDAT"}
+    width, height, depth, kind = struct.unpack_from(">IIBB", extras[b"IHDR"])
+    samples = width * height * _SAMPLES.get(kind, 4) * max(depth, 8) // 8
+    check_size(path, samples, path.stat().st_size)
     # only the chunks of the pixels: libpng prints a warning for every harmless flaw in the others
     pixel_chunks = [_chunk(kind, body) for kind, body in chunks if kind in _PIXEL_CHUNKS]
     array = imagecodecs.png_decode(SIGNATURE + b"".join(pixel_chunks))
@@ -64,18 +68,9 @@ def _profile(body: bytes | None) -> tuple[bytes, tuple[str, ...]]:
     if body is None:
         return b"", ()
     try:
-        return _inflated(body.split(b"\0", 1)[1][1:]), ()
-    except (IndexError, zlib.error):
+        return inflated(body.split(b"\0", 1)[1][1:]), ()
+    except (IndexError, ValueError, zlib.error):
         return b"", ("its colour profile is damaged and left out",)
-
-
-def _inflated(data: bytes) -> bytes:
-    """Decompress completely; zlib.error if it is damaged or too large."""
-    unpacking = zlib.decompressobj()
-    found = unpacking.decompress(data, _LARGEST)
-    if not unpacking.eof:
-        raise zlib.error("damaged or too large")
-    return found
 
 
 def _is_unsafe(kind: bytes) -> bool:
@@ -111,7 +106,7 @@ def _raw_profile(text: bytes) -> tuple[bytes, bytes]:
     if not keyword.startswith(_PROFILE):
         return b"", b""
     try:
-        lines = (_inflated(rest[1:]) if rest[:1] == b"\0" else rest).split(b"\n", 3)
+        lines = (inflated(rest[1:]) if rest[:1] == b"\0" else rest).split(b"\n", 3)
         body = bytes.fromhex("".join(lines[3].decode("ascii").split()))[: int(lines[2])]
     except (IndexError, ValueError, zlib.error):
         return b"", b""
@@ -135,7 +130,7 @@ def _xmp(text: bytes) -> bytes:
     if keyword != _XMP_KEYWORD:
         return b""
     packet = rest[2:].split(b"\0", 2)[2]  # behind two flags, a language and a translated keyword
-    return _inflated(packet) if rest[0] else packet
+    return inflated(packet) if rest[0] else packet
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:

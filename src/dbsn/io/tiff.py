@@ -21,6 +21,7 @@ from tifffile import COMPRESSION, DATATYPE
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
 from dbsn.io.atomic import replacing
+from dbsn.io.checks import check_size
 from dbsn.io.exif import ORIENTATION, block_of, directories, orientation, oriented, point
 from dbsn.io.picture import Picture, damaged, picture_of, samples_of
 from dbsn.io.tiff_pages import as_usual, check_kind, layout_of, smaller
@@ -32,6 +33,7 @@ TIFF_COMPRESSIONS: dict[int, int] = {
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LARGEST_TIFF = 2_500_000_000  # bytes of samples; more may need offsets of 64 bits, since packing may lengthen them
 _LARGEST_PIXEL = 32  # bytes: four float64
+_MOST_COMPLAINTS = 100
 
 
 def read_tiff(path: Path) -> Picture:
@@ -142,6 +144,8 @@ def _planes(path: Path, series: list[tifffile.TiffPageSeries]) -> int:
     first, planes = series[0].keyframe, sum(one.size // one.keyframe.size for one in series)
     if first.axes not in ("YX", "YXS", "SYX"):
         raise ImageError(f"{path}: got {planes} pages, each {first.axes}. Convert it to pages of gray or RGB first.")
+    samples = sum(one.size for one in series) * max(np.dtype(first.dtype).itemsize, 1) if first.dtype else 0
+    check_size(path, samples, path.stat().st_size)
     kinds = {(len(one.keyframe.shape), one.keyframe.dtype, one.keyframe.photometric) for one in series}
     if len(kinds) > 1:  # sizes may differ
         raise ImageError(f"{path}: a stack of {planes} pages of different kinds. Split it into single pages.")
@@ -223,6 +227,16 @@ def _check_whole(path: Path, page: tifffile.TiffPage | tifffile.TiffFrame, size:
         raise damaged(path, f"only {whole} of {expected} strips or tiles are whole")
 
 
+class _Listener(BufferingHandler):
+    """Keep messages; too many end the reading of a file, which would otherwise go on for minutes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message."""
+        super().emit(record)
+        if len(self.buffer) > _MOST_COMPLAINTS:
+            raise ValueError(self.buffer[0].getMessage())
+
+
 @contextmanager
 def _complaints() -> Iterator[list[logging.LogRecord]]:
     """Collect the errors that tifffile only logs.
@@ -230,7 +244,7 @@ def _complaints() -> Iterator[list[logging.LogRecord]]:
     Tifffile drops a tag or page that it cannot read, and the rest is then wrong.
     """
     thread = threading.get_ident()
-    listener = BufferingHandler(capacity=sys.maxsize)
+    listener = _Listener(capacity=sys.maxsize)
     listener.setLevel(logging.ERROR)
     listener.addFilter(lambda record: record.thread == thread)
     tifffile.logger().addHandler(listener)

@@ -12,6 +12,7 @@ import imagecodecs
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array
+from dbsn.io.checks import check_size
 from dbsn.io.picture import Picture, picture_of
 from dbsn.io.pillow import write_by_pillow
 
@@ -24,6 +25,7 @@ def read_webp(path: Path) -> Picture:
         raise ImageError(f"{path}: an animated WebP. Save the frame to denoise as a single picture first.")
     extras = dict(chunks)
     exif = extras.get(b"EXIF", b"").removeprefix(b"Exif\0\0")
+    check_size(path, _samples(dict(reversed(chunks))), len(data))
     array = imagecodecs.webp_decode(data)
     kept = {"xmp": extras.get(b"XMP ", b""), "icc": extras.get(b"ICCP", b"")}
     return picture_of(path, array, exif=exif, lossless=b"VP8L" in extras, **kept)
@@ -32,6 +34,15 @@ def read_webp(path: Path) -> Picture:
 def write_webp(file: BinaryIO, samples: Array, like: Picture) -> None:
     """Write a WebP without loss, or of high quality, as `like` was."""
     write_by_pillow(file, samples, like, "WEBP", lossless=like.lossless, quality=95, exact=True)
+
+
+def _samples(chunks: dict[bytes, bytes]) -> int:
+    """Bytes of the decoded samples, by the frame's own header."""
+    if b"VP8L" in chunks:
+        bits = int.from_bytes(chunks[b"VP8L"][1:5], "little")
+        return 4 * (1 + bits % 2**14) * (1 + (bits >> 14) % 2**14)
+    width, height = struct.unpack_from("<HH", chunks[b"VP8 "], 6)
+    return 4 * (width % 2**14) * (height % 2**14)
 
 
 def _webp_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:

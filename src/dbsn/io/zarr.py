@@ -8,7 +8,7 @@ written. Tested in tests/unit/test_zarr.py. This module must not import torch.
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
@@ -18,8 +18,11 @@ import numpy as np
 
 from dbsn.errors import ImageError
 from dbsn.intensity import Array, from_pixels
+from dbsn.io.atomic import naming
 from dbsn.io.axes import letters_of
+from dbsn.io.checks import check_size
 from dbsn.io.picture import DEPTHS, Picture, converted, damaged, picture_of
+from dbsn.limits import LONGEST_SIDE, MOST_PLANES, MOST_SPARSE
 
 SUFFIX = ".zarr"
 BLOCK = 512
@@ -65,14 +68,42 @@ class ZarrImage:
         if missing or len(self.axes) != self.array.ndim or not math.prod(self.array.shape):
             shape = f"got shape {self.array.shape}, axes {self.axes or 'unknown'}"
             raise ImageError(f"{path}: the array is no image ({shape}). Name its axes, with X and Y, by --axes.")
+        self._check_size()
 
-    def planes(self) -> list["Plane"]:
+    def planes(self) -> "Planes":
         """The planes of the array, in order."""
-        counted = [range(n) if axis not in _SPATIAL + _COLOUR else [slice(None)] for axis, n in self._sizes()]
-        return [Plane(self, index) for index in product(*counted)]
+        return Planes(self)
 
-    def _sizes(self) -> Iterator[tuple[str, int]]:
-        return zip(self.axes, self.array.shape, strict=True)
+    def _check_size(self) -> None:
+        """Check that what the array claims to hold can be in its files."""
+        sizes = dict(zip(self.axes, self.array.shape, strict=True))
+        count = math.prod(size for axis, size in sizes.items() if axis not in _SPATIAL + _COLOUR)
+        if count > MOST_PLANES or max(sizes["Y"], sizes["X"]) > LONGEST_SIDE:
+            shape = f"got shape {self.array.shape}, expected {MOST_PLANES} planes, {LONGEST_SIDE} pixels a side"
+            raise ImageError(f"{self.path}: claims more pixels than it can hold ({shape} at most). Use a part of it.")
+        stored = sum(file.lstat().st_size for file in self.path.rglob("*"))
+        item = self.array.dtype.itemsize
+        check_size(self.path, item * math.prod(self.array.shape), stored, MOST_SPARSE)
+        check_size(self.path, item * math.prod(self.array.chunks), stored)
+
+
+class Planes(Sequence["Plane"]):
+    """The planes of an array, in order; each is made when it is asked for."""
+
+    def __init__(self, image: ZarrImage) -> None:
+        self.image = image
+        letters = zip(image.axes, image.array.shape, strict=True)
+        self.counts = [1 if axis in _SPATIAL + _COLOUR else size for axis, size in letters]
+
+    def __len__(self) -> int:
+        return math.prod(self.counts)
+
+    def __getitem__(self, number: Any) -> Any:
+        """The plane of this number, from 0."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        place = zip(self.image.axes, np.unravel_index(number, self.counts), strict=True)
+        return Plane(self.image, tuple(slice(None) if axis in _SPATIAL + _COLOUR else int(at) for axis, at in place))
 
 
 class Plane:
@@ -157,7 +188,7 @@ def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterato
     partial, old = (path.with_name(f".{path.name[-200:]}.{what}") for what in ("partial", "old"))
     for left in (partial, old):
         shutil.rmtree(left, ignore_errors=True)
-    try:
+    with naming(path), _cleared(partial, old):
         like, whole = source.array, source.group
         if source.name:
             attributes = _alone(whole.attrs.asdict(), source.name)
@@ -180,9 +211,16 @@ def writing_zarr(path: Path, source: ZarrImage, dtype: np.dtype[Any]) -> Iterato
         if path.exists():
             os.replace(path, old)
         os.replace(partial, path)
+
+
+@contextmanager
+def _cleared(*folders: Path) -> Iterator[None]:
+    """Remove folders in the end."""
+    try:
+        yield
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def blocks(path: Path, most: int | None = None, axes: str | None = None) -> Iterator[Picture]:
@@ -208,7 +246,8 @@ def blocks(path: Path, most: int | None = None, axes: str | None = None) -> Iter
 
 def megapixels(path: Path, axes: str | None = None) -> float:
     """Size of all planes; errors as `ZarrImage`."""
-    return sum(math.prod(plane.shape[:2]) for plane in ZarrImage(path, axes).planes()) / 1e6
+    planes = ZarrImage(path, axes).planes()
+    return len(planes) * math.prod(planes[0].shape[:2]) / 1e6
 
 
 def _parts(size: int) -> list[slice]:

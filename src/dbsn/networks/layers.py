@@ -115,7 +115,7 @@ def full_precision(features: Tensor) -> torch.autocast:
 def initialise(module: nn.Module) -> None:
     """He initialisation of every convolution below `module`, biases zero."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:  # a network of shapes alone has no values
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -33,7 +33,9 @@ from dbsn.version import __version__
 _PICTURES, _SIDE = 3, 512
 
 
-def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device: str = "auto") -> list[str]:
+def write_report(
+    run: Path, output: Path, images: Sequence[Path] = (), *, device: str = "auto", trust: bool = False
+) -> list[str]:
     """Write a run's report.
 
     Args:
@@ -41,6 +43,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
         output: The HTML file.
         images: Noisy images to show; by default three of the training images.
         device: Device to compute on.
+        trust: See `Denoiser.load`.
 
     Returns:
         A line for each image that cannot be read.
@@ -57,7 +60,7 @@ def write_report(run: Path, output: Path, images: Sequence[Path] = (), *, device
         import matplotlib  # noqa: F401 - figures are drawn with it
     except ImportError as error:
         raise ValueError("report: needs matplotlib and Jinja. Install them: pip install 'dbsn[plot]'") from error
-    denoiser = Denoiser.load(run / MODEL, device=device)
+    denoiser = Denoiser.load(run / MODEL, device=device, trust=trust)
     there = find_images(images) if images else [Path(file) for file in asked.files if Path(file).exists()]
     if not there:
         raise FileNotFoundError(f"{asked.files[0]}: gone since the training. Name noisy images with --images.")

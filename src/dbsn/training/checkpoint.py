@@ -5,16 +5,16 @@ The training itself does not belong here. Tested in tests/e2e/test_resume.py and
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from dbsn.config import Budget
-from dbsn.store.tensors import load_tensors, save_tensors
+from dbsn.schema import build
+from dbsn.store.tensors import load_header, load_tensors, save_tensors
 
 CHECKPOINT = "checkpoint.safetensors"
 _INITIAL_WEIGHTS = "begun with"
@@ -40,7 +40,7 @@ class TrainingState:
     @staticmethod
     def of(checkpoint: Path) -> "TrainingState":
         """Read the progress from a checkpoint; without one it is that of a new training."""
-        return _standing(load_tensors(checkpoint)[1]) if checkpoint.exists() else TrainingState()
+        return state_of(checkpoint, load_header(checkpoint)[1].get("state")) if checkpoint.exists() else TrainingState()
 
 
 def finished(checkpoint: Path, budget: Budget) -> bool:
@@ -80,28 +80,29 @@ def restore(
     """
     tensors, header = load_tensors(path)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}, _INITIAL_WEIGHTS: {}}
-    for key, tensor in tensors.items():
-        part, name = key.split("/", 1)
-        parts[part][name] = tensor
     try:
+        for key, tensor in tensors.items():
+            part, name = key.split("/", 1)
+            parts[part][name] = tensor
         model.load_state_dict(parts["model"])
         average.load_state_dict(parts["average"])
-    except RuntimeError:
+        restore_optimizer(optimizer, parts["optimizer"])
+    except (RuntimeError, KeyError, ValueError):
         raise ValueError(
             f"{path}: the networks differ, another version of dbsn wrote this checkpoint. Start a new run."
         ) from None
-    restore_optimizer(optimizer, parts["optimizer"])
-    return _standing(header), parts[_INITIAL_WEIGHTS]
+    return state_of(path, header.get("state")), parts[_INITIAL_WEIGHTS]
 
 
-def _standing(header: dict[str, Any]) -> TrainingState:
-    state = header["state"]  # early checkpoints hold more, or do not say how the training began
-    return TrainingState(
-        step=state["step"],
-        seconds=state["seconds"],
-        best=state["best"],
-        is_pretrained=state.get("is_pretrained", True),
-    )
+def state_of(path: Path, values: object) -> TrainingState:
+    """The progress that the header of a file holds."""
+    if isinstance(values, dict):  # early checkpoints hold more, or do not say how the training began
+        names = [field.name for field in fields(TrainingState)]
+        values = {"is_pretrained": True} | {name: value for name, value in values.items() if name in names}
+    try:
+        return build(TrainingState, values, "state")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. Start a new run.") from None
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -113,8 +114,11 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """The inverse of `optimizer_tensors`."""
     content = optimizer.state_dict()
+    parameters = dict(enumerate(each for group in optimizer.param_groups for each in group["params"]))
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split(".", 1)
+        if value.numel() != 1 and value.shape != parameters[int(index)].shape:
+            raise ValueError(f"{key}: wrong shape (got {tuple(value.shape)})")
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({**content, "state": state})

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dbsn.config import MODEL, DistillConfig, ModelConfig, StudentConfig, StudentNetwork
+from dbsn.config import MODEL, DistillConfig, ModelConfig, ModuleConfig, StudentConfig, StudentNetwork
 from dbsn.devices import pick_device, uses_bf16
 from dbsn.intensity import Unit
 from dbsn.likelihood import spread_nll
@@ -104,7 +104,8 @@ def distil(
     is_used = not (config.baseline or config.noise or config.uncertainty_alone)
     if not is_used or finished(run / CHECKPOINT, config) or not any(map(can_tell, known.noise.images)):
         return training(known.noise, resume=context.resume)
-    return _in_two_parts(training, known, config, context, target)
+    own = second.network.factory if isinstance(second.network, ModuleConfig) else ""
+    return _in_two_parts(training, known, config, context, target, own)
 
 
 def _in_two_parts(
@@ -113,6 +114,7 @@ def _in_two_parts(
     config: DistillConfig,
     context: TrainingContext,
     model: Path,
+    own: str,
 ) -> Iterator[Progress]:
     """Train until the noise is corrected, and then with the corrected noise (S9).
 
@@ -132,7 +134,7 @@ def _in_two_parts(
         if interrupted:
             return
         if is_main_process():
-            _refine(known, config, run, model, context.device)
+            _refine(known, config, run, model, context.device, own)
         wait_for_all()
         noise, when = recall_refined(known, run / REFINED)
         remark = f"corrected by the student: {shared(noise).describe(Unit.of_samples(*known.noisy))}"
@@ -141,9 +143,9 @@ def _in_two_parts(
         remark = ""
 
 
-def _refine(known: TeacherResults, config: DistillConfig, run: Path, model: Path, device: str) -> None:
+def _refine(known: TeacherResults, config: DistillConfig, run: Path, model: Path, device: str, trust: str) -> None:
     """Correct the noise by the best student so far, which is in the file `model` (S9)."""
-    where, student = pick_device(device), load_model(model).student if model.exists() else None
+    where, student = pick_device(device), load_model(model, trust=trust).student if model.exists() else None
     keep_refined(
         known,
         student.eval().to(where) if student else None,

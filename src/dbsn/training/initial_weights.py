@@ -6,7 +6,7 @@ Tested in tests/unit/test_builtin.py.
 from dataclasses import replace
 from pathlib import Path
 
-from dbsn.config import AUTO, BUILTIN, DEFAULT_STUDENT, SCRATCH, STUDENTS, ModuleConfig, UNetConfig
+from dbsn.config import AUTO, BUILTIN, DEFAULT_STUDENT, SCRATCH, STUDENTS, UNetConfig
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
 from dbsn.store.builtin import find_model, name_for
@@ -44,9 +44,8 @@ def choose_initial(asked: RunConfig, where: str, *, distils: bool) -> tuple[RunC
             f"--from {where}: the model has another network or number of channels. Choose another, or --from scratch."
         )
     if distils and asked.student_init_from:
-        begun = _with_student_of(
-            begun, asked, load_model(find_model(Path(asked.student_init_from))), asked.student_init_from
-        )
+        given = load_model(find_model(Path(asked.student_init_from)), trust=asked.student)
+        begun = _with_student_of(begun, asked, given, asked.student_init_from)
     elif distils and name and asked.student == AUTO and not asked.distill.baseline:
         origin = name if (saved.student or saved.unmade) and where != BUILTIN else usual
         begun = _with_student_of(begun, asked, load_model(find_model(Path(origin))), origin) if origin else begun
@@ -78,7 +77,7 @@ def _with_student_of(begun: RunConfig, asked: RunConfig, saved: ModelFile, where
     network = saved.student.config.network if saved.student else None
     if isinstance(network, UNetConfig) and asked.model.stride > 1 and not asked.distill.uncertainty_alone:
         network = replace(network, guided=False)  # the level of correlated noise cannot be measured
-    names = [network.factory] if isinstance(network, ModuleConfig) else [k for k, v in STUDENTS.items() if v == network]
+    names = [name for name, known in STUDENTS.items() if known == network]
     if names and asked.student == AUTO:
         return replace(begun, student=names[0], student_init_from=where)
     if asked.student_init_from and asked.student == AUTO:
@@ -97,7 +96,8 @@ def load_initial(asked: RunConfig, folder: Path | None = None) -> tuple[BlindSpo
     begun = [folder is not None and (folder / place / CHECKPOINT).exists() for place in ("", STUDENT)]
     begun[1] &= not asked.distill.uncertainty_alone  # this mode always needs the student
     blind = load_model(find_model(Path(asked.init_from))).teacher if asked.init_from and not begun[0] else None
-    saved = load_model(find_model(Path(asked.student_init_from))) if asked.student_init_from and not begun[1] else None
+    origin = find_model(Path(asked.student_init_from)) if asked.student_init_from and not begun[1] else None
+    saved = load_model(origin, trust=asked.student) if origin else None
     if saved and not saved.student:
         raise ValueError(
             saved.unmade or f"--student.start {asked.student_init_from}: holds no student. Choose another model."

@@ -384,22 +384,27 @@ def _check_finite(values: dict[str, float], step: int) -> None:
 
 @contextmanager
 def _interruption() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag, so that the current step is finished.
+    """Turn the first Ctrl-C or SIGTERM into a flag, so that the current step is finished.
 
-    A second Ctrl-C stops at once.
+    A second one stops at once.
     """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
         return
-    previous = signal.getsignal(signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
     def ask(number: int, frame: Any) -> None:
         asked.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    signal.signal(signal.SIGINT, ask)
+    for number in previous:
+        signal.signal(number, ask)
     try:
         yield asked.is_set
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

@@ -138,7 +138,12 @@ def _write_config(folder: Path, asked: RunConfig) -> None:
 
 
 def go_on(
-    folder: Path, changes: dict[str, Any], student_changes: dict[str, Any] | None = None, *, device: str = "auto"
+    folder: Path,
+    changes: dict[str, Any],
+    student_changes: dict[str, Any] | None = None,
+    *,
+    device: str = "auto",
+    trust: str = "",
 ) -> Iterator[Stage]:
     """Resume a run from its checkpoint; without one, start it again.
 
@@ -147,11 +152,15 @@ def go_on(
         changes: Fields of its `TrainConfig` to replace; only RESUMABLE ones.
         student_changes: The same for its `DistillConfig`.
         device: Device to compute on.
+        trust: The run's student, if it is code that may be imported.
 
     Raises:
-        ValueError: Another setting shall be changed, or an image of the run can no longer be read.
+        ValueError: The student is other code, another setting shall be changed, or an image of the run cannot be read.
     """
     asked = saved_config(folder)
+    if ":" in asked.student and asked.student != trust:
+        advice = f"Add --student.network {asked.student} if it is yours."
+        raise ValueError(f"--resume: the student of {folder} is code, which a file alone does not import. {advice}")
     train = _changed(asked.train, changes, "--", folder)
     distill = _changed(asked.distill, student_changes or {}, "--student.", folder)
     asked = replace(asked, train=train, distill=distill)
@@ -220,4 +229,4 @@ def _stages(
     preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
     context = TrainingContext(run=folder, about=about, device=device)
     todo = stages(noisy, first, second, context, teacher=teacher, results=_earlier_results(asked))
-    return (recorded(stage, folder, preview) for stage in todo)
+    return (recorded(stage, folder, preview, asked.student) for stage in todo)

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from dbsn.config import DistillConfig, ModelConfig, TrainConfig
+from dbsn.limits import LARGEST_CONFIG
+from dbsn.schema import build, parsed
 from dbsn.version import __version__
 
 CONFIG = "config.json"
@@ -58,24 +60,13 @@ class RunConfig:
     @staticmethod
     def from_json(text: str) -> "RunConfig":
         """The inverse of `to_json`."""
-        values = json.loads(text)
+        values = parsed(text)
         del values["version"]
         if values.pop("budget", None) != _BOTH_COUNT:
             for training in (values["train"], values["distill"]):
                 training["minutes"] = training["minutes"] if training["steps"] is None else None
         fields = {in_file: name for name, in_file in _IN_FILE.items()}
-        values = {fields.get(name, name): value for name, value in values.items()}
-        return RunConfig(
-            **{
-                **values,
-                "files": tuple(values["files"]),
-                "clean": tuple(values["clean"]),
-                "truth": tuple(values.get("truth", ())),
-                "model": ModelConfig.from_dict(values["model"]),
-                "train": TrainConfig(**values["train"]),
-                "distill": DistillConfig(**values["distill"]),
-            }
-        )
+        return build(RunConfig, {fields.get(name, name): value for name, value in values.items()}, "run")
 
 
 def saved_config(folder: Path) -> RunConfig:
@@ -88,6 +79,8 @@ def saved_config(folder: Path) -> RunConfig:
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: no training run here (no {CONFIG}). Name the folder of a run.")
+    if path.stat().st_size > LARGEST_CONFIG:
+        raise ValueError(f"{path}: too large (expected at most {LARGEST_CONFIG} bytes). Start a new run.")
     try:
         return RunConfig.from_json(path.read_text())
     except (ValueError, TypeError, KeyError) as error:

@@ -5,8 +5,9 @@ Tested in tests/e2e/test_resume.py.
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,9 @@ from dbsn.config import MODEL
 from dbsn.inference.blindspot import predict
 from dbsn.inference.student import apply_student
 from dbsn.intensity import from_pixels, to_pixels
-from dbsn.io.atomic import write_atomically
+from dbsn.io.atomic import replacing, write_atomically
 from dbsn.store.model_file import load_model
-from dbsn.store.tensors import load_tensors
-from dbsn.training.checkpoint import CHECKPOINT
+from dbsn.training.checkpoint import CHECKPOINT, TrainingState
 from dbsn.training.loop import Progress, is_main_process
 from dbsn.training.stages import STUDENT, Stage
 
@@ -30,15 +30,18 @@ PREVIEW_SIDE = 320
 _ROW_SECONDS = 10.0
 
 
-def recorded(stage: Stage, folder: Path, preview: np.ndarray) -> Stage:
-    """Wrap a stage so that it writes metrics and the preview while it is consumed."""
+def recorded(stage: Stage, folder: Path, preview: np.ndarray, student: str) -> Stage:
+    """Wrap a stage so that it writes metrics and the preview while it is consumed.
+
+    `student` is the name of the run's student, whose code may be imported.
+    """
     if stage.name == "teacher" or not is_main_process():
         return stage
     where = folder / STUDENT if stage.name == "student" else folder
-    return replace(stage, progress=_record(stage.progress, where, folder, preview))
+    return replace(stage, progress=_record(stage.progress, where, partial(_write_preview, folder, preview, student)))
 
 
-def _record(training: Iterator[Progress | float], where: Path, folder: Path, preview: np.ndarray) -> Iterator[Progress]:
+def _record(training: Iterator[Progress | float], where: Path, write_preview: Callable[[], None]) -> Iterator[Progress]:
     rows = _kept_rows(where)
     written = -_ROW_SECONDS
     for progress in training:
@@ -48,7 +51,7 @@ def _record(training: Iterator[Progress | float], where: Path, folder: Path, pre
             rows.append(_row(progress))
             write_atomically(where / METRICS, _as_csv(rows))
         if progress.saved:
-            _write_preview(folder, preview)
+            write_preview()
         yield progress
 
 
@@ -72,9 +75,12 @@ def _kept_rows(folder: Path) -> list[dict[str, str]]:
     path = folder / METRICS
     if not path.exists() or not (folder / CHECKPOINT).exists():
         return []
-    last = load_tensors(folder / CHECKPOINT)[1]["state"]["step"]
-    with open(path, newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) <= last]
+    last = TrainingState.of(folder / CHECKPOINT).step
+    try:
+        with open(path, newline="") as file:
+            return [row for row in csv.DictReader(file) if int(row["step"]) <= last and None not in row]
+    except (csv.Error, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the metrics of a run ({error}). Remove it.") from None
 
 
 def _as_csv(rows: list[dict[str, str]]) -> bytes:
@@ -86,12 +92,12 @@ def _as_csv(rows: list[dict[str, str]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _write_preview(folder: Path, noisy: np.ndarray) -> None:
+def _write_preview(folder: Path, noisy: np.ndarray, student: str) -> None:
     """Write the preview: noisy, blind mean, denoised, noise level, side by side.
 
     If there is a student, its result is shown, too. In the noise level white is the maximum.
     """
-    saved = load_model(folder / MODEL)
+    saved = load_model(folder / MODEL, trust=student)
     model = saved.teacher
     estimate = predict(model, noisy, extras=("mean", "noise_std"))
     assert estimate.mean is not None
@@ -103,4 +109,5 @@ def _write_preview(folder: Path, noisy: np.ndarray) -> None:
     panels = [(image - low) / width for image in images]
     panels.append(estimate.noise_std / estimate.noise_std.max())
     strip = from_pixels(np.concatenate(panels, 1), np.dtype(np.uint8))
-    PillowImage.fromarray(strip.squeeze()).save(folder / PREVIEW)
+    with replacing(folder / PREVIEW) as part:
+        PillowImage.fromarray(strip.squeeze()).save(part, "PNG")

@@ -19,8 +19,9 @@ from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
 from dbsn.noise.learned import NoiseModel
 from dbsn.noise.recording import Recording
+from dbsn.schema import build
 from dbsn.store.tensors import load_tensors, save_tensors
-from dbsn.training.checkpoint import TrainingState
+from dbsn.training.checkpoint import TrainingState, state_of
 from dbsn.training.noise_correction import refined
 from dbsn.training.patches import hold_out
 
@@ -106,11 +107,15 @@ def recalled(model: BlindSpotModel, images: Sequence[np.ndarray], cache: Path) -
     """Read the results of `teach` for these images, or for the first of them."""
     tensors, header = load_tensors(cache)
     noise = {name.removeprefix("noise/"): tensor for name, tensor in tensors.items() if name.startswith("noise/")}
-    names, config = [f"result/{number}" for number in range(len(tensors["noise/measurement"]))], model.config
+    count, config = len(tensors.get("noise/measurement", ())), model.config
+    names = [f"result/{number}" for number in range(count)]
+    shapes = [tuple(tensors[name].shape) if name in tensors else None for name in names]
+    if not count or shapes != [image.shape for image in images[:count]]:
+        raise ValueError(f"{cache}: holds no results for these images. Start a new run.")
     return TeacherResults(
         noisy=images[: len(names)],
         results=[(tensors[name].float() * config.scale + config.offset).numpy() for name in names],
-        noise=NoiseModel.from_tensors(model, noise, Recording(**header["recording"])),
+        noise=NoiseModel.from_tensors(model, noise, build(Recording, header.get("recording"), "recording")),
     )
 
 
@@ -132,4 +137,4 @@ def recall_refined(known: TeacherResults, path: Path) -> tuple[NoiseModel, Train
     """
     tensors, header = load_tensors(path)
     noise = NoiseModel.from_tensors(known.noise.model, tensors, known.noise.recording)
-    return noise, TrainingState(**header.get("when", {}))
+    return noise, state_of(path, header.get("when", {}))
