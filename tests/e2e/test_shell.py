@@ -478,6 +478,10 @@ def test_evaluate_says_what_psnr_is_relative_to(folder: Path, tmp_path: Path, db
     assert as_json["peak"] == 4095
     assert as_json["noisy_psnr"] == pytest.approx(plain["noisy_psnr"], abs=0.05)
     assert as_json["psnr"] == pytest.approx(plain["psnr"], abs=0.3)
+    named = json.loads(dbsn_command("evaluate", "-m", "gray", *pairs, "--peak", "65535", "--json").stdout)
+    assert named["noisy_psnr"] == pytest.approx(as_json["noisy_psnr"] + 20 * np.log10(65535 / 4095), abs=0.01)
+    refused = dbsn_command("evaluate", "-m", "gray", *pairs, "--peak", "0")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     bright = dbsn_command("evaluate", "-m", "gray", "--clean", folder / "clean", "--noise", "awgn:25")
     assert (bright.returncode, bright.stderr) == (0, "")
     assert "peak of 255" in bright.stdout

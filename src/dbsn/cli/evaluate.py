@@ -32,7 +32,9 @@ class Evaluate:
             "dbsn evaluate -m photo --clean clean --noise awgn:25",
         ),
         usual=("--model", "--clean", "--noisy", "--noise", "--protocol", "--gray", "--json"),
-        more={"more options": ("--seed", "--method", "--ensemble", "--tile", "--device", "--threads", "--quiet")},
+        more={
+            "more options": ("--seed", "--peak", "--method", "--ensemble", "--tile", "--device", "--threads", "--quiet")
+        },
     )
     model: ModelPath
     """Model file, run folder or built-in model."""
@@ -47,6 +49,8 @@ class Evaluate:
     protocol: Literal["float", "uint8", "affine"] = "float"
     """float: results are clamped; uint8: also rounded to 8 bits; affine: gain and offset are fitted to the clean image
     first."""
+    peak: Annotated[float | None, tyro.conf.arg(metavar="VALUE")] = None
+    """White in the files' own numbers, for PSNR and --noise. Default: what the clean images use, such as 4095."""
     gray: bool = False
     """Convert colour images to gray first."""
     json: Json = False
@@ -71,6 +75,8 @@ class Evaluate:
             raise ValueError(
                 f"--noisy, --noise: got {got}, expected either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)."
             )
+        if self.peak is not None and not 0 < self.peak < float("inf"):
+            raise ValueError(f"--peak: got {self.peak:g}, expected a positive number. Omit it for the range in use.")
         check_device(self.device)
         denoiser, failures, scores = load(self.model, self.device), list[str](), list[Score]()
         by_student = denoiser.picks_student(self.method)
@@ -95,7 +101,7 @@ class Evaluate:
             raise ValueError(f"--clean {self.clean}: no image could be evaluated. The lines above say why.")
         made: dict[str, Any] = {"model": str(self.model), "noise": self.noise, "seed": self.seed}
         made |= {"method": "student" if by_student else "posterior", "ensemble": self.ensemble}
-        made["peak"] = max(each.white for each in used)
+        made |= {"black": min(each.black for each in used), "peak": max(each.white for each in used)}
         kinds = self._by_kind(scores)
         if self.json:
             print(json.dumps(_rounded((kinds if len(kinds) > 1 else next(iter(kinds.values()))) | made)))
@@ -123,7 +129,7 @@ class Evaluate:
         import numpy as np
 
         from dbsn.errors import ImageError
-        from dbsn.evaluation.ranges import used_range
+        from dbsn.evaluation.ranges import ValueRange, used_range
         from dbsn.io.folders import find_images
         from dbsn.io.formats import read_image
 
@@ -135,7 +141,10 @@ class Evaluate:
                 continue
             low, high = ends.get(read.dtype, (np.inf, -np.inf))
             ends[read.dtype] = min(low, float(read.samples.min())), max(high, float(read.samples.max()))
-        return {dtype: used_range(dtype, *each) for dtype, each in ends.items()}
+        found = {dtype: used_range(dtype, *each) for dtype, each in ends.items()}
+        if self.peak is None:
+            return found
+        return {dtype: ValueRange(0.0, self.peak, each.one) for dtype, each in found.items()}
 
     def _pairs(self, failures: list[str]) -> "Iterator[Pair]":
         """Noisy and clean images.
@@ -179,7 +188,7 @@ class Evaluate:
 
 def _table(summary: dict[str, Any]) -> str:
     """The means, as a person reads them."""
-    printed = {name: value for name, value in summary.items() if name != "peak"}
+    printed = {name: value for name, value in summary.items() if name not in ("black", "peak")}
     digits = {"ssim": 4, "seconds": 1}
     lines = {
         name: f"{value:.{digits.get(name, 2)}f}" if isinstance(value, float) else value
