@@ -49,8 +49,8 @@ def speaks_python(function: Callable[_Given, _Got]) -> Callable[_Given, _Got]:
         try:
             return function(*args, **settings)
         except (ValueError, OSError) as error:
-            if len(error.args) == 1 and isinstance(error.args[0], str):
-                error.args = (in_python(error.args[0]),)
+            if error.args and isinstance(error.args[0], str):
+                error.args = (in_python(error.args[0]), *error.args[1:])
             raise
 
     return speaking

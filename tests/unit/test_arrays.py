@@ -154,13 +154,15 @@ def test_a_dask_array_is_denoised_plane_by_plane_when_it_is_computed(gray: Denoi
         loaded.append(number)
         return np.roll(GRAY, number, 1)[None]
 
-    lazy = dask.concatenate(
-        [dask.from_delayed(pytest.importorskip("dask").delayed(plane)(n), (1, *GRAY.shape), GRAY.dtype) for n in (0, 7)]
-    ).rechunk((2, 16, 16))
+    delayed = pytest.importorskip("dask").delayed(plane)
+    apart = dask.concatenate([dask.from_delayed(delayed(n), (1, *GRAY.shape), GRAY.dtype) for n in (0, 7)])
+    lazy = apart.rechunk((2, 16, 16))
     result = gray.denoise(lazy, axes="ZYX")
     mean, std = gray.predict(lazy, axes="ZYX", return_std=True)
     assert not loaded
     assert (result.chunks, result.dtype, std.dtype) == (lazy.chunks, np.uint8, np.float32)
+    assert np.array_equal(gray.denoise(apart, axes="ZYX")[1].compute(), gray.denoise(np.roll(GRAY, 7, 1)))
+    assert loaded == [7], "the other plane is neither read nor denoised"
     assert np.array_equal(result.compute()[1], gray.denoise(np.roll(GRAY, 7, 1)))
     for lazily, at_once in zip((mean, std), gray.predict(GRAY, return_std=True), strict=True):
         assert np.array_equal(lazily.compute()[0], at_once)

@@ -19,6 +19,7 @@ SAID = {
     "Continue from the last checkpoint with --resume and a lower --learning-rate.": (
         "Train again with a lower learning_rate."
     ),
+    "name it with -m.": "name it with model.",
     "a-b -- c, x-m": "a-b -- c, x-m",
 }
 
@@ -31,11 +32,11 @@ def test_flags_become_arguments(flags: str) -> None:
 def test_other_errors_and_results_pass() -> None:
     assert speaks_python(lambda: 3)() == 3
     with pytest.raises(OSError, match="no space") as left:
-        speaks_python(lambda: open_nothing())()
+        speaks_python(_open_nothing)()
     assert left.value.errno == 28
 
 
-def open_nothing() -> None:
+def _open_nothing() -> None:
     raise OSError(28, "no space --left")
 
 

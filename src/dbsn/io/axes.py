@@ -80,7 +80,7 @@ def letters_of(axes: str, count: int) -> str:
     Raises:
         ValueError: There is not one letter for each of `count` axes, or Y or X is missing.
     """
-    letters = axes.upper()
+    letters = str(axes).upper()
     if len(letters) != count or len(set(letters)) != count or not set(_PLANE) <= set(letters) or not letters.isalpha():
         raise ValueError(f"axes={axes!r}: expected a letter for each of {count} axes, with Y and X. Correct them.")
     return letters
