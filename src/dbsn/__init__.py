@@ -1,7 +1,8 @@
 """Learn to denoise from noisy images alone.
 
 The method is that of Wu et al., "Unpaired Learning of Deep Image Denoising", ECCV 2020.
-`Denoiser` is the whole Python interface. It is imported on first use, so `import dbsn` does not load torch.
+`denoise` denoises an image with a built-in model. `Denoiser` is everything else. Both are imported on first use, so
+`import dbsn` does not load torch.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from dbsn.version import __version__
 
 if TYPE_CHECKING:
+    from dbsn.api import denoise
     from dbsn.denoiser import Denoiser
 
-__all__ = ["Denoiser", "__version__"]
+__all__ = ["Denoiser", "__version__", "denoise"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +21,12 @@ def __getattr__(name: str) -> Any:
         from dbsn.denoiser import Denoiser
 
         return Denoiser
+    if name == "denoise":
+        from dbsn.api import denoise
+
+        return denoise
     raise AttributeError(f"module 'dbsn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,14 +5,15 @@ Tested in tests/e2e/test_python.py. Its examples are tested in tests/unit/test_e
 
 import tempfile
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, get_args, overload
 
 import numpy as np
 from torch import nn
 
+from dbsn.arrays import check_dtype, planes_of, planewise
 from dbsn.config import (
     AUTO,
     BUILTIN,
@@ -26,16 +27,16 @@ from dbsn.config import (
     TrainConfig,
 )
 from dbsn.devices import fast_format, has_fast_bf16, pick_device
+from dbsn.errors import speaks_python
 from dbsn.inference.blindspot import Extra, Prediction, predict, predict_into
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.student import apply_student_into
 from dbsn.inference.tiles import DEFAULT_TILE
-from dbsn.intensity import from_pixels, to_pixels
-from dbsn.io.axes import as_planes
+from dbsn.intensity import to_pixels
 from dbsn.io.folders import load_folder
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.noise.learned import NoiseModel
-from dbsn.store.builtin import find_model
+from dbsn.store.builtin import CARD, find_model
 from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.types import Canvas, Pixels
 
@@ -52,10 +53,11 @@ Method = Literal["auto", "student", "posterior"]
 class Denoiser:
     """A trained denoiser: a blind-spot model, a student, or both.
 
-    Use `load` to read a model and `fit` to train one. Images are arrays (h, w) or (h, w, c).
+    Use `load` to read a model and `fit` to train one. Images are arrays (h, w) or (h, w, c), or whatever else holds
+    an image: tensors, PIL images, xarray, dask and masked arrays, lists.
 
-    - The data type is uint8, uint16 or a float type.
-    - Integers span the whole range of their type. Floats are used as they are.
+    - Integers of 8 and 16 bits span the whole range of their type. Floats are used as they are.
+    - Integers of 32 and 64 bits hold counts. They are used as they are, too, and computed in float32.
     - The number of channels is that of the training images. A student for colour images also takes gray images.
 
     Parameters
@@ -89,6 +91,13 @@ class Denoiser:
                 memory_format = fast_format(self.device, "convolution")
                 network.eval().to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
         self.bf16 = has_fast_bf16(self.device)
+
+    def __repr__(self) -> str:
+        name = self.about.get(CARD, {}).get("name")
+        of = {1: "gray images", 3: "colour images"}.get(self.channels, f"images of {self.channels} channels")
+        networks = {"student": self.student, "blind-spot model": self.saved.model}
+        held = " and ".join(name for name, network in networks.items() if network is not None)
+        return f"<Denoiser{f' {name!r}' if name else ''} for {of}: {held}, on {self.device}>"
 
     @property
     def model(self) -> BlindSpotModel:
@@ -153,9 +162,10 @@ class Denoiser:
         return self.saved.noise
 
     @staticmethod
+    @speaks_python
     def fit(  # noqa: PLR0913 - each argument is a setting that people know by its name
-        noisy: Sequence[np.ndarray] | np.ndarray | str | Path,
-        clean: Sequence[np.ndarray] | str | Path | None = None,
+        noisy: Any,
+        clean: Any = None,
         *,
         steps: int | None = None,
         minutes: float | None = None,
@@ -169,6 +179,7 @@ class Denoiser:
         distill: DistillConfig | None = None,
         seed: int = 0,
         device: str = "auto",
+        progress: bool = False,
         on_progress: Callable[["Progress"], None] | None = None,
         **settings: Any,
     ) -> "Denoiser":
@@ -176,9 +187,9 @@ class Denoiser:
 
         Parameters
         ----------
-        noisy : sequence of arrays, array, str or Path
+        noisy : sequence of array-likes, array-like, str or Path
             Noisy images, all gray or all colour. A stack needs `axes`. A path names a folder of image files.
-        clean : sequence of arrays, str or Path, optional
+        clean : sequence of array-likes, str or Path, optional
             Clean images of any subject, or a folder of image files. Without them no student is trained.
         steps : int, optional
             Number of training steps of each stage. Default: 4000 for stage 1, 3000 for stage 2.
@@ -208,6 +219,8 @@ class Denoiser:
             Seed of all random numbers.
         device : str
             "auto", "cpu", "cuda" or "mps".
+        progress : bool
+            Show a progress bar, in a notebook or on a terminal.
         on_progress : callable, optional
             Function called with a `Progress` after each step.
         **settings
@@ -237,11 +250,14 @@ class Denoiser:
         >>> denoiser.denoise(noisy[0]).shape
         (64, 64)
         """
-        from dbsn.training.loop import Progress, TrainingContext  # here, so that `load` does without training
+        from dbsn.training.bar import with_bar  # here, so that `load` does without training
+        from dbsn.training.loop import Progress, TrainingContext
         from dbsn.training.run import inputs_of_stages, prepare
         from dbsn.training.run_config import RunConfig
         from dbsn.training.stages import stages
 
+        _check_among("network", network, NETWORKS)
+        _check_among("noise", noise, (AUTO, *get_args(NoiseFamily)))
         images = _images_of_one_kind(noisy, axes=axes, channel_axis=channel_axis)
         budget: dict[str, Any] = {"minutes": minutes, **({} if steps is None else {"steps": steps})}
         plain = RunConfig(
@@ -255,27 +271,29 @@ class Denoiser:
         first, second = inputs_of_stages(asked, None if clean is None else _images(clean, mixed=True))
         with tempfile.TemporaryDirectory() as folder:
             for stage in stages(images, first, second, TrainingContext(run=Path(folder), device=device)):
-                for progress in stage.progress:
-                    if on_progress and isinstance(progress, Progress):
-                        on_progress(progress)
+                for step in with_bar(stage) if progress else stage.progress:
+                    if on_progress and isinstance(step, Progress):
+                        on_progress(step)
             return Denoiser.load(Path(folder) / MODEL, device=device, trust=asked.student)
 
+    @speaks_python
     def denoise(
         self,
-        image: np.ndarray,
+        image: Any,
         *,
         axes: str | None = None,
         channel_axis: int | None = None,
         method: Method = "auto",
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
-    ) -> np.ndarray:
+    ) -> Any:
         """Denoise an image or a stack of images.
 
         Parameters
         ----------
-        image : array
-            (h, w) or (h, w, c). With `axes` or `channel_axis` it may have any number of planes.
+        image : array-like
+            (h, w) or (h, w, c). With `axes` or `channel_axis` it may have any number of planes. A tensor may also be
+            (c, h, w) or (b, c, h, w). The dimensions of an xarray.DataArray may say what they are: y, x, channel.
         axes : str, optional
             One letter for each axis, for example "TZYX" or "SYX". Y and X span a plane, S holds the channels. Every
             other letter counts planes, which are denoised one by one.
@@ -292,14 +310,16 @@ class Denoiser:
 
         Returns
         -------
-        array
-            The denoised image, with the shape and data type of `image`. Integers are rounded and clipped.
+        array-like
+            The denoised image, with the kind, shape and data type of `image`: a tensor for a tensor, on its device,
+            a PIL image for a PIL image. Lists become arrays. Integers are rounded and clipped. Masked values stay as
+            they are and influence no other. A dask array is denoised when its result is computed.
 
         Raises
         ------
         ValueError
             The number of channels is not that of the training images. A gray image is accepted by a student for
-            colour images. Also raised if there is no student, or if the axes do not match the image.
+            colour images. Also raised if there is no such method or no student, or if the axes do not match the image.
 
         Examples
         --------
@@ -312,15 +332,15 @@ class Denoiser:
         >>> denoiser.denoise(stack, axes="ZYX").shape
         (3, 32, 32)
         """
-        planes, back = as_planes(image, axes, channel_axis)
-        results = np.empty(planes.shape, image.dtype)
+        self.picks_student(method)  # a wrong method is refused before any work
         options = InferenceOptions(tile=tile, ensemble=ensemble)
-        for plane, result in zip(planes, results, strict=True):
-            pixels = _pixels(plane)
-            denoised = np.empty(pixels.shape, np.float32)
-            self.denoise_into(denoised, pixels, method=method, options=options)
-            result[:] = from_pixels(denoised, image.dtype)
-        return back(results)
+
+        def denoised(plane: np.ndarray) -> tuple[np.ndarray]:
+            result = np.empty(plane.shape, np.float32)
+            self.denoise_into(result, _pixels(plane), method=method, options=options)
+            return (result,)
+
+        return planewise(image, denoised, axes=axes, channel_axis=channel_axis)[0]
 
     def picks_student(self, method: Method) -> bool:
         """Whether a method uses the student.
@@ -338,7 +358,7 @@ class Denoiser:
         Raises
         ------
         ValueError
-            The method needs a student, and there is none or its code cannot be loaded.
+            There is no such method. Or it needs a student, and there is none or its code cannot be loaded.
 
         Examples
         --------
@@ -346,6 +366,7 @@ class Denoiser:
         >>> denoiser.picks_student("auto"), denoiser.picks_student("posterior")
         (True, False)
         """
+        _check_among("method", method, get_args(Method))
         if method != "posterior" and self.saved.unmade:
             raise ValueError(f'{self.saved.unmade} Or use method="posterior" (--method posterior).')
         if method == "student" and self.student is None:
@@ -369,7 +390,7 @@ class Denoiser:
     @overload
     def predict(
         self,
-        image: np.ndarray,
+        image: Any,
         *,
         return_std: Literal[False] = False,
         axes: str | None = ...,
@@ -377,11 +398,11 @@ class Denoiser:
         method: Method = ...,
         tile: int = ...,
         ensemble: bool = ...,
-    ) -> np.ndarray: ...
+    ) -> Any: ...
     @overload
     def predict(
         self,
-        image: np.ndarray,
+        image: Any,
         *,
         return_std: Literal[True],
         axes: str | None = ...,
@@ -389,11 +410,12 @@ class Denoiser:
         method: Method = ...,
         tile: int = ...,
         ensemble: bool = ...,
-    ) -> tuple[np.ndarray, np.ndarray]: ...
+    ) -> tuple[Any, Any]: ...
 
+    @speaks_python
     def predict(  # noqa: PLR0913 - those of `denoise`, and return_std
         self,
-        image: np.ndarray,
+        image: Any,
         *,
         return_std: bool = False,
         axes: str | None = None,
@@ -401,12 +423,12 @@ class Denoiser:
         method: Method = "auto",
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
-    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    ) -> Any:
         """Denoise to float32, and on request return the uncertainty of each pixel.
 
         Parameters
         ----------
-        image : array
+        image : array-like
             See `denoise`.
         return_std : bool
             Also return the uncertainty: one standard deviation of each pixel, in the unit of the result.
@@ -423,9 +445,10 @@ class Denoiser:
 
         Returns
         -------
-        array or tuple of two arrays
-            The denoised image, float32, with the shape of `image`; with `return_std` also the uncertainty. Integers
-            become shares of their type's largest value, nominally in [0, 1]. Floats keep their unit.
+        array-like or tuple of two of them
+            The denoised image, float32, with the kind and shape of `image`; with `return_std` also the uncertainty.
+            Integers of 8 and 16 bits become shares of their type's largest value, nominally in [0, 1]. Other numbers
+            keep their unit. A PIL image becomes an array.
 
         Raises
         ------
@@ -441,18 +464,24 @@ class Denoiser:
         >>> bool(0.3 < mean.mean() < 0.5)
         True
         """
-        planes, back = as_planes(image, axes, channel_axis)
-        denoised = np.empty(planes.shape, np.float32)
-        stds = np.empty_like(denoised) if return_std else None
+        self.picks_student(method)  # a wrong method is refused before any work
         options = InferenceOptions(tile=tile, ensemble=ensemble)
-        for number, plane in enumerate(planes):
-            std = None if stds is None else stds[number]
-            self.denoise_into(denoised[number], _pixels(plane), std=std, method=method, options=options)
-        return back(denoised) if stds is None else (back(denoised), back(stds))
 
+        def predicted(plane: np.ndarray) -> tuple[np.ndarray, ...]:
+            results = tuple(np.empty(plane.shape, np.float32) for _ in range(1 + return_std))
+            std = results[1] if return_std else None
+            self.denoise_into(results[0], _pixels(plane), std=std, method=method, options=options)
+            return results
+
+        results = planewise(
+            image, predicted, axes=axes, channel_axis=channel_axis, count=1 + return_std, to_floats=True
+        )
+        return results if return_std else results[0]
+
+    @speaks_python
     def estimate(
         self,
-        image: np.ndarray,
+        image: Any,
         *,
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
@@ -462,7 +491,7 @@ class Denoiser:
 
         Parameters
         ----------
-        image : array
+        image : array-like
             (h, w) or (h, w, c).
         tile : int
             See `denoise`.
@@ -491,7 +520,10 @@ class Denoiser:
         True
         """
         options = InferenceOptions(tile=tile, ensemble=ensemble, bf16=self.bf16)
-        return predict(self.model, _pixels(image), options=options, extras=extras)
+        planes = planes_of(image)
+        if len(planes) != 1:
+            raise ValueError(f"image: got {len(planes)} planes, expected one. Pass them one after the other.")
+        return predict(self.model, _pixels(planes[0]), options=options, extras=extras)
 
     def denoise_into(
         self,
@@ -568,6 +600,7 @@ class Denoiser:
         save_model(Path(path), self.saved)
 
     @staticmethod
+    @speaks_python
     def load(path: str | Path, *, device: str = "auto", trust: bool | str = False) -> "Denoiser":
         """Read a model.
 
@@ -602,6 +635,12 @@ class Denoiser:
         return Denoiser(load_model(find_model(Path(path)), trust=trust), device=device)
 
 
+def _check_among(name: str, given: object, known: Iterable[str]) -> None:
+    """Refuse an argument that is not one of the known names."""
+    if given not in (names := list(known)):
+        raise ValueError(f"{name}: got {given!r}, expected one of {', '.join(map(repr, names))}. Correct it.")
+
+
 def _name_of(factory: object) -> str:
     """The name "package.module:factory" of a user's network in a model file."""
     module, name = (getattr(factory, each, "") for each in ("__module__", "__qualname__"))
@@ -614,10 +653,7 @@ def _name_of(factory: object) -> str:
 
 
 def _with_channels(image: np.ndarray) -> np.ndarray:
-    if not np.issubdtype(image.dtype, np.floating) and image.dtype not in (np.uint8, np.uint16):
-        raise ValueError(
-            f"image: unsupported data type (got {image.dtype}, expected uint8, uint16 or float). Convert it first."
-        )
+    check_dtype(image.dtype)
     if image.size == 0 or not np.isfinite(image).all():
         raise ValueError(
             f"image: empty, or some values are not finite (got shape {image.shape}). Remove NaN and infinite values."
@@ -634,9 +670,7 @@ def _pixels(image: np.ndarray) -> np.ndarray:
     return image if image.dtype == np.float32 else to_pixels(image)
 
 
-def _images_of_one_kind(
-    noisy: Sequence[np.ndarray] | np.ndarray | str | Path, *, axes: str | None, channel_axis: int | None
-) -> list[np.ndarray]:
+def _images_of_one_kind(noisy: Any, *, axes: str | None, channel_axis: int | None) -> list[np.ndarray]:
     """Collect noisy images; ValueError if there is none, or gray and colour are mixed."""
     images = _images(noisy, axes=axes, channel_axis=channel_axis)
     if not images:
@@ -647,7 +681,7 @@ def _images_of_one_kind(
 
 
 def _images(
-    given: Sequence[np.ndarray] | np.ndarray | str | Path,
+    given: Any,
     *,
     mixed: bool = False,
     axes: str | None = None,
@@ -658,12 +692,13 @@ def _images(
     A file that cannot be read causes a warning.
     """
     if not isinstance(given, str | Path):
-        if isinstance(given, np.ndarray) and axes is None and channel_axis is None:
+        is_one = hasattr(given, "shape") or hasattr(given, "__array_interface__")
+        if is_one and axes is None and channel_axis is None:
             raise ValueError(
                 'noisy: got one array, expected a list of images. Pass [image], or for a stack axes="ZYX".'
             )
-        arrays: Sequence[np.ndarray] = [given] if isinstance(given, np.ndarray) else given
-        return [_with_channels(plane) for image in arrays for plane in as_planes(image, axes, channel_axis)[0]]
+        arrays = [given] if is_one else given
+        return [_with_channels(plane) for image in arrays for plane in planes_of(image, axes, channel_axis)]
     if channel_axis is not None:
         raise ValueError(
             f"channel_axis: works for arrays, not for a folder (got {channel_axis}). Pass axes for image files."

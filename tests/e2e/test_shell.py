@@ -354,6 +354,11 @@ def test_gray_turns_colour_pairs_to_gray_for_a_gray_model(folder: Path, tmp_path
     assert "clean.png: image: wrong number of channels (got shape (64, 64, 3), expected 1)" in refused.stderr
     assert json.loads(dbsn_command(*arguments, "--gray").stdout)["images"] == 1
     Image.fromarray(skimage.data.camera()[:64, :64]).save(tmp_path / "gray.png")
+    both = dbsn_command("evaluate", "-m", "photo", "--clean", tmp_path, "--noise", "awgn:25", "--json")
+    kinds = json.loads(both.stdout)
+    assert "psnr" not in kinds
+    assert (kinds["gray"]["images"], kinds["colour"]["images"]) == (1, 1)
+    assert kinds["gray"]["psnr"] != kinds["colour"]["psnr"]
     others = dbsn_command(*arguments)
     assert others.returncode == 1
     assert "clean.png: image: wrong number of channels (got shape (64, 64, 3), expected 1)" in others.stderr
@@ -471,16 +476,23 @@ def test_info_is_readable(folder: Path, tmp_path: Path, dbsn_command: Command) -
 def test_evaluate_says_what_psnr_is_relative_to(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
     for name in ("clean", "noisy"):
         (tmp_path / name).mkdir()
-        dim = np.asarray(Image.open(folder / name / "one.png")).astype(np.uint16) * 8
-        tifffile.imwrite(tmp_path / name / "a.tif", dim)
-    pairs = ("--clean", tmp_path / "clean", "--noisy", tmp_path / "noisy", "--protocol", "affine")
-    told = dbsn_command("evaluate", "-m", folder / "model.safetensors", *pairs)
-    assert "protocol: affine (PSNR relative to a peak of 65535)" in told.stdout
-    assert (
-        "PSNR is relative to 65535, the largest value of the data type, but the clean images reach only" in told.stderr
-    )
-    as_json = dbsn_command("evaluate", "-m", folder / "model.safetensors", *pairs, "--json", "-q")
-    assert (json.loads(as_json.stdout)["peak"], as_json.stderr) == (65535, "")
+        samples = np.asarray(Image.open(folder / name / "one.png")).astype(np.uint16) * 16  # 12 bits
+        tifffile.imwrite(tmp_path / name / "a.tif", samples)
+    pairs = ("--clean", tmp_path / "clean", "--noisy", tmp_path / "noisy")
+    told = dbsn_command("evaluate", "-m", "gray", *pairs, "--protocol", "affine")
+    assert "protocol: affine (PSNR relative to a peak of 4095)" in told.stdout
+    as_json = json.loads(dbsn_command("evaluate", "-m", "gray", *pairs, "--json").stdout)
+    of_8 = ("--clean", folder / "clean", "--noisy", tmp_path / "8")
+    (tmp_path / "8").mkdir()
+    Image.open(folder / "noisy" / "one.png").save(tmp_path / "8" / "one.png")
+    plain = json.loads(dbsn_command("evaluate", "-m", "gray", *of_8, "--json").stdout)
+    assert as_json["peak"] == 4095
+    assert as_json["noisy_psnr"] == pytest.approx(plain["noisy_psnr"], abs=0.05)
+    assert as_json["psnr"] == pytest.approx(plain["psnr"], abs=0.3)
+    named = json.loads(dbsn_command("evaluate", "-m", "gray", *pairs, "--peak", "65535", "--json").stdout)
+    assert named["noisy_psnr"] == pytest.approx(as_json["noisy_psnr"] + 20 * np.log10(65535 / 4095), abs=0.01)
+    refused = dbsn_command("evaluate", "-m", "gray", *pairs, "--peak", "0")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     bright = dbsn_command("evaluate", "-m", "gray", "--clean", folder / "clean", "--noise", "awgn:25")
     assert (bright.returncode, bright.stderr) == (0, "")
     assert "peak of 255" in bright.stdout

@@ -21,17 +21,17 @@ from dbsn.cli.options import (
     check_device,
     escaped,
     load,
-    note,
     report_failures,
 )
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dbsn.evaluation.evaluate import Pair
+    from dbsn.evaluation.evaluate import Pair, Score
+    from dbsn.evaluation.ranges import ValueRange
+    from dbsn.io.picture import Picture
 
-_EIGHT_BITS = 255
-_DIM = 0.25  # share of the data type's range that images of more than 8 bits should reach
+_KINDS = {1: "gray", 3: "colour"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,7 @@ class Evaluate:
         more={
             "more options": (
                 "--seed",
+                "--peak",
                 "--method",
                 "--ensemble",
                 "--tile",
@@ -70,6 +71,8 @@ class Evaluate:
     protocol: Literal["float", "uint8", "affine"] = "float"
     """float: results are clamped; uint8: also rounded to 8 bits; affine: gain and offset are fitted to the clean image
     first."""
+    peak: Annotated[float | None, tyro.conf.arg(metavar="VALUE")] = None
+    """White in the files' own numbers, for PSNR and --noise. Default: what the clean images use, such as 4095."""
     gray: bool = False
     """Convert colour images to gray first."""
     json: Json = False
@@ -86,7 +89,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Evaluate; 0 if every clean image had a usable partner."""
-        from dbsn.evaluation.evaluate import evaluate, summarise
+        from dbsn.evaluation.evaluate import Score, evaluate
+        from dbsn.evaluation.ranges import ValueRange
         from dbsn.inference.options import InferenceOptions
 
         if (self.noisy is None) == (self.noise is None):
@@ -94,21 +98,23 @@ class Evaluate:
             raise ValueError(
                 f"--noisy, --noise: got {got}, expected either --noisy DIR (real pairs) or --noise awgn:25 (synthetic)."
             )
+        if self.peak is not None and not 0 < self.peak < float("inf"):
+            raise ValueError(f"--peak: got {self.peak:g}, expected a positive number. Omit it for the range in use.")
         check_device(self.device)
-        denoiser, failures, scores = load(self.model, self.device, trust=self.trust), list[str](), []
+        denoiser, failures, scores = load(self.model, self.device, trust=self.trust), list[str](), list[Score]()
         by_student = denoiser.picks_student(self.method)
         network = denoiser.student if by_student and denoiser.student else denoiser.model
         options = InferenceOptions(tile=self.tile, ensemble=self.ensemble, bf16=denoiser.bf16)
         scored = partial(evaluate, network, protocol=self.protocol, options=options)
-        peaks, brightest = set[int](), [0.0]
-        for pair in self._pairs(failures, peaks):
+        used = set[ValueRange]()
+        for pair in self._pairs(failures):
             try:
                 [score] = scored([pair])
             except ValueError as error:  # gray or in colours, unlike the model: the others go on
                 failures.append(str(error))
                 continue
             scores.append(score)
-            brightest.append(float(pair.clean.max()))
+            used.add(pair.values)
             if not self.json and not self.quiet:
                 mean = "" if score.mean_psnr is None else f"mean {score.mean_psnr:.2f}  "
                 figures = f"noisy {score.noisy_psnr:.2f}  {mean}denoised {score.psnr:.2f} dB"
@@ -116,24 +122,58 @@ class Evaluate:
         report_failures(failures)
         if not scores:
             raise ValueError(f"--clean {self.clean}: no image could be evaluated. The lines above say why.")
-        summary = summarise(scores, self.protocol) | {"model": str(self.model), "noise": self.noise, "seed": self.seed}
-        summary |= {"method": "student" if by_student else "posterior", "ensemble": self.ensemble}
-        peak = max(peaks)
-        if max(peaks) > _EIGHT_BITS and max(brightest) < _DIM:
-            seen = f"the clean images reach only {max(brightest) * peak:.0f}"
-            note(f"PSNR is relative to {peak}, the largest value of the data type, but {seen}.", quiet=self.quiet)
-        summary["peak"] = peak
-        print(json.dumps(summary) if self.json else _table(summary))
+        made: dict[str, Any] = {"model": str(self.model), "noise": self.noise, "seed": self.seed}
+        made |= {"method": "student" if by_student else "posterior", "ensemble": self.ensemble}
+        made |= {"black": min(each.black for each in used), "peak": max(each.white for each in used)}
+        kinds = self._by_kind(scores)
+        if self.json:
+            print(json.dumps(_rounded((kinds if len(kinds) > 1 else next(iter(kinds.values()))) | made)))
+            return 1 if failures else 0
+        relative = f"{self.protocol} (PSNR relative to {' and '.join(sorted(map(str, used)))})"
+        for kind, summary in kinds.items():
+            title = f"{kind} images\n" if len(kinds) > 1 else ""
+            print(title + _table(summary | made | {"protocol": relative}))
         return 1 if failures else 0
 
-    def _pairs(self, failures: list[str], peaks: set[int]) -> "Iterator[Pair]":
-        """Noisy and clean images.
+    def _by_kind(self, scores: "list[Score]") -> dict[str, dict[str, Any]]:
+        """The means of gray and of colour images, each alone: their figures cannot be compared."""
+        from dbsn.evaluation.evaluate import summarise
 
-        A line for each file that cannot be used is added to `failures`; what intensity 1 is in a clean file's own
-        numbers, to `peaks`.
-        """
+        channels = sorted({score.channels for score in scores})
+        return {
+            _KINDS.get(count, f"{count}-channel"): summarise(
+                [score for score in scores if score.channels == count], self.protocol
+            )
+            for count in channels
+        }
+
+    def _ranges(self) -> "dict[np.dtype[Any], ValueRange]":
+        """What the clean images of each data type use of it; files that cannot be read do not count."""
         import numpy as np
 
+        from dbsn.errors import ImageError
+        from dbsn.evaluation.ranges import ValueRange, used_range
+        from dbsn.io.folders import find_images
+        from dbsn.io.formats import read_image
+
+        ends: dict[np.dtype[Any], tuple[float, float]] = {}
+        for path in find_images([self.clean]):
+            try:
+                read = read_image(path)
+            except ImageError:
+                continue
+            low, high = ends.get(read.dtype, (np.inf, -np.inf))
+            ends[read.dtype] = min(low, float(read.samples.min())), max(high, float(read.samples.max()))
+        found = {dtype: used_range(dtype, *each) for dtype, each in ends.items()}
+        if self.peak is None:
+            return found
+        return {dtype: ValueRange(0.0, self.peak, each.one) for dtype, each in found.items()}
+
+    def _pairs(self, failures: list[str]) -> "Iterator[Pair]":
+        """Noisy and clean images.
+
+        A line for each file that cannot be used is added to `failures`.
+        """
         from dbsn.errors import ImageError
         from dbsn.evaluation.evaluate import Pair, synthetic_noise
         from dbsn.intensity import to_gray
@@ -141,29 +181,27 @@ class Evaluate:
         from dbsn.io.formats import read_image
         from dbsn.noise.families import parse_noise
 
-        def pixels(path: Path) -> "tuple[np.ndarray, int]":
-            """Intensities, and what intensity 1 is in the file's own numbers."""
-            read = read_image(path)
-            peak = int(np.iinfo(read.dtype).max) if read.dtype.kind in "iu" else 1
-            return to_gray(read.pixels) if self.gray else read.pixels, peak
+        def pixels(read: "Picture") -> "np.ndarray":
+            return to_gray(read.pixels) if self.gray else read.pixels
 
         noise = parse_noise(self.noise) if self.noise else None
         noisy = {} if self.noisy is None else {_key(path, self.noisy): path for path in find_images([self.noisy])}
+        ranges = self._ranges()
         for index, path in enumerate(find_images([self.clean])):
             try:
-                clean, peak = pixels(path)
+                read = read_image(path)
+                clean, values = pixels(read), ranges[read.dtype]
                 if noise:
-                    peaks.add(peak)
-                    yield replace(synthetic_noise(clean, noise, seed=self.seed, index=index), name=path.name)
+                    pair = synthetic_noise(clean, noise, seed=self.seed, index=index, values=values)
+                    yield replace(pair, name=path.name)
                     continue
                 partner = noisy.get(_key(path, self.clean))
                 if partner is None:
                     failures.append(f"{path}: no noisy image of this name in {self.noisy}")
                     continue
-                pair = Pair(name=path.name, noisy=pixels(partner)[0], clean=clean)
+                pair = Pair(name=path.name, noisy=pixels(read_image(partner)), clean=clean, values=values)
                 if pair.noisy.shape != clean.shape:
                     raise ImageError(f"{partner}: shape {pair.noisy.shape} differs from {path}'s {clean.shape}")
-                peaks.add(peak)
                 yield pair
             except ImageError as error:
                 failures.append(str(error))
@@ -173,14 +211,21 @@ class Evaluate:
 
 def _table(summary: dict[str, Any]) -> str:
     """The means, as a person reads them."""
-    printed = summary | {"protocol": f"{summary['protocol']} (PSNR relative to a peak of {summary['peak']})"}
-    del printed["peak"]
+    printed = {name: value for name, value in summary.items() if name not in ("black", "peak")}
     digits = {"ssim": 4, "seconds": 1}
     lines = {
         name: f"{value:.{digits.get(name, 2)}f}" if isinstance(value, float) else value
         for name, value in printed.items()
     }
     return "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
+
+
+def _rounded(summary: dict[str, Any]) -> dict[str, Any]:
+    """The same with four digits behind the point: more are noise."""
+    return {
+        name: _rounded(value) if isinstance(value, dict) else round(value, 4) if isinstance(value, float) else value
+        for name, value in summary.items()
+    }
 
 
 def _key(path: Path, folder: Path) -> str:

@@ -5,13 +5,14 @@ time, `summarise` averages them. The figures include the protocol (tests/e2e/tes
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from dbsn.evaluation.metrics import Protocol, prepare, psnr, ssim
+from dbsn.evaluation.ranges import WHOLE, ValueRange
 from dbsn.inference.blindspot import MEAN, predict
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.student import apply_student
@@ -31,14 +32,17 @@ class Pair:
     noisy: np.ndarray
     clean: np.ndarray
     noise: Noise | None = None
-    """The true noise, if it is known."""
+    """The true noise, if it is known and `values` are all intensities from 0 to 1."""
+    values: ValueRange = WHOLE
+    """What the figures are relative to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """One image's figures: PSNR in dB, noise levels in intensities."""
+    """One image's figures: PSNR in dB, noise levels as shares of the pair's range."""
 
     name: str
+    channels: int
     psnr: float
     ssim: float
     noisy_psnr: float
@@ -55,15 +59,17 @@ class Score:
     """
 
 
-def synthetic_noise(clean: np.ndarray, noise: Noise, *, seed: int, index: int) -> Pair:
+def synthetic_noise(clean: np.ndarray, noise: Noise, *, seed: int, index: int, values: ValueRange = WHOLE) -> Pair:
     """The one noisy realisation of image number `index` for this seed.
 
-    It is neither clipped nor rounded.
+    It is neither clipped nor rounded. The noise is relative to the range of `values`.
     """
     state = int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) % 2**63
-    tensor = as_tensor(clean)
-    noisy = noise.sample(tensor, torch.Generator().manual_seed(state))
-    return Pair(name=str(index), noisy=noisy[0].permute(1, 2, 0).numpy(), clean=to_pixels(clean), noise=noise)
+    pixels = to_pixels(clean)
+    sampled = noise.sample(as_tensor(values.shown(pixels)), torch.Generator().manual_seed(state))
+    noisy = values.back(sampled[0].permute(1, 2, 0).numpy()).astype(np.float32, copy=False)
+    known = noise if values == WHOLE or values.width == 1 else None
+    return Pair(name=str(index), noisy=noisy, clean=pixels, noise=known, values=values)
 
 
 def true_noise_std(pair: Pair) -> float | None:
@@ -98,24 +104,29 @@ def evaluate(
             raise ValueError(f"{pair.name}: {error}") from None
         seconds = time.perf_counter() - began
 
-        def decibels(image: np.ndarray | None, pair: Pair = pair) -> float | None:
-            return None if image is None else psnr(prepare(image, pair.clean, protocol), pair.clean)
+        clean, noisy, shown = pair.values.shown(pair.clean), pair.values.shown(pair.noisy), pair.values.shown
 
-        compared = prepare(denoised, pair.clean, protocol)
+        def decibels(
+            image: np.ndarray | None, clean: np.ndarray = clean, shown: Callable[[np.ndarray], np.ndarray] = shown
+        ) -> float | None:
+            return None if image is None else psnr(prepare(shown(image), clean, protocol), clean)
+
+        compared = prepare(shown(denoised), clean, protocol)
         # the paper's rule: the noisy input is not clamped
-        noisy = prepare(pair.noisy, pair.clean, protocol) if protocol != "float" else pair.noisy
+        noisy = prepare(noisy, clean, protocol) if protocol != "float" else noisy
         score = Score(
             name=pair.name,
-            psnr=psnr(compared, pair.clean),
-            ssim=ssim(compared, pair.clean),
-            noisy_psnr=psnr(noisy, pair.clean),
+            channels=clean.shape[2],
+            psnr=psnr(compared, clean),
+            ssim=ssim(compared, clean),
+            noisy_psnr=psnr(noisy, clean),
             seconds=seconds,
         )
         if estimate:
             score = replace(
                 score,
                 mean_psnr=decibels(estimate.mean),
-                noise_std=estimate.noise_level,
+                noise_std=estimate.noise_level / pair.values.width,
                 true_noise_std=true_noise_std(pair),
                 oracle_psnr=decibels(estimate.under_known_noise),
             )

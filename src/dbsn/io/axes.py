@@ -36,7 +36,7 @@ def as_planes(
         )
     if not array.size:
         raise ValueError(f"image: is empty (got shape {array.shape}). Pass an image with pixels.")
-    letters = _letters(array, axes, channel_axis)
+    letters = letters_for(array.shape, axes, channel_axis)
     counted = [letter for letter in letters if letter not in _PLANE + _COLOUR]
     order = [letters.index(letter) for letter in [*counted, *_PLANE, *(_COLOUR if _COLOUR in letters else "")]]
     turned = array.transpose(order)
@@ -48,28 +48,30 @@ def as_planes(
     return planes if _COLOUR in letters else planes[..., None], back
 
 
-def _letters(array: np.ndarray, axes: str | None, channel_axis: int | None) -> str:
+def letters_for(shape: tuple[int, ...], axes: str | None, channel_axis: int | None) -> str:
+    """Find one letter for each axis of an array of this shape; arguments and errors as of `as_planes`."""
+    ndim = len(shape)
     if axes is not None and channel_axis is not None:
         raise ValueError(
             f"axes={axes!r} and channel_axis={channel_axis}: got both, expected one. In axes, S is the colours."
         )
     if channel_axis is not None:
-        if not -array.ndim <= channel_axis < array.ndim or array.ndim < 3:
+        if not -ndim <= channel_axis < ndim or ndim < 3:
             raise ValueError(
-                f"channel_axis={channel_axis}: no such axis of colours (got shape {array.shape}). Name another axis."
+                f"channel_axis={channel_axis}: no such axis of colours (got shape {shape}). Name another axis."
             )
-        others = [*_COUNTED[: array.ndim - 3], *_PLANE]
-        others.insert(channel_axis % array.ndim, _COLOUR)
+        others = [*_COUNTED[: ndim - 3], *_PLANE]
+        others.insert(channel_axis % ndim, _COLOUR)
         return "".join(others)
     if axes is None:
-        if array.ndim not in (2, 3):
-            given = f"got {array.shape}"
+        if ndim not in (2, 3):
+            given = f"got {shape}"
             raise ValueError(
                 f"image: wrong shape ({given}, expected (height, width) or (height, width, channels)). "
                 'For a stack, pass axes="ZYX".'
             )
-        return _PLANE if array.ndim == 2 else _PLANE + _COLOUR
-    return letters_of(axes, array.ndim)
+        return _PLANE if ndim == 2 else _PLANE + _COLOUR
+    return letters_of(axes, ndim)
 
 
 def letters_of(axes: str, count: int) -> str:
@@ -78,7 +80,7 @@ def letters_of(axes: str, count: int) -> str:
     Raises:
         ValueError: There is not one letter for each of `count` axes, or Y or X is missing.
     """
-    letters = axes.upper()
+    letters = str(axes).upper()
     if len(letters) != count or len(set(letters)) != count or not set(_PLANE) <= set(letters) or not letters.isalpha():
         raise ValueError(f"axes={axes!r}: expected a letter for each of {count} axes, with Y and X. Correct them.")
     return letters
