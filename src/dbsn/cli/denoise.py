@@ -10,6 +10,7 @@ import tyro
 from dbsn.cli.allocator import keep_freed_memory
 from dbsn.cli.help import Layout
 from dbsn.cli.options import Axes, Device, Json, Method, Output, Quiet, Threads, check_device, find_model, note
+from dbsn.store.builtin import better_model
 
 if TYPE_CHECKING:
     from dbsn.batch.denoise import DenoiseOptions
@@ -77,7 +78,7 @@ class Denoise:
             method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
             axes=self.axes,
         )  # fmt: skip
-        given = find_model(self.model) if self.model else None
+        given = self._model_file() if self.model else None
         choice = ModelPicker(given, device=self.device, check=partial(_check_can, how=how, save_std=self.save_std))
         if choice.given:
             choice.load(choice.given)  # now, so that what cannot be done is shown before all files
@@ -94,6 +95,15 @@ class Denoise:
         named = str(given or "")
         shown = Verbosity(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named)
         return show_files(work, missing, shown, self.axes)
+
+    def _model_file(self) -> Path:
+        """The file of --model; of a run folder the better model, which may be a built-in one."""
+        assert self.model
+        find_model(self.model)
+        given, why = better_model(self.model)
+        if why:
+            note(why, quiet=self.quiet)
+        return given
 
 
 def _check_can(denoiser: "Denoiser", path: Path, *, how: "DenoiseOptions", save_std: bool) -> None:

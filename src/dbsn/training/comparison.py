@@ -27,41 +27,42 @@ from dbsn.training.held_out import evenly, stein_risk
 from dbsn.training.patches import hold_out
 from dbsn.types import Image
 
-_SIDE = 384  # largest side of a held-out part, in pixels
-_LEAST_RISK = 1e-3  # of the noise variance: the estimate for a very good result may be negative
+_SIDE, _NOISE_SIDE = 384, 1024  # largest side of a held-out part, and of the image that tells its noise, in pixels
+_PROBES = 2  # disturbances for Stein's estimate
+_LEAST_RISK = 0.02  # of the noise variance: the estimate for a very good result may be negative
 
 
-def compare(folder: Path, noisy: Sequence[np.ndarray], *, device: str = "auto") -> Comparison | None:
+def compared(folder: Path, noisy: Sequence[np.ndarray], *, device: str = "auto") -> Iterator[float]:
     """Compare the model of a run with the built-in models, and write the result to the run's folder.
 
-    The noise is that which the run's blind-spot model finds in the images.
+    The noise is that which the run's blind-spot model finds in the images. Nothing is written if no built-in model is
+    for images with these channels.
 
     Args:
         folder: Folder of a finished run.
         noisy: Its noisy images (h, w, c).
         device: Where the models compute.
 
-    Returns:
-        The comparison; None if no built-in model is for images with these channels.
+    Yields:
+        Share of the work done.
     """
     where = pick_device(device)
     trained = _on(load_model(folder / MODEL), where)
     channels = trained.teacher.config.channels
     others = {name: _on(load_model(path_of(name)), where) for name in names() if card(name).channels == channels}
-    if not others:
-        return None
     models = {"": trained, **others}
     errors, total = dict.fromkeys(models, 0.0), 0.0
-    for part, noise in _with_noise(trained.teacher, [_middle(image) for _, image in evenly(hold_out(noisy)[1])]):
+    parts = list(evenly(hold_out(noisy)[1])) if others else []
+    for done, (part, noise) in enumerate(_with_noise(trained.teacher, noisy, parts)):
         power = float(noise.square().mean())
         total += power
         for name, saved in models.items():
             errors[name] += power * float(stein_risk(_denoiser(saved), part, noise))
-    errors = {name: max(error / total, _LEAST_RISK) for name, error in errors.items()}
-    best = min(others, key=lambda name: errors[name])
-    found = Comparison(builtin=best, gain_db=10 * math.log10(errors[best] / errors[""]))
-    found.write(folder)
-    return found
+        yield (done + 1) / (_PROBES * len(parts))
+    if others:
+        errors = {name: max(error / total, _LEAST_RISK) for name, error in errors.items()}
+        best = min(others, key=lambda name: errors[name])
+        Comparison(builtin=best, gain_db=10 * math.log10(errors[best] / errors[""])).write(folder)
 
 
 def _on(saved: ModelFile, device: str) -> ModelFile:
@@ -82,17 +83,24 @@ def _denoiser(saved: ModelFile) -> Callable[[Image], Image]:
     return denoised
 
 
-def _middle(image: np.ndarray) -> np.ndarray:
-    """The middle of an image (h, w, c), at most 384 x 384 pixels, as float32 intensities."""
-    rows, columns = (slice(start := max(0, side - _SIDE) // 2, start + _SIDE) for side in image.shape[:2])
+def _middle(image: np.ndarray, side: int) -> np.ndarray:
+    """The middle of an image (h, w, c), at most `side` pixels high and wide, as float32 intensities."""
+    rows, columns = (slice(start := max(0, length - side) // 2, start + side) for length in image.shape[:2])
     return to_pixels(image[rows, columns]).astype(np.float32, copy=False)
 
 
-def _with_noise(model: BlindSpotModel, parts: Sequence[np.ndarray]) -> Iterator[tuple[Image, Image]]:
-    """Each part (1, c, h, w) with a fresh draw of its own noise."""
-    generator, recording = torch.Generator().manual_seed(0), Recording.of(parts)
-    for part in parts:
-        estimate = predict(model, part)
-        found = estimate.noise if model.config.stride == 1 else learned_noise(model, part)
-        noise, noisy, clean = NoiseModel(model, [found], recording), as_tensor(part), as_tensor(estimate.denoised)
-        yield noisy, coloured(noise.variance(clean, [0]), noise.white(noisy, generator, [0]))
+def _with_noise(
+    model: BlindSpotModel, noisy: Sequence[np.ndarray], parts: Sequence[tuple[int, np.ndarray]]
+) -> Iterator[tuple[Image, Image]]:
+    """Each held-out part (1, c, h, w) with a fresh draw of its image's noise.
+
+    The noise is learned from the whole image, because a few rows tell its level inexactly.
+    """
+    generator, recording = torch.Generator().manual_seed(0), Recording.of(noisy)
+    for number, held in parts:
+        part, whole = _middle(held, _SIDE), _middle(noisy[number], _NOISE_SIDE)
+        found = predict(model, whole).noise if model.config.stride == 1 else learned_noise(model, whole)
+        noise = NoiseModel(model, [found], recording)
+        image, clean = as_tensor(part), as_tensor(predict(model, part).denoised)
+        drawn = [coloured(noise.variance(clean, [0]), noise.white(image, generator, [0])) for _ in range(_PROBES)]
+        yield from ((image, one) for one in drawn)
