@@ -11,6 +11,7 @@ import tyro
 from dbsn.cli.allocator import keep_freed_memory
 from dbsn.cli.help import Layout
 from dbsn.cli.options import Axes, Device, Json, Method, Output, Quiet, Threads, Trust, check_device, find_model, note
+from dbsn.store.builtin import better_model
 
 _NAMED = 5  # files at most
 
@@ -82,7 +83,7 @@ class Denoise:
             method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
             axes=self.axes,
         )  # fmt: skip
-        given = find_model(self.model) if self.model else None
+        given = self._model_file() if self.model else None
         choice = ModelPicker(
             given, device=self.device, trust=self.trust, check=partial(_check_can, how=how, save_std=self.save_std)
         )
@@ -105,6 +106,15 @@ class Denoise:
         if unread:
             note(f"not read: {_named(unread)}", quiet=self.quiet)
         return status
+
+    def _model_file(self) -> Path:
+        """The file of --model; of a run folder the better model, which may be a built-in one."""
+        assert self.model
+        find_model(self.model)
+        given, why = better_model(self.model)
+        if why:
+            note(why, quiet=self.quiet)
+        return given
 
 
 def _named(files: Sequence[Path]) -> str:

@@ -23,6 +23,7 @@ from dbsn.cli.options import escaped, note
 from dbsn.config import MODEL
 from dbsn.intensity import Unit, by_unit, clean_range, intensity_range, to_pixels
 from dbsn.noise.inspection import flaws
+from dbsn.store.builtin import Comparison
 from dbsn.training.loop import Progress
 from dbsn.training.stages import ERROR, LIKELIHOOD, SYNTHETIC_ERROR, Stage
 
@@ -41,6 +42,7 @@ TITLES = {
     "blind": "Stage 1: training the blind-spot model on the noisy images.",
     "teacher": "The teacher denoises the noisy images once.",
     "student": "Stage 2: training the student. The kept weights have ",
+    "comparison": "Comparing the trained model with the built-in models on held-out noisy pixels.",
 }
 PICKED_BY = {
     SYNTHETIC_ERROR: "the smallest squared error on held-out synthetic pairs.",
@@ -72,6 +74,8 @@ def show_training(stages: Iterator[Stage], folder: Path, *, quiet: bool = False)
                     f"The student removes hardly any noise yet (a value of 1 is the noisy image's own error). {_LONGER}"
                 )
                 say(longer)
+        if stage.name == "comparison" and (compared := Comparison.of(folder)):
+            note(compared.describe(folder))
         if step and step.is_undertrained:
             note(f"{step.step} steps are too few to learn from random weights. {_EARLY} {longer}")
         last = step or last

@@ -6,17 +6,22 @@ generated from the cards. Reading the weights does not belong here. Tested in te
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
 from dbsn.config import MODEL
+from dbsn.io.atomic import write_atomically
 
 WEIGHTS = Path(__file__).parent / "weights"
 CARD = "card"
 """Key of the card in the `about` of a model file."""
+COMPARISON = "comparison.json"
+"""Name of a file in a run's folder: the trained model against the built-in ones."""
+PHOTOS = Path(__file__).parent / "photos"
+"""Folder of the built-in clean photographs, with their credits."""
 _INDEPENDENT, _SHARED = {1: "gray", 3: "photo"}, {3: "jpeg-photo"}
 
 
@@ -42,6 +47,51 @@ class Card:
     """Commands that reproduce it."""
     measured: dict[str, Any]
     """Measured quality by data set and noise (benchmarks/quality/quality.py)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """How much better a trained model is than the best built-in one."""
+
+    builtin: str
+    """Name of the best built-in model for the images of the run."""
+    gain_db: float
+    """PSNR of the trained model minus that of the built-in one; negative if the built-in model is better."""
+
+    @staticmethod
+    def of(folder: Path) -> "Comparison | None":
+        """Read the comparison of a run's folder; None if there is none."""
+        try:
+            return Comparison(**json.loads((folder / COMPARISON).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Write it to a run's folder."""
+        write_atomically(folder / COMPARISON, json.dumps(asdict(self)).encode())
+
+    def describe(self, folder: Path) -> str:
+        """Say in one line which model is better, and which one `dbsn denoise` uses."""
+        size, on = f"{abs(self.gain_db):.2f} dB", "on held-out noisy pixels (Stein's estimate)"
+        if self.gain_db >= 0:
+            return f"The trained model is {size} better than the built-in model {self.builtin} {on}."
+        return (
+            f"The built-in model {self.builtin} is {size} better than the trained one {on}. `dbsn denoise -m {folder}` "
+            f"uses {self.builtin}. For the trained one name {folder / MODEL}."
+        )
+
+
+def better_model(given: Path) -> tuple[Path, str]:
+    """Find the model file for `dbsn denoise -m`: as `find_model`, but of a run folder the better model.
+
+    Returns:
+        The file, and a line for the user if it is a built-in model instead of the run's; else an empty text.
+    """
+    found = find_model(given)
+    compared = Comparison.of(given) if found == given / MODEL else None
+    if compared and compared.gain_db < 0 and compared.builtin in names():
+        return path_of(compared.builtin), compared.describe(given)
+    return found, ""
 
 
 def names() -> list[str]:

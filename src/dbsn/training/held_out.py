@@ -3,13 +3,12 @@
 Tested in tests/unit/test_distill.py.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from dbsn.config import DistillConfig
 from dbsn.likelihood import coloured, spread_nll
@@ -51,7 +50,7 @@ class HeldOut:
         held = (
             [] if config.baseline or config.uncertainty_alone else known.hold_out()[1]
         )  # a baseline sees no noisy image
-        for number, image, result in _evenly(held):
+        for number, image, result in evenly(held):
             noisy = as_tensor(_square(image))
             variance = known.noise.variance(as_tensor(_square(result)), [number])
             self.noisy.append((noisy, coloured(variance, known.noise.white(noisy, generator, [number]))))
@@ -76,24 +75,24 @@ def _surprise(student: Student, pairs: Pairs) -> Scalar:
     return spread_nll(denoised - pairs.target, std, pairs.error_unit, pairs.valid)
 
 
-def stein_risk(student: nn.Module, noisy: Image, noise: Image) -> Scalar:
+def stein_risk(denoise: Callable[[Image], Image], noisy: Image, noise: Image) -> Scalar:
     """Estimate a denoiser's squared error over the noise variance (Stein 1981, S4).
 
     It needs a noisy image alone.
 
     Args:
-        student: Any denoiser.
+        denoise: Any denoiser: a network or a function.
         noisy: (b, c, h, w) intensities.
         noise: A fresh draw of the noise in `noisy`. A tenth of it is added to measure the change of the result.
     """
     with full_precision(noisy):  # the rounding of bf16 would count ten times
-        denoised = student(noisy)
-        moved = (student(noisy + _PROBE * noise) - denoised) / _PROBE
+        denoised = denoise(noisy)
+        moved = (denoise(noisy + _PROBE * noise) - denoised) / _PROBE
     power = noise.square().mean()
     return (denoised - noisy).square().mean() / power - 1 + 2 * (noise * moved).mean() / power
 
 
-def _evenly(items: Sequence[Any]) -> Iterator[Any]:
+def evenly(items: Sequence[Any]) -> Iterator[Any]:
     """Eight items, evenly chosen, or all if there are fewer."""
     count = min(len(items), _HELD_OUT)
     return (items[i * len(items) // count] for i in range(count))
@@ -105,7 +104,7 @@ def _places(images: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, float, f
     A place is an image, a position on its diagonal, and a share that rises from 0 to 1 over the places.
     """
     each = -(-_HELD_OUT // max(1, len(images)))
-    places = [(image, (k + 0.5) / each) for k in range(each) for image in _evenly(images)]
+    places = [(image, (k + 0.5) / each) for k in range(each) for image in evenly(images)]
     return ((*place, (number + 0.5) / len(places)) for number, place in enumerate(places))
 
 

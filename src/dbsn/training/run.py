@@ -16,14 +16,15 @@ from dbsn.io.atomic import write_atomically
 from dbsn.io.folders import load_folder
 from dbsn.noise.inspection import A_FEW, inspect_noise, suited
 from dbsn.store.model_file import load_model
-from dbsn.training.checkpoint import CHECKPOINT
+from dbsn.training.checkpoint import CHECKPOINT, finished
+from dbsn.training.comparison import compared
 from dbsn.training.distill import StageTwo
 from dbsn.training.initial_weights import choose_initial, load_initial
 from dbsn.training.loop import TrainingContext, is_main_process
 from dbsn.training.run_config import CONFIG, RunConfig, saved_config
 from dbsn.training.run_log import PREVIEW_SIDE, recorded
 from dbsn.training.selfsupervised import check_truth
-from dbsn.training.stages import Stage, StageOne, stages
+from dbsn.training.stages import STUDENT, Stage, StageOne, stages
 from dbsn.training.teacher import RESULTS
 from dbsn.version import __version__
 
@@ -198,6 +199,12 @@ def _earlier_results(asked: RunConfig) -> Path | None:
         return None
 
 
+def _is_finished(folder: Path, asked: RunConfig) -> bool:
+    """Whether the last stage of a run has used its budget."""
+    last = (folder / STUDENT / CHECKPOINT, asked.distill) if asked.clean else (folder / CHECKPOINT, asked.train)
+    return finished(*last)
+
+
 def _stages(
     asked: RunConfig,
     noisy: Sequence[np.ndarray],
@@ -229,4 +236,10 @@ def _stages(
     preview = np.ascontiguousarray(noisy[0][:PREVIEW_SIDE, :PREVIEW_SIDE])
     context = TrainingContext(run=folder, about=about, device=device)
     todo = stages(noisy, first, second, context, teacher=teacher, results=_earlier_results(asked))
-    return (recorded(stage, folder, preview, asked.student) for stage in todo)
+
+    def compared_at_the_end() -> Iterator[Stage]:
+        yield from (recorded(stage, folder, preview, asked.student) for stage in todo)
+        if _is_finished(folder, asked) and not asked.distill.baseline and is_main_process():
+            yield Stage("comparison", compared(folder, noisy, trust=asked.student, device=device))
+
+    return compared_at_the_end()

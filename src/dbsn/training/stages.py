@@ -62,9 +62,9 @@ class StageOne:
 class Stage:
     """One stage; its progress must be consumed before the next stage is requested."""
 
-    name: Literal["blind", "teacher", "student"]
+    name: Literal["blind", "teacher", "student", "comparison"]
     progress: Iterator[Progress] | Iterator[float]
-    """Progress of a training; for the teacher the share of images done."""
+    """Progress of a training; for teacher and comparison the share of the work done."""
     note: str = ""
     """Note for the user at the start of the stage."""
     unit: Unit = OF_255
