@@ -31,7 +31,7 @@ from dbsn import Denoiser
 from dbsn.batch.denoise import UNETS_TILE
 from dbsn.cli.allocator import keep_freed_memory
 from dbsn.config import DistillConfig, ModelConfig, StudentConfig, TrainConfig, student_network
-from dbsn.devices import Work, bf16_gain, fast_format, has_fast_bf16
+from dbsn.devices import MEMORY_FORMAT, Work, bf16_gain, has_fast_bf16
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import Student
 from dbsn.store.builtin import card, names
@@ -230,7 +230,7 @@ def teacher_step(*, is_plain: bool = False) -> Step:
 
 
 def _order(is_plain: bool) -> torch.memory_format:
-    return torch.contiguous_format if is_plain else fast_format("cpu", "training")
+    return torch.contiguous_format if is_plain else MEMORY_FORMAT
 
 
 def _step(

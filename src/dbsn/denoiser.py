@@ -26,7 +26,7 @@ from dbsn.config import (
     NoiseFamily,
     TrainConfig,
 )
-from dbsn.devices import fast_format, has_fast_bf16, pick_device
+from dbsn.devices import MEMORY_FORMAT, has_fast_bf16, pick_device
 from dbsn.errors import speaks_python
 from dbsn.inference.blindspot import Extra, Prediction, predict, predict_into
 from dbsn.inference.options import USUAL, InferenceOptions
@@ -88,8 +88,7 @@ class Denoiser:
         self.student = saved.student
         for network in (saved.model, saved.student):
             if network:
-                memory_format = fast_format(self.device, "convolution")
-                network.eval().to(self.device, memory_format=memory_format)  # type: ignore[call-overload]
+                network.eval().to(self.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         self.bf16 = has_fast_bf16(self.device)
 
     def __repr__(self) -> str:

@@ -41,6 +41,10 @@ def pick_device(device: str) -> str:
     return device
 
 
+MEMORY_FORMAT = torch.channels_last
+"""Memory format of images and kernels: the faster one for convolutions with bfloat16 and, by a little, with float32."""
+
+
 def uses_bf16(precision: str, device: str, work: Work) -> bool:
     """Whether to compute in bfloat16 under a `Training.precision`."""
     return precision == "bf16" or (precision == "auto" and has_fast_bf16(device, work))
@@ -70,21 +74,6 @@ def bf16_gain(device: str, work: Work) -> float:
             return _times_as_fast(half, full)
     except (RuntimeError, TypeError):  # this build of torch has no such operation in bfloat16
         return 0.0
-
-
-@cache
-def fast_format(device: str, work: Literal["convolution", "training"]) -> torch.memory_format:
-    """The memory format of images and kernels for this work: channels last, unless channels first is much faster.
-
-    Measured once in a process, in the arithmetic that `has_fast_bf16` chooses. Arguments as of `bf16_gain`.
-    """
-    kind = torch.bfloat16 if has_fast_bf16(device, work) else torch.float32
-    with _plain_mode(device):
-        first, last = (
-            _work(work, torch.device(device), kind, images=_BATCH, memory_format=memory_format)
-            for memory_format in (torch.contiguous_format, torch.channels_last)
-        )
-        return torch.contiguous_format if _times_as_fast(first, last) >= _LEAST_GAIN else torch.channels_last
 
 
 @contextmanager
@@ -118,16 +107,13 @@ def _work(
     work: Work,
     device: torch.device,
     kind: torch.dtype,
-    *,
-    images: int = 1,
-    memory_format: torch.memory_format = torch.channels_last,
 ) -> Callable[[], Tensor]:
-    """One piece of the work, in an arithmetic and a memory format; its inputs are made beforehand."""
+    """One piece of the work, in an arithmetic; its inputs are made beforehand."""
     if work == "product":
         matrix = torch.rand(_ROWS, _COLUMNS).to(device, kind)
         return lambda: matrix @ matrix.mT
-    shapes = ((images, _WIDTH, _SIDE, _SIDE), (_WIDTH, _WIDTH, 3, 3))
-    image, kernel = (torch.rand(s).to(device, kind, memory_format=memory_format) for s in shapes)
+    shapes = ((1, _WIDTH, _SIDE, _SIDE), (_WIDTH, _WIDTH, 3, 3))
+    image, kernel = (torch.rand(s).to(device, kind, memory_format=MEMORY_FORMAT) for s in shapes)
     if work == "convolution":
         return lambda: functional.conv2d(image, kernel, padding=1)
     leaves = (nn.Parameter(image), nn.Parameter(kernel))

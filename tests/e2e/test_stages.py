@@ -402,7 +402,7 @@ def test_a_network_of_the_users_own_is_trained_and_used_by_the_path_of_its_file(
         "denoise",
         noisy / "0.png",
         "-m",
-        "run",
+        f"run/{MODEL}",
         "-o",
         "out",
         "--method",

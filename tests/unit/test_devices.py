@@ -12,26 +12,16 @@ from dbsn import devices
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Nothing measured before, nor kept for other tests."""
-    caches = (devices.bf16_gain, devices.fast_format)
-    for cache in caches:
-        cache.cache_clear()
+    devices.bf16_gain.cache_clear()
     yield
-    for cache in caches:
-        cache.cache_clear()
+    devices.bf16_gain.cache_clear()
 
 
-def taking(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[torch.dtype, torch.memory_format], float]) -> None:
-    """Pretend that a piece of work takes so long in this arithmetic and memory format."""
+def taking(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[torch.dtype], float]) -> None:
+    """Pretend that a piece of work takes so long in this arithmetic."""
 
-    def work(
-        work: str,
-        device: torch.device,
-        kind: torch.dtype,
-        *,
-        images: int = 1,
-        memory_format: torch.memory_format = torch.channels_last,
-    ) -> Callable[[], Tensor]:
-        return lambda: torch.tensor(seconds(kind, memory_format))
+    def work(work: str, device: torch.device, kind: torch.dtype) -> Callable[[], Tensor]:
+        return lambda: torch.tensor(seconds(kind))
 
     monkeypatch.setattr(devices, "_work", work)
     monkeypatch.setattr(devices, "_seconds", lambda work: float(work()))
@@ -41,7 +31,7 @@ def taking(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[torch.dtype, torc
 def test_bfloat16_is_used_where_it_is_a_fifth_faster(
     monkeypatch: pytest.MonkeyPatch, half: float, expected: bool
 ) -> None:
-    taking(monkeypatch, lambda kind, _: half if kind == torch.bfloat16 else 1.0)
+    taking(monkeypatch, lambda kind: half if kind == torch.bfloat16 else 1.0)
     for work in ("convolution", "training", "product"):
         assert devices.has_fast_bf16("cpu", work) == expected
         assert devices.uses_bf16("auto", "cpu", work) == expected
@@ -57,18 +47,10 @@ def test_a_build_without_the_operation_has_no_fast_bfloat16(monkeypatch: pytest.
     assert devices.bf16_gain("cpu", "training") == 0
 
 
-@pytest.mark.parametrize(("first", "expected"), [(0.5, torch.contiguous_format), (0.9, torch.channels_last)])
-def test_channels_come_last_unless_first_is_much_faster(
-    monkeypatch: pytest.MonkeyPatch, first: float, expected: torch.memory_format
-) -> None:
-    taking(monkeypatch, lambda _, memory_format: first if memory_format == torch.contiguous_format else 1.0)
-    assert devices.fast_format("cpu", "training") == expected
-
-
 def test_it_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = list[torch.dtype]()
 
-    def seconds(kind: torch.dtype, _: torch.memory_format) -> float:
+    def seconds(kind: torch.dtype) -> float:
         asked.append(kind)
         return 1.0
 
@@ -88,7 +70,6 @@ def test_a_measurement_leaves_threads_random_numbers_and_modes_alone() -> None:
     torch.manual_seed(5)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
         gain = devices.bf16_gain("cpu", "training")
-        devices.fast_format("cpu", "training")
         assert torch.is_inference_mode_enabled()
         assert torch.is_autocast_enabled("cpu")
     assert gain > 0, "measured, although gradients were off around it"

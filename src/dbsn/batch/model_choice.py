@@ -15,6 +15,7 @@ from dbsn.inference.views import shown_range
 from dbsn.intensity import Unit, to_pixels
 from dbsn.noise.inspection import inspect_noise
 from dbsn.store import builtin
+from dbsn.store.model_file import load_model
 from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255
@@ -95,7 +96,7 @@ class ModelPicker:
     def _open(self, path: Path) -> Denoiser:
         """A model, read once."""
         if path not in self._loaded:
-            self._loaded[path] = Denoiser.load(path, device=self.device, trust=self._trust)
+            self._loaded[path] = Denoiser(load_model(path, trust=self._trust), device=self.device)
         return self._loaded[path]
 
     @property

@@ -82,5 +82,6 @@ def find_model(given: Path, flag: str = "--model") -> Path:
 def load(path: Path, device: str, *, trust: bool = False) -> "Denoiser":
     """A model file, or a built-in model by its name."""
     from dbsn.denoiser import Denoiser
+    from dbsn.store.model_file import load_model
 
-    return Denoiser.load(find_model(path), device=device, trust=trust)
+    return Denoiser(load_model(find_model(path), trust=trust), device=device)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbsn.devices import fast_format
+from dbsn.devices import MEMORY_FORMAT
 from dbsn.inference.lattices import lattices, placed
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
@@ -130,7 +130,7 @@ class Passes:
 
     def _pixels(self, where: Place) -> Image:
         device = next(self.model.parameters()).device
-        return as_tensor(self.image[where]).to(device, memory_format=fast_format(device.type, "convolution"))
+        return as_tensor(self.image[where]).to(device, memory_format=MEMORY_FORMAT)
 
 
 def _some(parts: Sequence[T]) -> Sequence[T]:

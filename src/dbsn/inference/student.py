@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbsn.devices import fast_format
+from dbsn.devices import MEMORY_FORMAT
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
 from dbsn.inference.views import in_colours, stretched
@@ -96,7 +96,7 @@ def _result(
     """A student's result for one tile; with the self-ensemble the average."""
     turns = ORIENTATIONS if options.ensemble else ORIENTATIONS[:1]
     cell, device = student.multiple, next(student.parameters()).device
-    noisy = as_tensor(image[part.read]).to(device, memory_format=fast_format(device.type, "convolution"))
+    noisy = as_tensor(image[part.read]).to(device, memory_format=MEMORY_FORMAT)
     turned = [turn.turned(noisy) for turn in turns]
     measured = [student.level(each, measurement) for each in turned]
     levels = [None if level is None else options.level_factor * level for level in measured]

@@ -27,6 +27,7 @@ from dbsn.io.atomic import replacing
 from dbsn.io.folders import find_images, printable
 from dbsn.noise.inspection import inspect_noise
 from dbsn.report.figures import Shown, noise_figure, surprise_figure, training_figure
+from dbsn.store.model_file import load_model
 from dbsn.training.run_config import saved_config
 from dbsn.version import __version__
 
@@ -60,7 +61,7 @@ def write_report(
         import matplotlib  # noqa: F401 - figures are drawn with it
     except ImportError as error:
         raise ValueError("report: needs matplotlib and Jinja. Install them: pip install 'dbsn[plot]'") from error
-    denoiser = Denoiser.load(run / MODEL, device=device, trust=trust)
+    denoiser = Denoiser(load_model(run / MODEL, trust=trust), device=device)
     there = find_images(images) if images else [Path(file) for file in asked.files if Path(file).exists()]
     if not there:
         raise FileNotFoundError(f"{asked.files[0]}: gone since the training. Name noisy images with --images.")

@@ -30,6 +30,8 @@ class TrainingState:
     """Time spent up to the end of this step, over all resumptions."""
     best: float = math.inf
     """Best held-out figure so far; infinite before the first."""
+    bf16: bool | None = None
+    """Whether it computes in bfloat16; None if that is not chosen yet, as in early checkpoints."""
     is_pretrained: bool = False
     """Whether the training began with the weights of an earlier one."""
 

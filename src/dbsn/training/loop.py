@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from dbsn.config import Training
-from dbsn.devices import fast_format, pick_device, uses_bf16
+from dbsn.devices import MEMORY_FORMAT, pick_device, uses_bf16
 from dbsn.errors import TrainingDivergedError
 from dbsn.training.checkpoint import CHECKPOINT, TrainingState, restore, save_checkpoint
 from dbsn.training.optimizer import Muon
@@ -169,17 +169,19 @@ def train(
         TrainingDivergedError: A loss or gradient is not finite. The previous checkpoint is intact.
         FileNotFoundError: There is no checkpoint to resume from.
     """
-    accelerator = _accelerator(config, context.device)
-    memory_format = fast_format(accelerator.device.type, "training")
-    model = task.model.to(accelerator.device, memory_format=memory_format)  # type: ignore[call-overload]
+    checkpoint = context.run / CHECKPOINT
+    bf16 = TrainingState.of(checkpoint).bf16 if context.resume and config.precision == "auto" else None
+    accelerator = _accelerator(config, context.device, bf16)
+    model = task.model.to(accelerator.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
     average = AveragedModel(model, multi_avg_fn=_average_fn(config.ema))
     averaged: _Model = average.module  # type: ignore[assignment]
     optimizer = Muon(task.groups, lr=config.learning_rate)
-    initial_weights, checkpoint = task.initial_weights, context.run / CHECKPOINT
+    initial_weights = task.initial_weights
     state = TrainingState(is_pretrained=task.is_pretrained)
     if context.resume:
         state, initial_weights = restore(checkpoint, model, average, optimizer)
         state.best = math.inf if state.step <= renewed else state.best
+    state.bf16 = accelerator.mixed_precision == "bf16"
     trained, optimizer = accelerator.prepare(model, optimizer)
     clock = _Clock(state.seconds)
     saved_at, pixels, share = clock.seconds, 0, state.share(config)
@@ -319,9 +321,10 @@ def wait_for_all() -> None:
         PartialState().wait_for_everyone()
 
 
-def _accelerator(config: Training, device: str) -> Accelerator:
+def _accelerator(config: Training, device: str, bf16: bool | None) -> Accelerator:
+    """What computes; `bf16` is the arithmetic of the checkpoint, which a resumed training keeps, or None."""
     device = pick_device(device)
-    bf16 = uses_bf16(config.precision, device, "training")
+    bf16 = uses_bf16(config.precision, device, "training") if bf16 is None else bf16
     AcceleratorState._reset_state(reset_partial_state="WORLD_SIZE" not in os.environ)  # or stages could not differ
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=device == "cpu", kwargs_handlers=[unused])

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dbsn.config import DistillConfig
-from dbsn.devices import fast_format
+from dbsn.devices import MEMORY_FORMAT
 from dbsn.likelihood import channel_variance
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import cells
@@ -61,9 +61,8 @@ class Pairs:
         return self.valid.numel()
 
     def to(self, device: torch.device) -> "Pairs":
-        """The same pairs on a device, in its fastest memory format."""
-        memory_format = fast_format(device.type, "training")
-        noisy, target = (image.to(device, memory_format=memory_format) for image in (self.noisy, self.target))
+        """The same pairs on a device, in `MEMORY_FORMAT`."""
+        noisy, target = (image.to(device, memory_format=MEMORY_FORMAT) for image in (self.noisy, self.target))
         noise_var, error_unit, valid = (part.to(device) for part in (self.noise_var, self.error_unit, self.valid))
         level = None if self.level is None else self.level.to(device)
         return replace(

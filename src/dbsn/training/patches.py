@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from dbsn.config import Training
-from dbsn.devices import fast_format
+from dbsn.devices import MEMORY_FORMAT
 from dbsn.orientations import Orientation
 from dbsn.tensors import as_tensor, step_seed
 from dbsn.types import Image, Mask
@@ -59,7 +59,7 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device, in its fastest memory format."""
-        noisy = self.noisy.to(device, memory_format=fast_format(device.type, "training"))
+        noisy = self.noisy.to(device, memory_format=MEMORY_FORMAT)
         measurement, valid = self.measurement.to(device), self.valid.to(device)
         truth = None if self.truth is None else self.truth.to(device)
         return replace(self, noisy=noisy, measurement=measurement, valid=valid, truth=truth)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dbsn.config import MODEL, ModelConfig, TrainConfig
-from dbsn.devices import fast_format
+from dbsn.devices import MEMORY_FORMAT
 from dbsn.inference.lattices import lattices
 from dbsn.intensity import intensity_range, to_pixels
 from dbsn.likelihood import (
@@ -251,10 +251,10 @@ def held_out_nll(model: BlindSpotModel, crops: Sequence[tuple[Tensor, Tensor]]) 
     It selects the best weights.
     """
     device = next(model.parameters()).device
-    values, memory_format = [], fast_format(device.type, "training")
+    values = []
     with torch.inference_mode():
         for image, measurement in crops:
-            estimate = model(image.to(device, memory_format=memory_format), measurement.to(device))
+            estimate = model(image.to(device, memory_format=MEMORY_FORMAT), measurement.to(device))
             residual = estimate.noisy - estimate.mean
             values.append(profile_nll(residual, total_variance(estimate.mean_var, estimate.noise_var)))
     return float(torch.stack(values).mean())
