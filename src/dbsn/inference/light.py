@@ -1,13 +1,14 @@
-"""Light that the denoiser took away is given back: smooth corrections, only as far as the noise lets one say.
+"""Photon counts keep their light: what the denoiser takes away is given back, as far as the noise lets one say.
 
-The residual, noisy minus denoised, has mean zero where the denoiser keeps the light. Its mean over a window has a known
-standard error. A mean far beyond it is added to the result, from the whole plane down to windows of 16 pixels. Tested
-in tests/unit/test_light.py; its figures come from benchmarks/robustness/counts.py. Networks do not belong here.
+Networks that learned from other noise take the few photons of a dark image for noise around a lower intensity. The
+residual, noisy minus denoised, has mean zero where the light is kept. Its mean over a window has a known standard
+error, and what lies beyond is added to the result: of the whole plane first, of windows of 16 pixels last. Images that
+are not in photon counts stay as they are. Tested in tests/unit/test_light.py. Networks do not belong here.
 """
 
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,32 +21,37 @@ from dbsn.types import Canvas, Pixels
 _BLOCK = 8  # pixels; the side of the cells in which sums are kept
 _SUB = 4  # pixels; the variance of sums over so many pixels tells correlated noise
 _SIDES = (64, 32, 16, 8, 4, 2)  # blocks; windows below the whole plane
-_SIGNIFICANT = 3.5  # standard errors
-_SIGNIFICANT_COUNTS = 1.0  # of few photons, whose variance is known
-_FEW = 4.0  # photons a pixel; of more the networks lose nothing
+_SWEEPS = 2  # from the whole plane to the smallest windows
+_SIGNIFICANT = 3.5  # standard errors, where structure or outliers are in the residual
+_SIGNIFICANT_COUNTS = 1.0  # where its variance is that of few photons
+_FEW = 4.0  # photons a pixel; of more the networks lose little
+_POISSON = 2.0  # variance relative to that of photon counts; more is not from counting
 _STRIP = 512  # rows, a multiple of `_BLOCK`
 _IN_MEMORY = 2**26  # samples; the results of larger images wait in a temporary file
-_SAMPLED = 2**20  # samples that tell the darkest and the brightest value
 _TINY = 1e-20  # instead of 0 in a denominator
-_PILED_UP = 10  # samples of the same lowest value
-_CUT_OFF = 0.01  # share of pixels at an end of the range
-_POISSON = 2.0  # variance relative to that of photon counts; more is not from counting
+
+_SAMPLED_ROWS, _SAMPLED_STRIPS = 64, 16
+_PILED_UP = 10  # pixels with the same lowest value
+_PHOTONS = 25  # in a window that tells whether the variance is that of photons
+_QUANTILES = (0.05, 0.3)
+_FLAT = 1.3  # ratio of these quantiles of variance to intensity; larger where noise does not follow intensity
+_GAINS = (0.6, 1.5)  # intensity of a photon, of the smallest step
 
 
 @dataclass(frozen=True)
-class _Ends:
-    """The ends of an image's range, where noise may have been cut off."""
+class _Counts:
+    """A channel in photon counts."""
 
     floor: float
-    """The lowest value if many pixels have it, otherwise minus infinity."""
+    """Intensity of no photon."""
+    photon: float
+    """Intensity of one photon; 0 if all pixels are alike."""
     ceiling: float
-    """The highest value if many pixels have it, otherwise infinity."""
-    step: float
-    """Distance of the next values from the floor: for photon counts, one photon."""
+    """Intensity at which many pixels are cut off, or infinity."""
 
 
 def keeping_light(run: Callable[[Canvas], float | None], into: Canvas, image: Pixels) -> float | None:
-    """Denoise an image, and give back the light that the denoiser took away.
+    """Denoise an image; if it is in photon counts, give back the light that the denoiser took away.
 
     Args:
         run: Denoises the image into a canvas; returns the noise level.
@@ -55,70 +61,76 @@ def keeping_light(run: Callable[[Canvas], float | None], into: Canvas, image: Pi
     Returns:
         The noise level that `run` returns.
     """
-    if isinstance(into, np.ndarray) and into.dtype == np.float32:
-        level = run(into)
-        _correct(into, into, image)
-        return level
+    counts = _photon_counts(image)
+    if counts is None:
+        return run(into)
     with tempfile.TemporaryFile() as file:
-        is_small = np.prod(image.shape) <= _IN_MEMORY
-        waiting = np.empty(image.shape, np.float32) if is_small else np.memmap(file, np.float32, shape=image.shape)
-        level = run(waiting)
-        _correct(into, waiting, image)
+        is_small = math.prod(image.shape) <= _IN_MEMORY
+        denoised = np.empty(image.shape, np.float32) if is_small else np.memmap(file, np.float32, shape=image.shape)
+        level = run(denoised)
+        _correct(into, denoised, image, counts)
         return level
 
 
-def _correct(into: Canvas, denoised: Array, image: Pixels) -> None:
+def _photon_counts(image: Pixels) -> list[_Counts] | None:
+    """The channels of an image in photon counts; None for another image, or if one of its channels is none.
+
+    The lowest value is frequent, the next ones follow in steps, and the variance is everywhere the step times the
+    intensity.
+    """
+    height = image.shape[0]
+    starts = range(0, height, max(_SAMPLED_ROWS, height // _SAMPLED_STRIPS))
+    pixels = np.concatenate([to_pixels(image[slice(at, at + _SAMPLED_ROWS)]) for at in starts])
+    counts = []
+    for channel in np.moveaxis(pixels, 2, 0):
+        known = np.isfinite(channel)
+        values, often = np.unique(channel[known], return_counts=True)
+        if len(values) < 2:
+            counts.append(_Counts(float(values[0]) if len(values) else 0.0, 0.0, math.inf))
+            continue
+        first = np.searchsorted(often[1:].cumsum(), 1e-3 * often[1:].sum())
+        step = float(values[1 + first] - values[0])
+        gain = _gain(np.where(known, channel - values[0], 0) / step) if often[0] >= _PILED_UP else 0.0
+        if not _GAINS[0] < gain < _GAINS[1]:
+            return None
+        is_cut = len(values) > 2 and often[-1] >= max(_PILED_UP, 2 * often[-2])
+        counts.append(_Counts(float(values[0]), gain * step, float(values[-1]) if is_cut else math.inf))
+    return counts if any(each.photon for each in counts) else None
+
+
+def _gain(light: Array) -> float:
+    """Variance of counts (rows, columns) relative to their mean; 0 if it differs from place to place, or is unknown."""
+    if light.shape[1] < 3 or not light.any():
+        return 0.0
+    detail = np.square(np.diff(light, axis=1, append=light[:, -2:-1])) / 2
+    side = max(2, math.ceil(math.sqrt(_PHOTONS / light.mean()) / _BLOCK))
+    variance, mean = (_windows(_sums(each, _BLOCK), side) for each in (detail, light))
+    has_photons = mean * side**2 >= _PHOTONS / 2
+    if not has_photons.any():
+        return 0.0
+    low, usual = np.quantile(variance[has_photons] / mean[has_photons], _QUANTILES).tolist()
+    return usual if usual < _FLAT * low else 0.0
+
+
+def _correct(into: Canvas, denoised: Array, image: Pixels, counts: list[_Counts]) -> None:
     """Write the corrected result; values that were not denoised stay."""
-    ends = [_ends(image, channel) for channel in range(image.shape[2])]
-    floor = np.array([each.floor for each in ends], np.float32)
-    corrections = np.stack(_corrections(denoised, image, ends), -1)
-    is_needed = bool(corrections.any() or np.isfinite(floor).any())
+    floor = np.array([each.floor if each.photon else -math.inf for each in counts], np.float32)
+    corrections = np.stack(_corrections(denoised, image, counts), -1)
     for rows in _strips(image.shape[0]):
         part = denoised[rows]
-        if is_needed:
-            right = np.maximum(part, floor) + _enlarged(corrections, rows, image.shape[1])
-            part = np.where(part == to_pixels(image[rows]), part, np.maximum(right, floor))
-        into[rows, slice(0, image.shape[1])] = part
+        right = np.maximum(np.maximum(part, floor) + _enlarged(corrections, rows, image.shape[1]), floor)
+        into[rows, slice(0, image.shape[1])] = np.where(part == to_pixels(image[rows]), part, right)
 
 
-def _strips(height: int) -> list[slice]:
-    return [slice(top, min(top + _STRIP, height)) for top in range(0, height, _STRIP)]
-
-
-def _ends(image: Pixels, channel: int) -> _Ends:
-    """Find the ends of a channel's range on some of its rows."""
-    height, width = image.shape[:2]
-    rows = range(0, height, max(1, height * width // _SAMPLED))
-    starts = rows[:: max(1, len(rows) // 64)]
-    run = max(1, len(rows) // max(1, len(starts)))
-    pixels = np.concatenate([to_pixels(image[slice(at, at + run)])[..., channel].ravel() for at in starts])
-    values, counts = np.unique(pixels[np.isfinite(pixels)], return_counts=True)
-    if len(values) < 2:
-        return _Ends(-np.inf, np.inf, 0.0)
-    piled = counts[-1] >= _PILED_UP and counts[-1] > 2 * counts[-2]
-    floor = float(values[0]) if counts[0] >= _PILED_UP else -np.inf
-    first = np.searchsorted(counts[1:].cumsum(), 1e-3 * counts[1:].sum())
-    return _Ends(floor, float(values[-1]) if piled else np.inf, float(values[1 + first] - values[0]))
-
-
-def _sums(image: Array, side: int) -> Array:
-    """Sums over cells of `side` x `side` pixels; the last ones may be smaller."""
-    down, across = (-size % side for size in image.shape)
-    if down or across:
-        image = np.pad(image, ((0, down), (0, across)))
-    rows, columns = (size // side for size in image.shape)
-    return np.asarray(np.einsum("rick->rc", image.reshape(rows, side, columns, side)))
-
-
-def _corrections(denoised: Array, image: Pixels, ends: list[_Ends]) -> list[Array]:
+def _corrections(denoised: Array, image: Pixels, counts: list[_Counts]) -> list[Array]:
     """What to add in each block, for each channel (rows, columns)."""
-    kept: list[list[_Sums]] = [[] for _ in ends]
+    kept: list[list[_Sums]] = [[] for _ in counts]
     for rows in _strips(image.shape[0]):
         noisy, result = to_pixels(image[rows]), denoised[rows]
-        for channel, each in enumerate(ends):
-            first, second = (np.ascontiguousarray(part[..., channel]) for part in (noisy, result))
-            kept[channel].append(_of_strip(first, second, each))
-    return [_correction(_Sums(*map(np.concatenate, zip(*strips, strict=True)))) for strips in kept]
+        for channel, each in enumerate(counts):
+            kept[channel].append(_of_strip(noisy[..., channel], result[..., channel], each))
+    joined = (_Sums(*map(np.concatenate, zip(*strips, strict=True))) for strips in kept)
+    return [_correction(sums, each.photon) for sums, each in zip(joined, counts, strict=True)]
 
 
 class _Sums(NamedTuple):
@@ -131,70 +143,72 @@ class _Sums(NamedTuple):
     squares: Array
     """Sum of its squares."""
     together: Array
-    """The same from sums of 4 x 4 pixels; more than `squares` where noise is correlated."""
+    """The same from sums of 4 x 4 pixels; more than `squares` where the residual is correlated."""
     expected: Array
-    """Its value if the image is in photon counts and the result is right, otherwise 0."""
-    step: Array
-    """Intensity of one photon."""
+    """The sum of squares if the result is right."""
 
 
-def _of_strip(noisy: Array, denoised: Array, ends: _Ends) -> _Sums:
+def _of_strip(noisy: Array, denoised: Array, counts: _Counts) -> _Sums:
     """Sums over the blocks of some rows of a channel."""
-    has_floor, has_ceiling = math.isfinite(ends.floor), math.isfinite(ends.ceiling)
-    residual = noisy - (np.maximum(denoised, np.float32(ends.floor)) if has_floor else denoised)
-    known = np.isfinite(residual) & (denoised != noisy)  # what was not denoised is no sign of lost light
-    if not known.all():
-        residual = np.where(known, residual, 0)
-    count = _sums(known.astype(np.float32), _BLOCK)
+    result = np.maximum(denoised, np.float32(counts.floor))
+    known = np.isfinite(noisy) & (denoised != noisy) & (noisy < counts.ceiling)
+    residual = np.where(known, noisy - result, 0)
     fine = _sums(residual, _SUB)
-    total, squares = _sums(fine, _BLOCK // _SUB), _sums(residual * residual, _BLOCK)
-    together = _sums(fine * fine, _BLOCK // _SUB) / _SUB**2
-    expected, step = np.zeros_like(total), np.full_like(total, ends.step)
-    if has_floor or has_ceiling:
-        low = np.float32(ends.floor if has_floor else 0)
-        at_end = _sums(((noisy <= ends.floor) | (noisy >= ends.ceiling)).astype(np.float32), _BLOCK)
-        light = _sums(np.where(known, noisy - low, 0), _BLOCK)
-        cut = (at_end > _CUT_OFF * count) & (squares > _POISSON * ends.step * light)
-        expected = ends.step * (light - total)
-        count, total, squares, together, expected = (
-            np.where(cut, 0, each) for each in (count, total, squares, together, expected)
-        )
-    return _Sums(count, total, squares, together, expected, step)
+    return _Sums(
+        pixels=_sums(known.astype(np.float32), _BLOCK),
+        total=_sums(fine, _BLOCK // _SUB),
+        squares=_sums(np.square(residual), _BLOCK),
+        together=_sums(np.square(fine), _BLOCK // _SUB) / _SUB**2,
+        expected=counts.photon * _sums(np.where(known, result - np.float32(counts.floor), 0), _BLOCK),
+    )
 
 
-def _correction(sums: _Sums) -> Array:
+def _correction(sums: _Sums, photon: float) -> Array:
     """What to add in each block of a channel, from coarse to fine."""
     correction = np.zeros_like(sums.total)
-    if not sums.pixels.any():
+    if not photon:
         return correction
-    sides = (None, *(side for side in _SIDES if side < max(correction.shape)))
-    for side in sides * (2 if sums.expected.any() else 1):
-        mean, error = _mean_and_error(sums, correction, side)
+    for side in (None, *(side for side in _SIDES if side < max(correction.shape))) * _SWEEPS:
+        mean, error = _mean_and_error(sums, correction, photon, side)
         correction = correction + mean * np.clip(1 - np.square(error / np.maximum(np.abs(mean), _TINY)), 0, None)
     return np.where(sums.pixels > 0, correction, 0)
 
 
-def _mean_and_error(sums: _Sums, correction: Array, side: int | None) -> tuple[Array, Array]:
+def _mean_and_error(sums: _Sums, correction: Array, photon: float, side: int | None) -> tuple[Array, Array]:
     """Mean of the residual in windows of `side` x `side` blocks, and how large it is by chance.
 
-    None is the whole plane. In few photons the variance is that of photon counts, otherwise that of the residual.
+    None is the whole plane. The variance is that of photon counts, unless that of the residual is far larger.
     """
-
-    def over(values: Array) -> Array:
-        return values.mean(keepdims=True) if side is None else ndimage.uniform_filter(values, side, mode="constant")
-
     given = correction * sums.pixels
-    pixels = np.maximum(over(sums.pixels), _TINY)
     centred = correction * (given - 2 * sums.total)
-    observed = np.maximum(over(sums.squares + centred), over(sums.together + centred))
-    variance, often = observed, np.full_like(observed, _SIGNIFICANT)
-    if sums.expected.any():
-        expected, step = over(sums.expected + sums.step * given), sums.step.flat[0]
-        counts = (expected > observed / _POISSON) & (expected < _FEW * pixels * step * step)
-        variance = np.where(counts, expected, observed)
-        often = np.where(counts, np.float32(_SIGNIFICANT_COUNTS), often)
+    pixels = np.maximum(_windows(sums.pixels, side), _TINY)
+    observed = np.maximum(_windows(sums.squares + centred, side), _windows(sums.together + centred, side))
+    expected = _windows(sums.expected + photon * given, side)
+    is_counting = (expected > observed / _POISSON) & (expected < _FEW * pixels * photon**2)
+    variance = np.where(is_counting, expected, np.maximum(observed, 0)) / pixels
     number = pixels * (sums.pixels.size if side is None else side**2)
-    return over(sums.total - given) / pixels, often * np.sqrt(np.maximum(variance, 0) / pixels / number)
+    error = np.where(is_counting, _SIGNIFICANT_COUNTS, _SIGNIFICANT) * np.sqrt(variance / number)
+    return _windows(sums.total - given, side) / pixels, error
+
+
+def _windows(values: Array, side: int | None) -> Array:
+    """Means over windows of `side` x `side` blocks, zero outside; None is the whole plane."""
+    if side is None:
+        return np.asarray(values.mean(keepdims=True))
+    return np.asarray(ndimage.uniform_filter(values, side, mode="constant"))
+
+
+def _sums(image: Array, side: int) -> Array:
+    """Sums over cells of `side` x `side` pixels; the last ones may be smaller."""
+    down, across = (-size % side for size in image.shape)
+    if down or across:
+        image = np.pad(image, ((0, down), (0, across)))
+    rows, columns = (size // side for size in image.shape)
+    return np.asarray(np.einsum("rick->rc", image.reshape(rows, side, columns, side)))
+
+
+def _strips(height: int) -> Iterator[slice]:
+    return (slice(top, min(top + _STRIP, height)) for top in range(0, height, _STRIP))
 
 
 def _enlarged(blocks: Array, rows: slice, width: int) -> Array:
@@ -205,6 +219,6 @@ def _enlarged(blocks: Array, rows: slice, width: int) -> Array:
         low = np.minimum(at.astype(int), max(values.shape[axis] - 2, 0))
         share = (at - low).astype(np.float32).reshape([-1 if each == axis else 1 for each in range(3)])
         high = np.minimum(low + 1, values.shape[axis] - 1)
-        return np.asarray(values.take(low, axis) * (1 - share) + values.take(high, axis) * share)
+        return np.asarray(values.take(low, axis) * (1 - share) + values.take(high, axis) * share, np.float32)
 
     return along(along(blocks, np.arange(rows.start, rows.stop), 0), np.arange(width), 1)
