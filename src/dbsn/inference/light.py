@@ -31,6 +31,7 @@ _IN_MEMORY = 2**26  # samples; the results of larger images wait in a temporary 
 _TINY = 1e-20  # instead of 0 in a denominator
 
 _SAMPLED_ROWS, _SAMPLED_STRIPS = 64, 16
+_ROUNDED = 10  # mean intensity, samples; in darker images rounding changes more than 5 %
 _PILED_UP = 10  # pixels with the same lowest value
 _PHOTONS = 25  # in a window that tells whether the variance is that of photons
 _QUANTILES = (0.05, 0.3)
@@ -72,17 +73,35 @@ def keeping_light(run: Callable[[Canvas], float | None], into: Canvas, image: Pi
         return level
 
 
+def needs_fractions(image: Pixels, sample: float) -> bool:
+    """Whether an image is in photon counts so few that integers cannot hold its denoised result.
+
+    Args:
+        image: As of `keeping_light`.
+        sample: Intensity of a step of 1 in the integers that are written.
+    """
+    counts = _photon_counts(image)
+    if counts is None:
+        return False
+    light = _sampled(image) - np.array([each.floor for each in counts], np.float32)
+    return float(np.nanmean(light)) < _ROUNDED * sample
+
+
+def _sampled(image: Pixels) -> Array:
+    """Some rows of an image, intensities."""
+    height = image.shape[0]
+    starts = range(0, height, max(_SAMPLED_ROWS, height // _SAMPLED_STRIPS))
+    return np.concatenate([to_pixels(image[slice(at, at + _SAMPLED_ROWS)]) for at in starts])
+
+
 def _photon_counts(image: Pixels) -> list[_Counts] | None:
     """The channels of an image in photon counts; None for another image, or if one of its channels is none.
 
     The lowest value is frequent, the next ones follow in steps, and the variance is everywhere the step times the
     intensity.
     """
-    height = image.shape[0]
-    starts = range(0, height, max(_SAMPLED_ROWS, height // _SAMPLED_STRIPS))
-    pixels = np.concatenate([to_pixels(image[slice(at, at + _SAMPLED_ROWS)]) for at in starts])
     counts = []
-    for channel in np.moveaxis(pixels, 2, 0):
+    for channel in np.moveaxis(_sampled(image), 2, 0):
         known = np.isfinite(channel)
         values, often = np.unique(channel[known], return_counts=True)
         if len(values) < 2:
