@@ -1,12 +1,16 @@
 """Photon counts keep their light; other images are not touched."""
 
+import contextlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 from dbsn import Denoiser
+from dbsn.cli import main
 from dbsn.inference.light import keeping_light, needs_fractions
 from dbsn.types import Canvas
 
@@ -71,6 +75,16 @@ def test_a_right_result_is_left_alone() -> None:
     assert worst < 0.05, "the noise is 0.71"
 
 
+@pytest.mark.parametrize(("low", "high", "noise"), [(10, 200, 12), (60, 60, 20)])
+def test_noise_that_does_not_follow_intensity_is_not_from_photons(low: float, high: float, noise: float) -> None:
+    level = np.linspace(low, high, 256)[None] * np.ones((256, 1))
+    level[:, :40] = 0  # black, cut off
+    noisy = np.clip(np.rint(level + np.random.default_rng(7).normal(0, noise, level.shape)), 0, 255)
+    result = np.empty((256, 256, 1), np.float32)
+    keeping_light(a_dark_denoiser(-7.0), result, noisy.astype(np.uint8)[..., None])
+    assert (result == -7).all()
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_pictures_that_are_no_counts_are_not_touched(dtype: type) -> None:
     draw = np.random.default_rng(3)
@@ -100,6 +114,18 @@ def test_what_was_not_denoised_stays() -> None:
     assert np.nanmax(near) < 1.5, "the hot pixel does not leak"
 
 
+def test_a_part_that_was_not_denoised_says_nothing_about_the_rest() -> None:
+    noisy = np.random.default_rng(8).poisson(a_rate(0.5, sparse=False)).astype(np.float32)[..., None]
+    result = np.empty_like(noisy)
+
+    def run(into: Canvas) -> None:
+        into[:] = np.concatenate([noisy[:200], noisy[200:] * 0 - 1])
+
+    keeping_light(run, result, noisy)
+    assert (result[:200] == noisy[:200]).all()
+    assert result[208:].mean() == pytest.approx(noisy[208:].mean(), rel=0.02)
+
+
 def test_large_images_wait_in_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = np.random.default_rng(5).poisson(a_rate(0.5, sparse=False)).astype(np.float32)[..., None]
     in_memory, in_file = np.empty_like(noisy), np.empty_like(noisy)
@@ -116,3 +142,16 @@ def test_few_photons_need_fractions() -> None:
     assert needs_fractions(few, 1 / 65535)
     assert not needs_fractions(100 * few, 1 / 65535), "a hundred steps a photon"
     assert not needs_fractions(many, 1 / 65535)
+
+
+def test_denoise_names_the_option_where_integers_are_too_coarse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tifffile.imwrite(tmp_path / "few.tif", np.random.default_rng(9).poisson(0.4, (64, 64)).astype(np.uint16))
+    for dtype, is_told in (("input", True), ("float32", False)):
+        arguments = ["denoise", tmp_path / "few.tif", "-o", tmp_path / dtype, "-m", "gray", "--dtype", dtype]
+        monkeypatch.setattr("sys.argv", ["dbsn", *map(str, arguments)])
+        with contextlib.suppress(SystemExit):
+            main()
+        assert ("too coarse for so few photons a pixel. Add --dtype float32." in capsys.readouterr().err) is is_told
+        assert list((tmp_path / dtype).rglob("few.tif")), "it was written"
