@@ -153,5 +153,5 @@ def test_denoise_names_the_option_where_integers_are_too_coarse(
         monkeypatch.setattr("sys.argv", ["dbsn", *map(str, arguments)])
         with contextlib.suppress(SystemExit):
             main()
-        assert ("too coarse for so few photons a pixel. Add --dtype float32." in capsys.readouterr().err) is is_told
+        assert ("too coarse for so few photons a pixel, so add --dtype float32." in capsys.readouterr().err) is is_told
         assert list((tmp_path / dtype).rglob("few.tif")), "it was written"
