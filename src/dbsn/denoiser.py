@@ -29,6 +29,7 @@ from dbsn.config import (
 from dbsn.devices import MEMORY_FORMAT, has_fast_bf16, pick_device
 from dbsn.errors import speaks_python
 from dbsn.inference.blindspot import Extra, Prediction, predict, predict_into
+from dbsn.inference.light import keeping_light
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.student import apply_student_into
 from dbsn.inference.tiles import DEFAULT_TILE
@@ -573,11 +574,16 @@ class Denoiser:
                 f"level_factor: needs a student with a noise-level input (got {options.level_factor:g}). "
                 "Use 1 (--strength 1), or a guided student such as the built-in models."
             )
-        places = {"denoised": into} | ({} if std is None else {"std": std})
-        if self.picks_student(method):
-            assert self.student is not None
-            return apply_student_into(places, self.student, image, options=replace(options, bf16=self.bf16))
-        return predict_into(places, self.model, image, options=replace(options, bf16=self.bf16))[0]
+        ours = replace(options, bf16=self.bf16)
+
+        def run(canvas: Canvas) -> float | None:
+            places = {"denoised": canvas} | ({} if std is None else {"std": std})
+            if self.picks_student(method):
+                assert self.student is not None
+                return apply_student_into(places, self.student, image, options=ours)
+            return predict_into(places, self.model, image, options=ours)[0]
+
+        return keeping_light(run, into, image)
 
     def save(self, path: str | Path) -> None:
         """Write weights and configuration to one safetensors file.

@@ -18,13 +18,14 @@ from dbsn.batch.model_choice import ModelPicker
 from dbsn.batch.plan import Job, is_made
 from dbsn.config import UNetConfig
 from dbsn.denoiser import Denoiser, Method
+from dbsn.inference.light import needs_fractions
 from dbsn.inference.options import InferenceOptions
 from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import OF_255, Unit, from_pixels, to_pixels
 from dbsn.io import zarr
 from dbsn.io.picture import converted
 from dbsn.io.tiff import writing_float_tiff
-from dbsn.types import Place
+from dbsn.types import Pixels, Place
 
 _STRONGEST = 2
 UNETS_TILE = 1536  # the margin of a smaller one costs much beside so fast a network, which halves its maps at once
@@ -133,6 +134,7 @@ def denoise_files(
                     unit = Unit.of_samples(picture.samples)
                     denoiser, why = choice.pick(picture.samples, unit)
                     remarks |= dict.fromkeys(how.remarks(denoiser))
+                remarks |= dict.fromkeys(_rounding(picture.samples, picture.dtype, dtype))
                 level = denoiser.denoise_into(
                     _Mixed(samples, picture.samples, how.strength),
                     picture.samples,
@@ -230,7 +232,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
     """Denoise an array plane by plane, each block by block."""
     _check_zarr(job)
     source = zarr.ZarrImage(job.source, how.axes)
-    levels, denoiser, why, unit, remarks = list[float](), None, None, OF_255, tuple[str, ...]()
+    levels, denoiser, why, unit, remarks = list[float](), None, None, OF_255, dict[str, None]()
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarr.writing_zarr(job.output, source, dtype))
@@ -241,7 +243,8 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
             if denoiser is None:
                 unit = _unit_of_zarr(job, how)
                 denoiser, why = choice.pick(plane, unit)
-                remarks = how.remarks(denoiser)
+                remarks |= dict.fromkeys(how.remarks(denoiser))
+            remarks |= dict.fromkeys(_rounding(plane, source.array.dtype, dtype))
             level = denoiser.denoise_into(
                 zarr.PlaneCanvas(result, plane, min(how.strength, 1.0)),
                 plane,
@@ -250,7 +253,14 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
                 options=how.inference(denoiser),
             )
             levels += [] if level is None else [level]
-    return Found(mean_level(levels), unit, why, remarks)
+    return Found(mean_level(levels), unit, why, tuple(remarks))
+
+
+def _rounding(image: Pixels, was: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """That integers lose the light of few photons, if they do."""
+    if dtype.kind not in "iu" or was.kind not in "iu" or not needs_fractions(image, 1 / np.iinfo(dtype).max):
+        return ()
+    return ("integers are too coarse for so few photons a pixel, so add --dtype float32",)
 
 
 def _check_zarr(job: Job) -> None:
