@@ -4,6 +4,7 @@ Tested in tests/unit/test_builtin.py. What models do with an image does not belo
 """
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,15 +15,23 @@ from dbsn.denoiser import Denoiser
 from dbsn.inference.views import shown_range
 from dbsn.intensity import Unit, to_pixels
 from dbsn.noise.inspection import inspect_noise, without_plane
+from dbsn.noise.jpeg_grid import JpegGrid
 from dbsn.store import builtin
 from dbsn.types import Pixels
 
 _HARDLY_ANY = 1.5 / 255
-_HARDLY_SPREAD, _COARSE_JPEG = 0.25, 3  # correlation of neighbours; quantization step, of 255 (quality 85)
-_AS_MUCH = 0.85  # of what the other model takes
-_HARDLY_TAKEN, _TAKEN, _MOST = 0.5 / 255, 1.3 / 255, 0.55  # from what is flat (rounding is 0.3); share of what is there
-_LIKE_NOISE, _LIKE_NOISE_IN_ALL = 0.28, 0.1  # correlation of neighbours in what is taken, where flat and everywhere
+_HARDLY_SPREAD = 0.35  # correlation of neighbours
+_AS_MUCH = 0.88  # of what the other model takes
+_HARDLY_TAKEN, _TAKEN, _LITTLE = (
+    0.5 / 255,
+    1.3 / 255,
+    4 / 255,
+)  # root mean square from what is flat; rounding to 8 bits is 0.3
+_SOME, _MOST = 0.4, 0.55  # shares of what flat areas hold
+_TEXTURE, _OF_TEXTURE = 0.22, 0.2  # share of what busy areas hold; its correlation of neighbours
+_LIKE_NOISE, _LIKE_JPEG_NOISE, _EVERYWHERE = 0.45, 0.28, 0.1  # correlation of neighbours in what is taken
 _BLOCK, _FLATTEST, _ENDS = 8, 0.1, 0.05  # side in pixels; share of the blocks; what counts as black, and as white
+_LEAST_SIDE = 48
 _PART = 64  # side of the four parts that a model is asked about
 _GRAY_ALONE = "gray image, copied to three channels; the model's uncertainty was calibrated on colour images"
 _LOOKED_AT = 512  # side of the middle part that tells an image's noise
@@ -90,14 +99,18 @@ class ModelPicker:
             raise FileNotFoundError(f"no built-in model is for {kind}. Train one (`dbsn train`) and name it with -m.")
         if found.is_independent or is_mosaic or builtin.card(shared).independent:
             return plain, found.verdict, True
-        if found.is_hardly_spread or not found.is_coarse_jpeg:
-            taken = middle.taken_by(self._open(builtin.path_of(shared)))
-            if found.is_hardly_spread and taken.is_as_much(middle.taken_by(self._open(builtin.path_of(plain)))):
-                return plain, f"{found.verdict}, but still independent from pixel to pixel", False
-            if not found.is_coarse_jpeg and not taken.is_noise(in_jpeg=found.in_jpeg):
-                # texture looks like noise that neighbours share: a model that measures noise leaves it alone
-                texture = "almost none in flat areas" if found.in_jpeg else "it is texture"
-                return plain, f"{found.verdict}, but {texture}", False
+        taken = middle.taken_by(self._open(builtin.path_of(shared)))
+        if found.is_hardly_spread and taken.is_as_much(middle.taken_by(self._open(builtin.path_of(plain)))):
+            return plain, f"{found.verdict}, but still independent from pixel to pixel", False
+        # texture looks like noise that neighbours share: a model that measures noise leaves it alone
+        if taken.is_of_texture:
+            return plain, f"{found.verdict}, but {shared} would take texture out", False
+        if not found.is_coarse_jpeg and not taken.is_noise(in_jpeg=found.in_jpeg):
+            return (
+                plain,
+                f"{found.verdict}, but {'almost none in flat areas' if found.in_jpeg else 'it is texture'}",
+                False,
+            )
         return shared, found.verdict, False
 
     def load(self, path: Path) -> Denoiser:
@@ -171,37 +184,51 @@ class _Middle:
         taken, level = _blocks(before - after), _blocks(before).mean((1, 2, 3))
         between = np.flatnonzero((level > _ENDS) & (level < 1 - _ENDS))
         if not between.size:
-            return _Taken(0, 0, 0, 0)
-        power = _busy(_blocks(before))
-        order = between[np.argsort(power[between])][: max(8, int(_FLATTEST * len(between)))]
-        flat = taken[order]
-        from_flat = float(np.sqrt((flat**2).mean()))
-        share = from_flat / max(float(np.sqrt(power[order].mean())), 1e-6)
-        return _Taken(from_flat, share, _neighbours(flat), _neighbours(taken))
+            return _Taken()
+        power, squares = _busy(_blocks(before)), (taken**2).mean((1, 2, 3))
+        order = between[np.argsort(power[between])]
+        flat, busy = order[: max(8, int(_FLATTEST * len(order)))], order[-len(order) // 3 :]
+        of_texture = max(0.0, float(squares[busy].mean() - squares[flat].mean())) / max(
+            float(power[busy].mean()), 1e-12
+        )
+        return _Taken(
+            from_flat=float(np.sqrt(squares[flat].mean())), texture=math.sqrt(of_texture),
+            share=math.sqrt(float(squares[flat].mean()) / max(float(power[flat].mean()), 1e-12)),
+            correlation=_neighbours(taken[flat]), correlation_in_all=_neighbours(taken),
+        )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Taken:
     """What a model takes out."""
 
-    from_flat: float
+    from_flat: float = 0.0
     """Root mean square in flat areas, of black and white."""
-    share: float
+    share: float = 0.0
     """The same as a share of what flat areas hold."""
-    correlation: float
+    texture: float = 0.0
+    """What is taken from busy areas beyond that, as a share of what they hold."""
+    correlation: float = 0.0
     """Of neighbours, in flat areas."""
-    correlation_in_all: float
+    correlation_in_all: float = 0.0
     """Of neighbours, everywhere: texture is not correlated as noise is."""
 
     def is_as_much(self, by_other: "_Taken") -> bool:
         """Whether another model, for independent noise, takes as much."""
         return by_other.from_flat > max(_TAKEN, _AS_MUCH * self.from_flat)
 
+    @property
+    def is_of_texture(self) -> bool:
+        """Whether texture is taken, while there is little noise."""
+        return self.texture > _TEXTURE and self.correlation_in_all < _OF_TEXTURE and self.from_flat < _LITTLE
+
     def is_noise(self, *, in_jpeg: bool) -> bool:
-        """Whether it is noise, not texture."""
-        is_alike = self.correlation > _LIKE_NOISE and self.correlation_in_all > _LIKE_NOISE_IN_ALL
+        """Whether it is noise that neighbours share, not texture."""
+        if not in_jpeg:
+            return self.from_flat > _TAKEN and self.correlation > _LIKE_NOISE
+        is_alike = self.correlation > _LIKE_JPEG_NOISE and self.correlation_in_all > _EVERYWHERE and self.share > _SOME
         is_most = self.from_flat > _TAKEN and self.share > _MOST
-        return self.from_flat > _HARDLY_TAKEN and (is_alike or (in_jpeg and is_most))
+        return self.from_flat > _HARDLY_TAKEN and (is_alike or is_most)
 
 
 def _blocks(image: np.ndarray) -> np.ndarray:
@@ -245,10 +272,17 @@ class _Noise:
     @staticmethod
     def of(middle: _Middle, unit: Unit) -> "_Noise":
         is_plain = (middle.low, middle.width) == (0, 1)
-        try:
-            found = inspect_noise([middle.crop if is_plain else middle.shown(to_pixels(middle.crop))])
-        except ValueError:
+        crop = middle.crop if is_plain else middle.shown(to_pixels(middle.crop))
+        if min(crop.shape[:2]) < _LEAST_SIDE:
             return _Noise(verdict="too few pixels to measure its noise", is_independent=True)
+        try:
+            found = inspect_noise([crop])
+        except ValueError:  # nearly all blocks hold black or white
+            grid = JpegGrid.of(to_pixels(crop))
+            return _Noise(
+                verdict="too few pixels to measure its noise", is_independent=False, in_jpeg=grid.is_there,
+                is_hardly_spread=grid.is_there, is_coarse_jpeg=grid.is_coarse,
+            )  # fmt: skip
         level = f"noise of {unit.number(middle.width * found.levels[0])}{unit.of}"
         if found.suits:
             return _Noise(verdict=f"{level}, independent from pixel to pixel", is_independent=True)
@@ -258,5 +292,5 @@ class _Noise:
         return _Noise(
             verdict=f"{level}, {spread}", is_independent=False, in_jpeg=found.is_compressed,
             is_hardly_spread=found.is_compressed and abs(found.neighbours) < _HARDLY_SPREAD,
-            is_coarse_jpeg=found.is_compressed and found.images[0].jpeg.step >= _COARSE_JPEG,
+            is_coarse_jpeg=found.is_compressed and found.images[0].jpeg.is_coarse,
         )  # fmt: skip

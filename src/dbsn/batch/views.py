@@ -5,11 +5,14 @@ Models do not belong here. Tested in tests/unit/test_views.py.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dbsn.intensity import Array, from_pixels, to_pixels
 from dbsn.io import mosaic
 from dbsn.io.hidden import filled, hidden_of
 from dbsn.io.picture import Picture
 
+_CODED = 1  # of 255, between channels of gray that a WebP has coded
 _WHOLE = [(slice(None), slice(None))]
 
 
@@ -33,8 +36,8 @@ class PictureView:
         """The view of a picture; `splits` allows it to be taken for a mosaic."""
         hidden = hidden_of(picture)
         samples = picture.samples if hidden is None else filled(picture, hidden).samples
-        colours = samples if _is_gray(samples) else None
-        shown = samples if colours is None else samples[..., :1]
+        colours = samples if _is_gray(samples, 0 if picture.lossless else _CODED) else None
+        shown = samples if colours is None else samples[..., 1:2]
         places = mosaic.PLACES if splits and colours is None and mosaic.is_mosaic(shown) else _WHOLE
         return PictureView(samples=shown, places=places, colours=colours, hidden=hidden, original=picture.samples)
 
@@ -58,7 +61,10 @@ class PictureView:
             result[self.hidden] = own if own.dtype == result.dtype else from_pixels(to_pixels(own), result.dtype)
 
 
-def _is_gray(samples: Array) -> bool:
-    """Whether three channels are equal everywhere."""
-    first_row = samples[:1]
-    return samples.shape[2] == 3 and all((part[..., :1] == part).all() for part in (first_row, samples))
+def _is_gray(samples: Array, within: int) -> bool:
+    """Whether three channels are equal everywhere, within so many of 255 in 8 bits."""
+    if samples.shape[2] != 3:
+        return False
+    if within == 0 or samples.dtype != np.uint8:
+        return all((part[..., :1] == part).all() for part in (samples[:1], samples))
+    return bool((samples.max(2) - samples.min(2)).max() <= within)

@@ -14,15 +14,15 @@ PLACES = [(slice(row, None, 2), slice(column, None, 2)) for row, column in produ
 _CELL = 8  # side of the areas whose means are compared, pixels
 _ROWS, _STRIPS, _MOST_COLUMNS = 64, 8, 2048
 _LEAST_CELLS = 32
-_LEAST_SHARE, _OTHER_LINES, _LEAST_SCORE = 0.04, 0.5, 4.0
+_LEAST_SHARE, _OTHER_LINES, _FEW_LINES, _LEAST_SCORE = 0.04, 0.5, 0.05, 4.0
 
 
 def is_mosaic(samples: Array) -> bool:
     """Whether a gray picture (h, w, 1) is a mosaic of four colours, in any order.
 
     The mean of each of the four colours is taken in cells of 8 x 8 pixels. They differ by rows, by columns or
-    chequerwise. In a mosaic rows and columns differ together (red less blue), or the cells are chequered (green less
-    the others). In an interlaced frame rows alone differ. Products of neighbouring cells hold no noise.
+    chequerwise. A mosaic is chequered (green less the others), and rows and columns differ together (red less blue). In
+    an interlaced frame rows alone differ. Products of neighbouring cells hold no noise.
     """
     if samples.shape[2] != 1 or min(samples.shape[:2]) < 4 * _CELL:
         return False
@@ -35,15 +35,19 @@ def is_mosaic(samples: Array) -> bool:
     rows, columns, chequered, within = (np.concatenate([part[i].ravel() for part in found]) for i in range(4))
     if len(rows) < 2 * _LEAST_CELLS:
         return False
-    together = _neighbours(rows, columns)
-    chequer, lines = _neighbours(chequered, chequered), _neighbours(rows, rows) + _neighbours(columns, columns)
+    together, chequer = _neighbours(rows, columns), _neighbours(chequered, chequered)
     both = 2 * abs(together.mean())
-    pattern = max(chequer.mean(), 0) + both
-    noise = within.mean()
-    if pattern < _LEAST_SHARE * noise or lines.mean() - both > _OTHER_LINES * pattern:
+    pattern = chequer.mean() + both
+    lines = (_neighbours(rows, rows) + _neighbours(columns, columns)).mean() - both
+    if pattern < _LEAST_SHARE * within.mean() or lines > _OTHER_LINES * pattern:
         return False
-    scores = [abs(each.mean()) / max(each.std() / np.sqrt(len(each)), 1e-12) for each in (together, chequer)]
-    return bool(max(scores) > _LEAST_SCORE)
+    is_alike = bool(lines < _FEW_LINES * pattern) and _score(together) > _LEAST_SCORE
+    return is_alike or (bool(chequer.mean() > 0) and _score(chequer) > _LEAST_SCORE)
+
+
+def _score(products: Array) -> float:
+    """The size of a mean in its standard deviations."""
+    return float(abs(products.mean()) / max(products.std() / np.sqrt(len(products)), 1e-12))
 
 
 def _neighbours(one: Array, other: Array) -> Array:

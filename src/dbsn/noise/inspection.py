@@ -31,7 +31,6 @@ _LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks up to 1.2 times the power of the
 _MOST_BLOCKS = 60_000  # of one image
 _CORRELATED, _CHANNELS_CORRELATED, _LEVEL_DEPENDS = 0.15, 0.08, 1.25
 _WORTH_A_STRIDE = 0.3  # correlation; in photographs with hardly any noise, texture mistaken for noise has 0.2
-_COMPRESSED = 0.03
 _CHANCE = 4.0  # standard deviations
 
 
@@ -117,7 +116,7 @@ class Inspection:
     @property
     def is_compressed(self) -> bool:
         """Whether the noise shows the blocks of JPEG."""
-        return float(np.median([each.jpeg.strength for each in self.images])) > _COMPRESSED
+        return bool(np.mean([each.jpeg.is_there for each in self.images]) > 0.5)
 
     @property
     def suits(self) -> bool:

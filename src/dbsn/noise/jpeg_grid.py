@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
+from scipy.fft import dct
 
 from dbsn.intensity import to_gray
 
 Array = NDArray[np.floating]
 
 _BLOCK = 8
+_BASIS = dct(np.eye(_BLOCK, dtype=np.float32), axis=0, norm="ortho")
 _VANISHES = 0.6  # of 255
-_BLOCKS, _MOST_BLOCKS = 400, 4000  # compared at all 64 places of the grid; that tell the step
+_BLOCKS, _MOST_BLOCKS = 256, 2000  # compared at all 64 places of the grid; that tell the step
 _COARSE = ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0))
+_COMPRESSED, _COARSE_STEP = 0.03, 3
 _STEPS, _LEAST_COEFFICIENTS, _MULTIPLES = range(2, 41), 25, 0.45
 
 
@@ -31,6 +33,16 @@ class JpegGrid:
     step: int
     """Quantization step of coarse frequencies, of 255: about 10 for quality 60, 6 for 75; 0 if it is below 2."""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether there are blocks at all."""
+        return self.strength > _COMPRESSED
+
+    @property
+    def is_coarse(self) -> bool:
+        """Whether compression itself spoils the image, as below a quality of about 88."""
+        return self.is_there and self.step >= _COARSE_STEP
+
     @staticmethod
     def of(pixels: Array) -> "JpegGrid":
         """Find the blocks in an image (h, w, c), intensities; at least 16 x 16 pixels."""
@@ -38,19 +50,18 @@ class JpegGrid:
         rows, columns = ((side - _BLOCK) // _BLOCK for side in gray.shape)
         windows = np.lib.stride_tricks.sliding_window_view(gray, (_BLOCK, _BLOCK))
 
-        def frequencies(corner: tuple[int, int], most: int) -> Array:
+        def frequencies(corner: tuple[int, int], most: int, basis: Array) -> Array:
             number = np.linspace(0, rows * columns - 1, min(most, rows * columns)).astype(int)
             row, column = np.divmod(number, columns)
-            blocks = windows[_BLOCK * row + corner[0], _BLOCK * column + corner[1]]
-            return np.asarray(dctn(blocks, axes=(1, 2), norm="ortho"))
+            return np.asarray(basis @ windows[_BLOCK * row + corner[0], _BLOCK * column + corner[1]] @ basis.T)
 
         share = np.empty((_BLOCK, _BLOCK))
         for corner in np.ndindex(share.shape):
-            share[corner] = (abs(frequencies(corner, _BLOCKS)[:, 4:, 4:]) < _VANISHES).mean()
+            share[corner] = (abs(frequencies(corner, _BLOCKS, _BASIS[4:])) < _VANISHES).mean()
         corner = tuple(map(int, np.unravel_index(share.argmax(), share.shape)))
         elsewhere = np.delete(np.delete(share, corner[0], 0), corner[1], 1)  # other rows and other columns
         strength = float(share.max() - elsewhere.max())
-        return JpegGrid(strength=strength, corner=corner, step=_step(frequencies(corner, _MOST_BLOCKS)))
+        return JpegGrid(strength=strength, corner=corner, step=_step(frequencies(corner, _MOST_BLOCKS, _BASIS)))
 
 
 def _step(frequencies: Array) -> int:
