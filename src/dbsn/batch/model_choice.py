@@ -28,7 +28,8 @@ _HARDLY_TAKEN, _TAKEN, _LITTLE = (
     4 / 255,
 )  # root mean square from what is flat; rounding to 8 bits is 0.3
 _SOME, _MOST = 0.4, 0.55  # shares of what flat areas hold
-_TEXTURE, _OF_TEXTURE = 0.22, 0.2  # share of what busy areas hold; its correlation of neighbours
+_TEXTURE, _OF_TEXTURE = 0.22, 0.45  # share of what busy areas hold; its correlation of neighbours
+_OF_FINE_TEXTURE = -0.18  # correlation of neighbours
 _LIKE_NOISE, _LIKE_JPEG_NOISE, _EVERYWHERE = 0.45, 0.28, 0.1  # correlation of neighbours in what is taken
 _BLOCK, _FLATTEST, _ENDS = 8, 0.1, 0.05  # side in pixels; share of the blocks; what counts as black, and as white
 _LEAST_SIDE = 48
@@ -106,6 +107,8 @@ class ModelPicker:
         if taken.is_of_texture:
             return plain, f"{found.verdict}, but {shared} would take texture out", False
         if not found.is_coarse_jpeg and not taken.is_noise(in_jpeg=found.in_jpeg):
+            if middle.taken_by(self._open(builtin.path_of(plain))).is_of_fine_texture:
+                return shared, f"{found.verdict}, but {plain} would take fine texture out", False
             return (
                 plain,
                 f"{found.verdict}, but {'almost none in flat areas' if found.in_jpeg else 'it is texture'}",
@@ -221,6 +224,11 @@ class _Taken:
     def is_of_texture(self) -> bool:
         """Whether texture is taken, while there is little noise."""
         return self.texture > _TEXTURE and self.correlation_in_all < _OF_TEXTURE and self.from_flat < _LITTLE
+
+    @property
+    def is_of_fine_texture(self) -> bool:
+        """Whether a model for independent noise takes texture: neighbours then differ more than by chance."""
+        return self.from_flat > _TAKEN and self.correlation_in_all < _OF_FINE_TEXTURE
 
     def is_noise(self, *, in_jpeg: bool) -> bool:
         """Whether it is noise that neighbours share, not texture."""
