@@ -323,6 +323,71 @@ def test_a_jpeg_of_any_size_is_known_for_one(side: int) -> None:
     assert "spread by JPEG" in why
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (3, 5), (6, 1)])
+def test_any_crop_of_an_image_gets_the_same_model(corner: tuple[int, int]) -> None:
+    coffee, (top, left) = skimage.data.coffee(), corner
+    shared = gaussian_filter(np.random.default_rng(0).normal(size=coffee.shape), (1.6, 1.6, 0))
+    spread = (coffee + 3.5 * shared / shared.std()).round().clip(0, 255).astype(np.uint8)
+    picker = ModelPicker(None, device="cpu")
+    for name, image in (("photo", noisy(coffee, 20)), ("jpeg-photo", through_jpeg(spread, 75))):
+        for side in (160, 200, 350):
+            crop = image[50 + top :, 100 + left :][:side, :side]
+            _, why = picker.pick(crop, OF_255)
+            assert why is not None
+            assert why.model == name
+            assert inspect_noise([crop]).suits == (name == "photo")
+
+
+def test_independent_noise_in_a_jpeg_goes_to_the_model_that_takes_it_out() -> None:
+    clean = skimage.data.astronaut()[:256, 100:356]
+    picker, names = ModelPicker(None, device="cpu"), {}
+    for level, quality in ((15, 90), (15, 80)):
+        seen = through_jpeg(noisy(clean, level), quality)
+        denoiser, why = picker.pick(seen, OF_255)
+        assert why is not None
+        names[quality] = why.model
+        for name in ("photo", "jpeg-photo"):
+            other = Denoiser.load(name, device="cpu").denoise(seen)
+            chosen = psnr(to_pixels(denoiser.denoise(seen)), to_pixels(clean))
+            assert chosen > psnr(to_pixels(other), to_pixels(clean)) - 0.1
+    assert names == {90: "photo", 80: "jpeg-photo"}
+
+
+def test_a_coarse_jpeg_without_noise_is_improved_and_texture_is_kept() -> None:
+    picker = ModelPicker(None, device="cpu")
+    coffee = skimage.data.coffee()[:256, 100:356]
+    seen = through_jpeg(coffee, 60)
+    denoiser, _ = picker.pick(seen, OF_255)
+    before, after = (psnr(to_pixels(each), to_pixels(coffee)) for each in (seen, denoiser.denoise(seen)))
+    assert after > before + 0.3
+    for name in ("gravel", "brick"):
+        texture = getattr(skimage.data, name)()[:256, :256, None]
+        denoiser, _ = picker.pick(texture, OF_255)
+        assert psnr(to_pixels(denoiser.denoise(texture)), to_pixels(texture)) > 45
+
+
+def test_noise_among_clipped_pixels_is_not_said_to_be_independent() -> None:
+    clean = np.kron(np.random.default_rng(0).choice([0.0, 128, 255], (40, 40)), np.ones((6, 6)))[..., None]
+    shared = gaussian_filter(np.random.default_rng(1).normal(size=(240, 240, 3)), (1.2, 1.2, 0))
+    seen = (np.repeat(clean, 3, 2) + 12 * shared / shared.std()).round().clip(0, 255).astype(np.uint8)
+    with pytest.raises(ValueError, match="64 x 64"):
+        inspect_noise([seen])
+    _, why = ModelPicker(None, device="cpu").pick(seen, OF_255)
+    assert why is not None
+    assert why.model == "jpeg-photo"
+
+
+def test_the_plane_of_a_mosaic_has_independent_noise_whatever_its_texture_looks_like() -> None:
+    shared = gaussian_filter(np.random.default_rng(0).normal(size=(256, 256, 1)), (1, 1, 0))
+    plane = (PHOTOGRAPHS[1] + 15 * shared / shared.std()).clip(0, 255).astype(np.uint8)
+    names = {}
+    for is_mosaic in (False, True):
+        _, why = ModelPicker(None, device="cpu").pick(plane, OF_255, is_mosaic=is_mosaic)
+        assert why is not None
+        names[is_mosaic] = why.model
+    assert names == {False: "jpeg-photo", True: "gray"}
+
+
 def test_what_a_model_cannot_do_is_told_when_it_is_picked_and_others_go_on(tmp_path: Path) -> None:
     def check(denoiser: Denoiser, path: Path) -> None:
         if path.stem == "photo":

@@ -10,8 +10,9 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from dbsn.config import ModelConfig
-from dbsn.intensity import from_pixels
+from dbsn.intensity import from_pixels, to_pixels
 from dbsn.noise.inspection import Inspection, inspect_noise, suited
+from dbsn.noise.jpeg_grid import JpegGrid
 
 ASTRONAUT = skimage.data.astronaut().astype(np.float32) / 255
 CAMERA = skimage.data.camera()[..., None].astype(np.float32) / 255
@@ -72,6 +73,21 @@ def test_jpeg_is_seen(quality: int) -> None:
     assert "JPEG" in found.verdict
     assert found.stride == (5 if quality == 75 else 1)
     assert ("keeps a part of it. Try --stride 5" in found.verdict) == (quality > 75)
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (3, 5), (7, 2)])
+def test_the_blocks_of_jpeg_are_found_in_any_crop_with_their_step(corner: tuple[int, int]) -> None:
+    noisy = from_pixels((ASTRONAUT + WHITE * 4 / 255).clip(0, 1), np.dtype(np.uint8))
+    for quality, step in ((75, 6), (60, 10), (95, 0)):
+        file = io.BytesIO()
+        Image.fromarray(noisy).save(file, "jpeg", quality=quality)
+        crop = np.asarray(Image.open(file))[corner[0] : corner[0] + 200, corner[1] : corner[1] + 230]
+        grid = JpegGrid.of(to_pixels(crop))
+        assert grid.is_there
+        assert grid.corner == (-corner[0] % 8, -corner[1] % 8)
+        assert abs(grid.step - step) <= 1
+    assert not JpegGrid.of(to_pixels(noisy[:200, :200])).is_there
+    assert not JpegGrid.of(CAMERA[:200, :200]).is_there
 
 
 def test_texture_of_photographs_with_hardly_any_noise_asks_for_no_stride() -> None:

@@ -14,15 +14,16 @@ import dbsn.io
 from dbsn.batch.claims import claimed
 from dbsn.batch.jobs import LOOKED_AT, Found, JobResult, each_job, mean_level
 from dbsn.batch.journal import Journal, Provenance
-from dbsn.batch.model_choice import ModelPicker
+from dbsn.batch.model_choice import ModelPicker, PickReason
 from dbsn.batch.plan import Job, is_made
+from dbsn.batch.views import PictureView
 from dbsn.config import UNetConfig
 from dbsn.denoiser import Denoiser, Method
 from dbsn.inference.light import needs_fractions
 from dbsn.inference.options import InferenceOptions
 from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import OF_255, Unit, from_pixels, to_pixels
-from dbsn.io import zarr
+from dbsn.io import raw, zarr
 from dbsn.io.picture import converted
 from dbsn.io.tiff import writing_float_tiff
 from dbsn.types import Pixels, Place
@@ -130,19 +131,23 @@ def denoise_files(
                 rounds = dtype.kind in "iu" and picture.dtype.kind in "iu"
                 samples = np.empty(picture.samples.shape, dtype if rounds else np.float32)
                 std = np.empty(samples.shape, np.float32) if job.beside else None
+                view = PictureView.of(picture, splits=choice.is_builtin and not raw.is_raw(job.source))
                 if denoiser is None:
                     unit = Unit.of_samples(picture.samples)
-                    denoiser, why = choice.pick(picture.samples, unit)
+                    denoiser, why = _pick(choice, view, unit, job)
                     remarks |= dict.fromkeys(how.remarks(denoiser))
                 remarks |= dict.fromkeys(_rounding(picture.samples, picture.dtype, dtype))
-                level = denoiser.denoise_into(
-                    _Mixed(samples, picture.samples, how.strength),
-                    picture.samples,
-                    std=std,
-                    method=how.method,
-                    options=how.inference(denoiser),
-                )
-                levels += [] if level is None else [level]
+                image = view.for_model(denoiser.channels, takes_gray=denoiser.picks_student(how.method))
+                for place in view.places:
+                    level = denoiser.denoise_into(
+                        _Mixed(samples[place], image[place], how.strength, is_gray=view.colours is not None),
+                        image[place],
+                        std=None if std is None else std[place],
+                        method=how.method,
+                        options=how.inference(denoiser),
+                    )
+                    levels += [] if level is None else [level]
+                view.put_back(samples)
                 if job.beside and std is not None:
                     write_std = write_std or files.enter_context(writing_float_tiff(job.beside))
                     write_std(std * _unit(picture.dtype, dtype))
@@ -206,9 +211,15 @@ def choose_models(choice: ModelPicker, jobs: Sequence[Job], how: DenoiseOptions)
         dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
         source.check_fits(job.output, replace(picture, dtype=dtype))
         unit = Unit.of_samples(picture.samples)
-        return Found(None, unit, choice.pick(picture.samples, unit)[1], source.remarks(job.output, picture))
+        view = PictureView.of(picture, splits=choice.is_builtin and not raw.is_raw(job.source))
+        return Found(None, unit, _pick(choice, view, unit, job)[1], source.remarks(job.output, picture))
 
     return each_job(jobs, choose)
+
+
+def _pick(choice: ModelPicker, view: PictureView, unit: Unit, job: Job) -> tuple[Denoiser, PickReason | None]:
+    """The model for a picture, and why."""
+    return choice.pick(view.samples[view.places[0]], unit, is_mosaic=view.is_mosaic or raw.is_raw(job.source))
 
 
 class _Mixed:
@@ -217,14 +228,16 @@ class _Mixed:
     So a large picture of integers is never in memory as floats, which take up to four times what its samples do.
     """
 
-    def __init__(self, samples: np.ndarray, source: np.ndarray, strength: float) -> None:
-        self.samples, self.source, self.strength = samples, source, strength
+    def __init__(self, samples: np.ndarray, source: np.ndarray, strength: float, *, is_gray: bool = False) -> None:
+        self.samples, self.source, self.strength, self.is_gray = samples, source, strength, is_gray
 
     def __setitem__(self, place: Place, part: np.ndarray) -> None:
         """Put intensities (h, w, c) at rows and columns."""
         if self.strength < 1:
             before = to_pixels(self.source[place])
             part = before + self.strength * (part - before)
+        if self.is_gray:
+            part = part.mean(2, keepdims=True)  # all channels get it
         self.samples[place] = part if self.samples.dtype.kind == "f" else from_pixels(part, self.samples.dtype)
 
 

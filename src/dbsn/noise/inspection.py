@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import dctn
 from scipy.special import gammainc
 
 from dbsn.config import Auto, ModelConfig, NoiseFamily
 from dbsn.intensity import OF_255, Unit, to_pixels
 from dbsn.networks.measurement import MEASURES, measure
+from dbsn.noise.jpeg_grid import JpegGrid
 from dbsn.noise.recording import Recording
 from dbsn.tensors import as_tensor
 
@@ -31,7 +31,7 @@ _LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks up to 1.2 times the power of the
 _MOST_BLOCKS = 60_000  # of one image
 _CORRELATED, _CHANNELS_CORRELATED, _LEVEL_DEPENDS = 0.15, 0.08, 1.25
 _WORTH_A_STRIDE = 0.3  # correlation; in photographs with hardly any noise, texture mistaken for noise has 0.2
-_COMPRESSED, _VANISHES = 0.1, 0.6  # the second is of 255
+_CHANCE = 4.0  # standard deviations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,10 @@ class ImageInspection:
     autocorrelation: Array
     """Autocorrelation of the noise: (6, 11).
 
-    Distances are 0 to 5 pixels down and -5 to 5 across. [0, 5], at distance 0, is 1.
+    Distances are 0 to 5 pixels down and -5 to 5 across. [0, 5], at distance 0, is 1. What may be chance is 0.
     """
-    jpeg: float
-    """Trace of JPEG compression, 0 to 1.
-
-    It is the share of vanishing fine frequencies in the 8 x 8 blocks of JPEG, minus that in shifted blocks.
-    """
+    jpeg: JpegGrid
+    """Trace of JPEG compression."""
 
     @property
     def level(self) -> float:
@@ -119,7 +116,7 @@ class Inspection:
     @property
     def is_compressed(self) -> bool:
         """Whether the noise shows the blocks of JPEG."""
-        return float(np.median([each.jpeg for each in self.images])) > _COMPRESSED
+        return bool(np.mean([each.jpeg.is_there for each in self.images]) > 0.5)
 
     @property
     def suits(self) -> bool:
@@ -225,7 +222,7 @@ def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInsp
     blocks = _blocks(pixels)
     ends = np.array([end for end in (recording.black, recording.white) if end is not None], np.float32)
     cut = np.isin(blocks, ends).mean((1, 2, 3)) > 0.01
-    residual = _without_plane(blocks)
+    residual = without_plane(blocks)
     power = (residual**2).mean((1, 2, 3))
     varied = (blocks.max((1, 2)) > blocks.min((1, 2))).any(-1)  # masks and margins have no noise
     usable = np.flatnonzero(~cut & varied)
@@ -243,8 +240,8 @@ def inspect_image(image: NDArray[np.generic], recording: Recording) -> ImageInsp
     return ImageInspection(
         curve=np.stack(bins).transpose(2, 0, 1),
         channel_correlation=_channel_correlation(flat),
-        autocorrelation=_autocorrelation(flat),
-        jpeg=_jpeg(pixels),
+        autocorrelation=_autocorrelation(np.concatenate(_least_correlated([residual[part] for part in chosen]))),
+        jpeg=JpegGrid.of(pixels),
     )
 
 
@@ -257,8 +254,8 @@ def _blocks(pixels: Array) -> Array:
     return np.asarray(tiled.reshape(-1, *tiled.shape[2:])[::every], np.float32)
 
 
-def _without_plane(blocks: Array) -> Array:
-    """Subtract mean and slopes from blocks."""
+def without_plane(blocks: Array) -> Array:
+    """Subtract mean and slopes from blocks (n, 8, 8, c)."""
     ramp = (np.arange(_BLOCK) - (_BLOCK - 1) / 2) / math.sqrt(_BLOCK * (_BLOCK**2 - 1) / 12)
     flat = blocks - blocks.mean((1, 2), keepdims=True)
     for shape in ((-1, 1, 1), (1, -1, 1)):
@@ -300,38 +297,30 @@ def _autocorrelation(residual: Array) -> Array:
     every = unit.transpose(0, 3, 1, 2).reshape(-1, _BLOCK**2).astype(np.float64)
     found = _by_distance(every.T @ every / len(every))
     identity = np.identity(_BLOCK**2, np.float32).reshape(-1, _BLOCK, _BLOCK, 1)
-    independent = _by_distance(_without_plane(identity).reshape(_BLOCK**2, -1))
+    independent = _by_distance(without_plane(identity).reshape(_BLOCK**2, -1))
     here = (0, LAGS - 1)
     autocorrelation = found / found[here] - independent / independent[here]
+    chance = _CHANCE / np.sqrt(len(every) * _by_distance(np.ones((_BLOCK**2, _BLOCK**2)), mean=False))
+    autocorrelation[abs(autocorrelation) < chance] = 0
     autocorrelation[here] = 1
     return autocorrelation
 
 
-def _by_distance(covariance: Array) -> Array:
-    """Mean covariance of a block's pixels at each distance down and across: (6, 11)."""
+def _least_correlated(bins: list[Array]) -> list[Array]:
+    """The half of the bins whose neighbours are least correlated: texture is not in all of them, noise is."""
+    found = [_autocorrelation(flat) for flat in bins]
+    order = np.argsort([max(abs(each[0, LAGS]), abs(each[1, LAGS - 1])) for each in found])
+    return [bins[number] for number in order[: len(bins) // 2]]
+
+
+def _by_distance(covariance: Array, *, mean: bool = True) -> Array:
+    """Mean or sum of the covariance of a block's pixels at each distance down and across: (6, 11)."""
     row, column = np.divmod(np.arange(_BLOCK**2), _BLOCK)
     down, across = row[:, None] - row, column[:, None] - column
     near = (down >= 0) & (down < LAGS) & (abs(across) < LAGS)
     place = (down * (2 * LAGS - 1) + across + LAGS - 1)[near]
     sums = np.bincount(place, np.asarray(covariance)[near], LAGS * (2 * LAGS - 1))
-    return (sums / np.bincount(place, minlength=len(sums))).reshape(LAGS, -1)
-
-
-def _jpeg(pixels: Array) -> float:
-    """Trace of JPEG compression, see `ImageInspection.jpeg`.
-
-    Blocks are 8 x 8 pixels.
-    """
-    gray = 255 * pixels.mean(2)
-
-    def share(image: Array) -> float:
-        rows, columns = (side // 8 for side in image.shape)
-        tiled = image[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).swapaxes(1, 2).reshape(-1, 8, 8)
-        tiled = tiled[:: -(-len(tiled) // _MOST_BLOCKS)]
-        fine = abs(dctn(tiled, axes=(1, 2), norm="ortho")[:, 4:, 4:])
-        return float((fine < _VANISHES).mean())
-
-    return max(0.0, share(gray) - share(gray[4:, 4:]))
+    return (sums / (np.bincount(place, minlength=len(sums)) if mean else 1)).reshape(LAGS, -1)
 
 
 def flaws(image: np.ndarray) -> tuple[float, float]:
