@@ -300,8 +300,12 @@ class Denoiser:
         method: Method = "auto",
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
+        repair_outliers: bool = False,
     ) -> np.ndarray:
         """Denoise an image or a stack of images.
+
+        Values that are NaN or infinite, and nodata, stay as they are. What lies elsewhere is denoised as if they were
+        not there.
 
         Parameters
         ----------
@@ -320,6 +324,8 @@ class Denoiser:
             depend on it.
         ensemble : bool
             Average over the eight orientations of the image. This is better and takes eight times as long.
+        repair_outliers : bool
+            Replace isolated outliers (hot pixels, salt and pepper). By default they stay as they are.
 
         Returns
         -------
@@ -345,7 +351,7 @@ class Denoiser:
         """
         planes, back = as_planes(image, axes, channel_axis)
         results = np.empty(planes.shape, image.dtype)
-        options = InferenceOptions(tile=tile, ensemble=ensemble)
+        options = InferenceOptions(tile=tile, ensemble=ensemble, repair_outliers=repair_outliers)
         for plane, result in zip(planes, results, strict=True):
             pixels = _pixels(plane)
             denoised = np.empty(pixels.shape, np.float32)
@@ -645,9 +651,9 @@ def _with_channels(image: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"image: unsupported data type (got {image.dtype}, expected uint8, uint16 or float). Convert it first."
         )
-    if image.size == 0 or not np.isfinite(image).all():
+    if image.size == 0 or not np.isfinite(image).any():
         raise ValueError(
-            f"image: empty, or some values are not finite (got shape {image.shape}). Remove NaN and infinite values."
+            f"image: empty, or its values are not finite (got shape {image.shape}). Pass an image with finite values."
         )
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
         expected = "expected (height, width) or (height, width, channels)"

@@ -21,7 +21,7 @@ from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import OF_255, Unit, from_pixels, to_pixels
 from dbsn.io import raw, zarr
 from dbsn.io.formats import check_fits, read_planes, writing_planes
-from dbsn.io.picture import converted
+from dbsn.io.picture import check_converts, converted, mixed
 from dbsn.io.tiff import writing_float_tiff
 from dbsn.types import Place
 
@@ -47,6 +47,8 @@ class DenoiseOptions:
     """Side of a tile; None for what suits the network. The results do not depend on it."""
     axes: str | None = None
     """A letter for each axis, see `dbsn.io.axes`; None for what a file says itself."""
+    repair_outliers: bool = False
+    """Replace isolated outliers; by default they are kept."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= _STRONGEST:
@@ -58,9 +60,12 @@ class DenoiseOptions:
         """How much larger the noise is taken to be than it was measured."""
         return max(self.strength, 1.0)
 
-    def inference(self, denoiser: Denoiser) -> InferenceOptions:
-        """How images go through this denoiser."""
-        return InferenceOptions(tile=self.tile_for(denoiser), ensemble=self.ensemble, level_factor=self.level_factor)
+    def inference(self, denoiser: Denoiser, outliers: list[int]) -> InferenceOptions:
+        """How images go through this denoiser; the numbers of isolated outliers are added to `outliers`."""
+        return InferenceOptions(
+            tile=self.tile_for(denoiser), ensemble=self.ensemble, level_factor=self.level_factor,
+            repair_outliers=self.repair_outliers, on_outliers=outliers.append,
+        )  # fmt: skip
 
     def tile_for(self, denoiser: Denoiser) -> int:
         """Side of a tile for this denoiser."""
@@ -77,7 +82,8 @@ class DenoiseOptions:
         if choice.given and method == "auto":
             method = "student" if choice.load(choice.given).picks_student(method) else "posterior"
         axes = f" axes {self.axes.upper()}" if self.axes else ""
-        return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}{axes}"
+        repair = " outliers repaired" if self.repair_outliers else ""
+        return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}{axes}{repair}"
 
 
 def denoise_files(
@@ -97,13 +103,14 @@ def denoise_files(
         job.output.parent.mkdir(parents=True, exist_ok=True)
         if zarr.is_zarr(job.source):
             return _denoise_zarr(choice, job, how)
-        levels, denoiser, why, unit = list[float](), None, None, OF_255
+        levels, outliers, denoiser, why, unit = list[float](), list[int](), None, None, OF_255
         with ExitStack() as files:
             write, write_std = None, None
             for picture in read_planes(job.source, axes=how.axes):
                 dtype = picture.dtype if how.dtype == "input" else np.dtype(how.dtype)
                 if not raw.is_raw(job.source):
                     check_fits(job.output, replace(picture, dtype=dtype))
+                check_converts(picture, dtype)
                 write = write or files.enter_context(writing_planes(job.output, job.source))
                 rounds = dtype.kind in "iu" and picture.dtype.kind in "iu" and not raw.is_raw(job.source)
                 samples = np.empty(picture.samples.shape, dtype if rounds else np.float32)
@@ -116,14 +123,14 @@ def denoise_files(
                     picture.samples,
                     std=std,
                     method=how.method,
-                    options=how.inference(denoiser),
+                    options=how.inference(denoiser, outliers),
                 )
                 levels += [] if level is None else [level]
                 if job.beside and std is not None:
                     write_std = write_std or files.enter_context(writing_float_tiff(job.beside))
                     write_std(std * _unit(picture.dtype, dtype))
                 write(*converted(samples, picture, dtype))
-        return Found(mean_level(levels), unit, why)
+        return Found(mean_level(levels), unit, why, sum(outliers))
 
     if journal is None:
         yield from each_job(jobs, denoise)
@@ -180,7 +187,7 @@ class _Mixed:
         """Put intensities (h, w, c) at rows and columns."""
         if self.strength < 1:
             before = to_pixels(self.source[place])
-            part = before + self.strength * (part - before)
+            part = mixed(before, part, self.strength)
         self.samples[place] = part if self.samples.dtype.kind == "f" else from_pixels(part, self.samples.dtype)
 
 
@@ -188,7 +195,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
     """Denoise an array plane by plane, each block by block."""
     _check_zarr(job)
     source = zarr.ZarrImage(job.source, how.axes)
-    levels, denoiser, why, unit = list[float](), None, None, OF_255
+    levels, outliers, denoiser, why, unit = list[float](), list[int](), None, None, OF_255
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarr.writing_zarr(job.output, source, dtype))
@@ -204,10 +211,10 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
                 plane,
                 std=None if beside is None else zarr.PlaneCanvas(beside, plane, None, _unit(source.array.dtype, dtype)),
                 method=how.method,
-                options=how.inference(denoiser),
+                options=how.inference(denoiser, outliers),
             )
             levels += [] if level is None else [level]
-    return Found(mean_level(levels), unit, why)
+    return Found(mean_level(levels), unit, why, sum(outliers))
 
 
 def _check_zarr(job: Job) -> None:

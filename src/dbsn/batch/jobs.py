@@ -27,6 +27,8 @@ class JobResult:
     """The numbers that intensities of it are known by."""
     why: PickReason | None = None
     """Which model was picked for it and why, if one was picked."""
+    outliers: int = 0
+    """Number of pixels that are isolated outliers."""
     error: str | None = None
     """One line that names the file, if it failed."""
 
@@ -46,6 +48,8 @@ class Found:
     """As `JobResult.unit`."""
     why: PickReason | None = None
     """Which model was picked for it and why, if one was picked."""
+    outliers: int = 0
+    """As `JobResult.outliers`."""
 
 
 def mean_level(levels: Sequence[float]) -> float | None:
@@ -66,5 +70,5 @@ def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator
         else:
             yield JobResult(
                 source=job.source, output=job.output, seconds=time.perf_counter() - began, noise_std=found.level,
-                unit=found.unit, why=found.why,
+                unit=found.unit, why=found.why, outliers=found.outliers,
             )  # fmt: skip

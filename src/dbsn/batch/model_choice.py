@@ -14,6 +14,7 @@ from dbsn.denoiser import Denoiser
 from dbsn.inference.views import shown_range
 from dbsn.intensity import Unit, to_pixels
 from dbsn.noise.inspection import inspect_noise
+from dbsn.outliers import without_outliers
 from dbsn.store import builtin
 from dbsn.types import Pixels
 
@@ -66,6 +67,7 @@ class ModelPicker:
             denoiser = self.load(self.given)
             is_gray_alone = image.shape[2] == 1 and denoiser.channels > 1
             return denoiser, PickReason((1,), _GRAY_ALONE, str(self.given)) if is_gray_alone else None
+        image, _ = without_outliers(image, {})
         middle = _Middle.of(image)
         verdict, independent = _verdict(middle, unit)
         name = builtin.name_for(image.shape[2], independent=independent, to_apply=True)

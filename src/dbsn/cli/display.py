@@ -96,6 +96,8 @@ class Verbosity:
     """Nothing was written: what would be."""
     model: str = ""
     """The model that was named, if it is one for all."""
+    repairs: bool = False
+    """Isolated outliers are replaced."""
 
 
 def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity, axes: str | None = None) -> int:
@@ -127,6 +129,8 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
             if done.why and not shown.dry_run and (shown.verbose or like != before):
                 note(f"{printable(str(done.output))}: {done.why.line}", quiet=shown.quiet)
             before = like
+            if done.outliers:
+                note(f"{printable(str(done.output))}: {_outliers(done.outliers, shown)}", quiet=shown.quiet)
             if not shown.json:
                 print(_line_of(done, job, shown), flush=True)
     failed = sum(done.error is not None for done in results)
@@ -135,6 +139,12 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
     if failed and len(jobs) > 1:
         note(f"{failed} of {len(jobs)} files failed", quiet=shown.quiet)
     return 1 if failed else 0
+
+
+def _outliers(count: int, shown: Verbosity) -> str:
+    """What became of isolated outliers."""
+    pixels = f"{count} isolated outlier{'s' if count > 1 else ''} (hot pixels, salt and pepper)"
+    return f"{pixels} replaced" if shown.repairs else f"{pixels} kept; --repair-outliers replaces them"
 
 
 def _line_of(done: JobResult, job: Job, shown: Verbosity) -> str:
@@ -155,7 +165,7 @@ def _as_object(results: Sequence[JobResult], jobs: Sequence[Job], shown: Verbosi
             "model": (done.why.model if done.why else shown.model) or None,
             "reason": done.why.line if done.why else None,
             "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,
-            "seconds": round(done.seconds, 3), "error": done.error,
+            "outliers": done.outliers, "seconds": round(done.seconds, 3), "error": done.error,
         }  # fmt: skip
         files.append({name: printable(value) if isinstance(value, str) else value for name, value in said.items()})
     return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": shown.dry_run}

@@ -63,8 +63,8 @@ def read_image(path: Path) -> Picture:
         Its pixels, and everything that `write_image` needs to write the same kind of file.
 
     Raises:
-        ImageError: The file is damaged, or cannot be denoised or written back: several pages or frames, CMYK, NaN, an
-            unusual depth.
+        ImageError: The file is damaged, or cannot be denoised or written back: several pages or frames, CMYK, an
+            unusual depth, or no finite value.
         OSError: The file does not exist or may not be read.
     """
     if zarr.is_zarr(path):
@@ -101,7 +101,8 @@ def write_image(path: Path, pixels: Array, like: Picture) -> None:
         like: The picture it was made from. Its alpha channel is written unchanged.
 
     Raises:
-        ImageError: The format cannot hold the picture without loss, the shape differs, or a value is NaN.
+        ImageError: The format cannot hold the picture without loss, the shape differs, or a value that
+            shall become an integer is NaN.
         OSError: The folder is missing, or the file cannot be written.
     """
     check_fits(path, like)
