@@ -277,7 +277,7 @@ class Denoiser:
             return Denoiser.load(Path(folder) / MODEL, device=device, trust=asked.student)
 
     @speaks_python
-    def denoise(
+    def denoise(  # noqa: PLR0913 - public
         self,
         image: Any,
         *,
@@ -286,8 +286,12 @@ class Denoiser:
         method: Method = "auto",
         tile: int = DEFAULT_TILE,
         ensemble: bool = False,
+        repair_outliers: bool = False,
     ) -> Any:
         """Denoise an image or a stack of images.
+
+        Values that are NaN or infinite, and nodata, stay as they are. What lies elsewhere is denoised as if they were
+        not there.
 
         Parameters
         ----------
@@ -307,6 +311,8 @@ class Denoiser:
             depend on it.
         ensemble : bool
             Average over the eight orientations of the image. This is better and takes eight times as long.
+        repair_outliers : bool
+            Replace isolated outliers (hot pixels, salt and pepper). By default they stay as they are.
 
         Returns
         -------
@@ -333,7 +339,7 @@ class Denoiser:
         (3, 32, 32)
         """
         self.picks_student(method)  # a wrong method is refused before any work
-        options = InferenceOptions(tile=tile, ensemble=ensemble)
+        options = InferenceOptions(tile=tile, ensemble=ensemble, repair_outliers=repair_outliers)
 
         def denoised(plane: np.ndarray) -> tuple[np.ndarray]:
             result = np.empty(plane.shape, np.float32)
@@ -659,9 +665,9 @@ def _name_of(factory: object) -> str:
 
 def _with_channels(image: np.ndarray) -> np.ndarray:
     check_dtype(image.dtype)
-    if image.size == 0 or not np.isfinite(image).all():
+    if image.size == 0 or not np.isfinite(image).any():
         raise ValueError(
-            f"image: empty, or some values are not finite (got shape {image.shape}). Remove NaN and infinite values."
+            f"image: empty, or its values are not finite (got shape {image.shape}). Pass an image with finite values."
         )
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] > 4):
         expected = "expected (height, width) or (height, width, channels)"

@@ -100,11 +100,12 @@ def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
         Array of `dtype`, same shape.
 
     Raises:
-        ValueError: A value is NaN or infinite.
+        ValueError: A value that shall become an integer is NaN or infinite. As floats such values stay.
     """
     flat, samples = pixels.reshape(-1), np.empty(pixels.size, dtype)
     parts = [slice(start, start + CONVERTED_AT_ONCE) for start in range(0, flat.size, CONVERTED_AT_ONCE)]
-    if bad := sum(np.count_nonzero(~np.isfinite(flat[part])) for part in parts):
+    integers = np.issubdtype(dtype, np.integer)
+    if integers and (bad := sum(np.count_nonzero(~np.isfinite(flat[part])) for part in parts)):
         raise ValueError(f"{bad} of {pixels.size} values are NaN or infinite, expected finite values")
     for part in parts:
         samples[part] = _samples(flat[part], dtype)
@@ -113,7 +114,10 @@ def from_pixels(pixels: Array, dtype: np.dtype[Any]) -> Array:
 
 def _samples(pixels: Array, dtype: np.dtype[Any]) -> Array:
     if np.issubdtype(dtype, np.floating):
-        return np.clip(pixels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
+        inside = np.clip(pixels, np.finfo(dtype).min, np.finfo(dtype).max).astype(dtype)
+        infinite = np.isinf(pixels)
+        inside[infinite] = pixels[infinite]
+        return inside
     limits = np.iinfo(dtype)
     # float32 is exact enough for 16 bits and takes half the memory; no float64 equals the maximum of 64 bits
     work = np.dtype(np.float32 if limits.bits <= 16 else np.float64)

@@ -667,12 +667,6 @@ def animated_webp() -> bytes:
     return file.getvalue()
 
 
-def with_bad_pixels() -> bytes:
-    array = samples(5, 5, 3, "float32")
-    array[0, 0], array[1, 2, 0], array[4, 4, 1] = np.nan, np.inf, -np.inf
-    return tiff(array)
-
-
 def truncated_stack() -> bytes:
     file = io.BytesIO()
     tifffile.imwrite(file, np.ones((5, 8, 9), np.uint8), truncate=True)  # five planes behind one page
@@ -698,8 +692,7 @@ UNREADABLE = [
     (lambda: tiff(np.ones((3, 4), np.int32)), "int32 samples are not supported. Convert it to uint16 or float32"),
     (lambda: tiff(np.ones((3, 4), np.uint32)), "uint32 samples are not supported. Convert it to uint16 or float32"),
     (lambda: tiff(np.ones((3, 4), np.complex64)), "complex64 samples are not supported. Convert it"),
-    (with_bad_pixels, "3 pixels are NaN or infinite. Replace them"),
-    (lambda: tiff(np.full((1, 2), 1e300)), "2 pixels are NaN or infinite. Replace them"),
+    (lambda: tiff(np.full((1, 2), np.nan)), "no pixel is finite (got only NaN and infinite values). Check the file"),
     (lambda: tiff(samples(4, 4, 4), photometric="separated", extrasamples=[]), "SEPARATED colours are not supported"),
     (lambda: tiff(np.ones((4, 4), np.float32), photometric="miniswhite"), "MINISWHITE colours are not supported"),
     (lambda: tiff(samples(4, 4, 2), extrasamples=["unspecified"]), "2 channels, expected gray or RGB"),
@@ -988,11 +981,27 @@ def test_a_value_too_large_for_half_precision_is_clipped_and_not_infinite() -> N
     assert from_pixels(np.array([1e6, -1e6], np.float32), np.dtype("float16")).tolist() == [65504, -65504]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_are_errors_and_not_numbers(dtype: str, bad: float) -> None:
     with pytest.raises(ValueError, match="2 of 3 values are NaN or infinite"):
         from_pixels(np.array([0, bad, bad]), np.dtype(dtype))
+
+
+def test_floats_that_are_nan_or_infinite_stay() -> None:
+    values = np.array([0.5, np.nan, np.inf, -np.inf, 1e300])
+    for dtype in ("float32", "float64"):
+        kept = from_pixels(values, np.dtype(dtype))
+        assert np.array_equal(kept[:4], values[:4], equal_nan=True)
+        assert np.isfinite(kept[4]), "too large for the type, but finite"
+
+
+def test_nan_in_a_float_file_is_read_and_written_back(tmp_path: Path) -> None:
+    array = samples(5, 5, 3, "float32")
+    array[0, 0], array[1, 2, 0], array[4, 4, 1] = np.nan, np.inf, -np.inf
+    picture = read_image(stored(tmp_path / "a.tif", tiff(array)))
+    write_image(tmp_path / "b.tif", picture.pixels, picture)
+    assert np.array_equal(read_image(tmp_path / "b.tif").samples, array, equal_nan=True)
 
 
 def test_samples_that_are_no_numbers_are_refused() -> None:

@@ -256,8 +256,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left(
         group.create_array(name, shape=(9, 9), dtype="uint8")
     plain(tmp_path / "text.zarr", np.zeros((4, 4), "complex64"))
     plain(tmp_path / "row.zarr", samples((40,), "uint8"))
-    nan = samples((40, 40), "float32")
-    nan[3, 3] = np.nan
+    nan = np.full((40, 40), np.nan, "float32")
     plain(tmp_path / "nan.zarr", nan)
     broken = plain(tmp_path / "broken.zarr", samples((40, 40), "uint8"))
     (broken / "zarr.json").write_text("{")
@@ -265,7 +264,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_left(
         "many": "Name one of them",
         "text": "complex64",
         "row": "is no image",
-        "nan": "NaN",
+        "nan": "no pixel is finite",
         "broken": "not a readable Zarr",
     }
     for name, words in said.items():

@@ -24,7 +24,7 @@ from dbsn.inference.options import InferenceOptions
 from dbsn.inference.tiles import DEFAULT_TILE
 from dbsn.intensity import OF_255, Unit, from_pixels, to_pixels
 from dbsn.io import raw, zarr
-from dbsn.io.picture import converted
+from dbsn.io.picture import check_converts, converted, mixed
 from dbsn.io.tiff import writing_float_tiff
 from dbsn.types import Pixels, Place
 
@@ -50,16 +50,24 @@ class DenoiseOptions:
     """Side of a tile; None for what suits the network. The results do not depend on it."""
     axes: str | None = None
     """A letter for each axis, see `dbsn.io.axes`; None for what a file says itself."""
+    repair_outliers: bool = False
+    """Replace isolated outliers; by default they are kept."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= _STRONGEST:
             allowed = f"a number from 0 (keep the image) to {_STRONGEST} (assume twice the measured noise)"
             raise ValueError(f"--strength: got {self.strength:g}, expected {allowed}")
 
-    def inference(self, denoiser: Denoiser) -> InferenceOptions:
-        """How images go through this denoiser; one without a noise-level input takes the noise as it is."""
+    def inference(self, denoiser: Denoiser, outliers: list[int]) -> InferenceOptions:
+        """How images go through this denoiser; the numbers of isolated outliers are added to `outliers`.
+
+        A denoiser without a noise-level input takes the noise as it is.
+        """
         factor = max(self.strength, 1.0) if self.is_guided(denoiser) else 1.0
-        return InferenceOptions(tile=self.tile_for(denoiser), ensemble=self.ensemble, level_factor=factor)
+        return InferenceOptions(
+            tile=self.tile_for(denoiser), ensemble=self.ensemble, level_factor=factor,
+            repair_outliers=self.repair_outliers, on_outliers=outliers.append,
+        )  # fmt: skip
 
     def is_guided(self, denoiser: Denoiser) -> bool:
         """Whether the method of this denoiser has a noise-level input."""
@@ -86,7 +94,8 @@ class DenoiseOptions:
         if choice.given and method == "auto":
             method = "student" if choice.load(choice.given).picks_student(method) else "posterior"
         axes = f" axes {self.axes.upper()}" if self.axes else ""
-        return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}{axes}"
+        repair = " outliers repaired" if self.repair_outliers else ""
+        return f"{method} of model {choice.digest} strength {self.strength:g}{often}{kind}{axes}{repair}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +130,7 @@ def denoise_files(
         if source.is_array:
             return _denoise_zarr(choice, job, how)
         levels, denoiser, why, unit, remarks = list[float](), None, None, OF_255, dict[str, None]()
+        outliers = list[int]()
         with ExitStack() as files:
             write, write_std = None, None
             for picture in source.planes(axes=how.axes):
@@ -128,7 +138,8 @@ def denoise_files(
                 source.check_fits(job.output, replace(picture, dtype=dtype))
                 remarks |= dict.fromkeys(source.remarks(job.output, picture))
                 write = write or files.enter_context(source.writing(job.output))
-                rounds = dtype.kind in "iu" and picture.dtype.kind in "iu"
+                check_converts(picture, dtype)
+                rounds = dtype.kind in "iu" and picture.dtype.kind in "iu" and not raw.is_raw(job.source)
                 samples = np.empty(picture.samples.shape, dtype if rounds else np.float32)
                 std = np.empty(samples.shape, np.float32) if job.beside else None
                 view = PictureView.of(picture, splits=choice.is_builtin and not raw.is_raw(job.source))
@@ -144,7 +155,7 @@ def denoise_files(
                         image[place],
                         std=None if std is None else std[place],
                         method=how.method,
-                        options=how.inference(denoiser),
+                        options=how.inference(denoiser, outliers),
                     )
                     levels += [] if level is None else [level]
                 view.put_back(samples)
@@ -152,7 +163,7 @@ def denoise_files(
                     write_std = write_std or files.enter_context(writing_float_tiff(job.beside))
                     write_std(std * _unit(picture.dtype, dtype))
                 write(*converted(samples, picture, dtype))
-        return Found(mean_level(levels), unit, why, tuple(remarks))
+        return Found(mean_level(levels), unit, why, tuple(remarks), sum(outliers))
 
     if journal is None:
         yield from each_job(jobs, denoise)
@@ -235,7 +246,7 @@ class _Mixed:
         """Put intensities (h, w, c) at rows and columns."""
         if self.strength < 1:
             before = to_pixels(self.source[place])
-            part = before + self.strength * (part - before)
+            part = mixed(before, part, self.strength)
         if self.is_gray:
             part = part.mean(2, keepdims=True)  # all channels get it
         self.samples[place] = part if self.samples.dtype.kind == "f" else from_pixels(part, self.samples.dtype)
@@ -246,6 +257,7 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
     _check_zarr(job)
     source = zarr.ZarrImage(job.source, how.axes)
     levels, denoiser, why, unit, remarks = list[float](), None, None, OF_255, dict[str, None]()
+    outliers = list[int]()
     with ExitStack() as arrays:
         dtype = source.array.dtype if how.dtype == "input" else np.dtype(how.dtype)
         result = arrays.enter_context(zarr.writing_zarr(job.output, source, dtype))
@@ -263,10 +275,10 @@ def _denoise_zarr(choice: ModelPicker, job: Job, how: DenoiseOptions) -> Found:
                 plane,
                 std=None if beside is None else zarr.PlaneCanvas(beside, plane, None, _unit(source.array.dtype, dtype)),
                 method=how.method,
-                options=how.inference(denoiser),
+                options=how.inference(denoiser, outliers),
             )
             levels += [] if level is None else [level]
-    return Found(mean_level(levels), unit, why, tuple(remarks))
+    return Found(mean_level(levels), unit, why, tuple(remarks), sum(outliers))
 
 
 def _rounding(image: Pixels, was: np.dtype[Any], dtype: np.dtype[Any]) -> tuple[str, ...]:

@@ -31,6 +31,8 @@ class JobResult:
     """What the result does not keep of its file, or what is wrong with the file, each in a few words."""
     is_by_others: bool = False
     """Whether another process made the result meanwhile."""
+    outliers: int = 0
+    """Number of pixels that are isolated outliers."""
     error: str | None = None
     """One line that names the file, if it failed."""
 
@@ -52,6 +54,8 @@ class Found:
     """Which model was picked for it and why, if one was picked."""
     remarks: tuple[str, ...] = ()
     """As `JobResult.remarks`."""
+    outliers: int = 0
+    """As `JobResult.outliers`."""
 
 
 def mean_level(levels: Sequence[float]) -> float | None:
@@ -72,5 +76,5 @@ def each_job(jobs: Sequence[Job], work: Callable[[int, Job], Found]) -> Iterator
         else:
             yield JobResult(
                 source=job.source, output=job.output, seconds=time.perf_counter() - began, noise_std=found.level,
-                unit=found.unit, why=found.why, remarks=found.remarks,
+                unit=found.unit, why=found.why, remarks=found.remarks, outliers=found.outliers,
             )  # fmt: skip

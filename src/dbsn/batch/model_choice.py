@@ -16,6 +16,7 @@ from dbsn.inference.views import shown_range
 from dbsn.intensity import Unit, to_pixels
 from dbsn.noise.inspection import inspect_noise, without_plane
 from dbsn.noise.jpeg_grid import JpegGrid
+from dbsn.outliers import without_outliers
 from dbsn.store import builtin
 from dbsn.store.model_file import load_model
 from dbsn.types import Pixels
@@ -87,6 +88,7 @@ class ModelPicker:
             denoiser = self.load(self.given)
             is_gray_alone = image.shape[2] == 1 and denoiser.channels > 1
             return denoiser, PickReason((1,), _GRAY_ALONE, str(self.given)) if is_gray_alone else None
+        image, _ = without_outliers(image, {})
         name, verdict, independent = self._choose(_Middle.of(image), unit, is_mosaic=is_mosaic)
         kind = "gray" if image.shape[2] == 1 else "colour"
         line = f"built-in model {name}, because this is a {'mosaic' if is_mosaic else f'{kind} image'} with {verdict}"

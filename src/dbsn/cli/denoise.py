@@ -26,7 +26,17 @@ class Denoise:
 
     layout: ClassVar[Layout] = Layout(
         examples=("dbsn denoise photo.jpg", "dbsn denoise my_noisy_images -m runs/mine -o results"),
-        usual=("--model", "--output", "--strength", "--save-std", "--ensemble", "--dtype", "--overwrite", "--dry-run"),
+        usual=(
+            "--model",
+            "--output",
+            "--strength",
+            "--save-std",
+            "--ensemble",
+            "--repair-outliers",
+            "--dtype",
+            "--overwrite",
+            "--dry-run",
+        ),
         more={
             "what is printed": ("--quiet", "--verbose", "--json"),
             "how it is computed": ("--method", "--tile", "--device", "--threads", "--trust"),
@@ -53,6 +63,8 @@ class Denoise:
     dtype: Literal["input", "uint8", "uint16", "float32"] = "input"
     """Data type of the results: the input's or another. float32 (TIFF, Zarr) is not rounded."""
     axes: Axes = None
+    repair_outliers: bool = False
+    """Replace isolated outliers (hot pixels, salt and pepper) and say how many. By default they stay as they are."""
     overwrite: bool = False
     """Overwrite existing results. By default finished files are skipped, so an interrupted run continues."""
     dry_run: bool = False
@@ -81,7 +93,7 @@ class Denoise:
         jobs = plan(self.inputs, self.output, save_std=self.save_std)
         how = DenoiseOptions(
             method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
-            axes=self.axes,
+            axes=self.axes, repair_outliers=self.repair_outliers,
         )  # fmt: skip
         given = self._model_file() if self.model else None
         choice = ModelPicker(
@@ -101,7 +113,10 @@ class Denoise:
         else:
             work = denoise_files(choice, missing, how, journal, Batch(settings=settings, overwrites=self.overwrite))
         named = str(given or "")
-        shown = Verbosity(quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named)
+        shown = Verbosity(
+            quiet=self.quiet, verbose=self.verbose, json=self.json, dry_run=self.dry_run, model=named,
+            repairs=self.repair_outliers,
+        )  # fmt: skip
         status = show_files(work, missing, shown, self.axes)
         if unread:
             note(f"not read: {_named(unread)}", quiet=self.quiet)

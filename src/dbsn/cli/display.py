@@ -99,6 +99,8 @@ class Verbosity:
     """Nothing was written: what would be."""
     model: str = ""
     """The model that was named, if it is one for all."""
+    repairs: bool = False
+    """Isolated outliers are replaced."""
 
 
 def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity, axes: str | None = None) -> int:
@@ -134,6 +136,8 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
             before = like
             if done.remarks:
                 note(escaped(f"{done.source}: {'; '.join(done.remarks)}."), quiet=shown.quiet)
+            if done.outliers:
+                note(f"{escaped(str(done.output))}: {_outliers(done.outliers, shown)}", quiet=shown.quiet)
             if not shown.json:
                 print(_line_of(done, job, shown), flush=True)
     failed = sum(done.error is not None for done in results)
@@ -142,6 +146,12 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
     if failed and len(jobs) > 1:
         note(f"{failed} of {len(jobs)} files failed", quiet=shown.quiet)
     return 1 if failed else 0
+
+
+def _outliers(count: int, shown: Verbosity) -> str:
+    """What became of isolated outliers."""
+    pixels = f"{count} isolated outlier{'s' if count > 1 else ''} (hot pixels, salt and pepper)"
+    return f"{pixels} replaced" if shown.repairs else f"{pixels} kept; --repair-outliers replaces them"
 
 
 def _line_of(done: JobResult, job: Job, shown: Verbosity) -> str:
@@ -164,7 +174,8 @@ def _as_object(results: Sequence[JobResult], jobs: Mapping[Path, Job], shown: Ve
             "model": (done.why.model if done.why else shown.model) or None,
             "reason": done.why.line if done.why else None,
             "noise": done.noise[0] or None, "noise_unit": done.noise[1] or None, "noise_std": done.noise_std,
-            "seconds": round(done.seconds, 3), "remarks": list(done.remarks), "error": done.error,
+            "outliers": done.outliers, "seconds": round(done.seconds, 3), "remarks": list(done.remarks),
+            "error": done.error,
         }  # fmt: skip
         files.append({name: escaped(value) if isinstance(value, str) else value for name, value in said.items()})
     return {"files": files, "failed": sum(done.error is not None for done in results), "dry_run": shown.dry_run}

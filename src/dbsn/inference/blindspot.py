@@ -16,7 +16,7 @@ from dbsn.devices import MEMORY_FORMAT
 from dbsn.inference.lattices import lattices, placed
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
-from dbsn.inference.views import stretched
+from dbsn.inference.views import INTENSITIES, stretched
 from dbsn.intensity import to_pixels
 from dbsn.likelihood import channel_variance, fuse
 from dbsn.models.blindspot import BlindSpotModel, Estimate
@@ -25,6 +25,7 @@ from dbsn.noise.correlation import autocorrelation, kernel
 from dbsn.noise.families import Noise
 from dbsn.noise.learned import ImageNoise
 from dbsn.orientations import ORIENTATIONS
+from dbsn.outliers import without_outliers
 from dbsn.tensors import as_tensor
 from dbsn.types import Canvas, Image, Pixels, Place
 
@@ -212,6 +213,10 @@ def predict_into(
         Noise level and noise, as in `Prediction`.
     """
     check_image(image, options.tile, model.config.channels)
+    image, into = without_outliers(
+        image, into, repair=options.repair_outliers, differences=set(into) - set(INTENSITIES),
+        on_outliers=options.on_outliers,
+    )  # fmt: skip
     image, into, unit = stretched(image, into, model.config)
     if known_noise and unit != 1:
         raise ValueError(

@@ -3,6 +3,7 @@
 Tested in tests/property/test_tiles.py and tests/property/test_ensemble.py. The model itself does not belong here.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dbsn.inference.tiles import DEFAULT_TILE
@@ -25,6 +26,10 @@ class InferenceOptions:
     """Factor on the measured noise level that is given to a guided student."""
     stride: int | None = None
     """Denoise separately the images made of every `stride`-th pixel. None is a blind-spot model's denoising stride."""
+    repair_outliers: bool = False
+    """Replace isolated outliers (hot pixels, salt and pepper) before denoising; by default they stay as they are."""
+    on_outliers: Callable[[int], None] | None = None
+    """Called with the number of pixels that are isolated outliers, part by part."""
 
 
 USUAL = InferenceOptions()

@@ -17,6 +17,7 @@ from dbsn.inference.views import in_colours, stretched
 from dbsn.models.student import Student
 from dbsn.networks.uncertainty import Uncertainty
 from dbsn.orientations import ORIENTATIONS, Orientation
+from dbsn.outliers import without_outliers
 from dbsn.tensors import as_tensor
 from dbsn.types import Canvas, Image, Margin, Pixels
 
@@ -73,6 +74,9 @@ def apply_student_into(
         raise ValueError(
             "uncertainty: this student has none, an older version of dbsn trained it. Train it again, or omit it."
         )
+    image, into = without_outliers(
+        image, into, repair=options.repair_outliers, differences=("std",), on_outliers=options.on_outliers
+    )
     image, into, unit = stretched(image, into, student.config)
     device = next(student.parameters()).device
     radius = student.receptive_radius + (Uncertainty.receptive_radius if "std" in into else 0)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from dbsn.types import Canvas, Margin, Pixels
@@ -89,11 +90,18 @@ class TileResult:
 
 
 def put_tiles(into: Mapping[str, Canvas], results: Iterable[TileResult], image: Pixels) -> float:
-    """Write the results of an image's tiles; return the mean square of the noise."""
+    """Write the results of an image's tiles; return the mean square of the noise.
+
+    Raises:
+        ValueError: A result is NaN or infinite.
+    """
     noise_power = 0.0
     for result in results:
         for name, canvas in into.items():
-            canvas[result.place] = result.values[name].cpu().numpy()
+            values = result.values[name].cpu().numpy()
+            if bad := values.size - np.count_nonzero(np.isfinite(values)):
+                raise ValueError(f"{bad} of {values.size} values are NaN or infinite, expected finite values")
+            canvas[result.place] = values
         noise_power += result.noise_power * result.pixels / math.prod(image.shape[:2])
     return noise_power
 

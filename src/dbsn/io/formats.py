@@ -180,8 +180,8 @@ def read_image(path: Path) -> Picture:
         Its pixels, and everything that `write_image` needs to write the same kind of file.
 
     Raises:
-        ImageError: The file is damaged, or cannot be denoised or written back: several pages or frames, CMYK, NaN, an
-            unusual depth.
+        ImageError: The file is damaged, or cannot be denoised or written back: several pages or frames, CMYK, an
+            unusual depth, or no finite value.
         OSError: The file does not exist or may not be read.
     """
     return open(path).picture()

@@ -76,7 +76,7 @@ class Picture:
     path: Path
     """The file it was read from."""
     samples: Array
-    """Samples (h, w, c) in the file's data type, c = 1 gray or 3 RGB; finite."""
+    """Samples (h, w, c) in the file's data type, c = 1 gray or 3 RGB; some may be NaN or infinite."""
     alpha: Array | None
     """Alpha (h, w) in the file's data type, unchanged; None without transparency."""
     dtype: np.dtype[Any]
@@ -141,6 +141,24 @@ class Picture:
         return (x, y) if 0.5 < x < 2**31 and 0.5 < y < 2**31 else None
 
 
+def mixed(before: Array, after: Array, strength: float) -> Array:
+    """A picture between the noisy one (strength 0) and the denoised one (1); values that are not finite stay."""
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(before), before + strength * (after - before), after)
+
+
+def check_converts(like: Picture, dtype: np.dtype[Any]) -> None:
+    """Check that a picture's samples can become another data type.
+
+    Raises:
+        ImageError: Floats outside of 0 to 1 shall become integers.
+    """
+    if like.dtype.kind == "f" and dtype.kind != "f" and (like.samples.min() < 0 or like.samples.max() > 1):
+        raise ImageError(
+            f"{like.path}: some values do not fit into {dtype} (expected values from 0 to 1). Keep the data type."
+        )
+
+
 def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array, Picture]:
     """Convert pixels made from a picture, and the picture, to another data type.
 
@@ -154,10 +172,7 @@ def converted(pixels: Array, like: Picture, dtype: np.dtype[Any]) -> tuple[Array
         return pixels, like
     alpha = None if like.alpha is None else from_pixels(to_pixels(like.alpha), dtype)
     unit = 1.0
-    if like.dtype.kind == "f" and dtype.kind != "f" and (like.samples.min() < 0 or like.samples.max() > 1):
-        raise ImageError(
-            f"{like.path}: some values do not fit into {dtype} (expected values from 0 to 1). Keep the data type."
-        )
+    check_converts(like, dtype)
     if like.dtype.kind != "f" and dtype.kind == "f":
         unit = float(np.iinfo(like.dtype).max)
         alpha = None if like.alpha is None else like.alpha.astype(dtype)
@@ -192,8 +207,8 @@ def picture_of(path: Path, array: Array, **kept: Any) -> Picture:
     array = array[..., np.newaxis] if array.ndim == 2 else array
     alpha = array[..., -1].copy() if array.shape[2] in (2, 4) else None
     samples = array[..., : 1 if array.shape[2] < 3 else 3]
-    if array.dtype.kind == "f" and (bad := np.count_nonzero(~np.isfinite(to_pixels(samples)).all(axis=2))):
-        raise ImageError(f"{path}: {bad} pixels are NaN or infinite. Replace them with numbers first.")
+    if array.dtype.kind == "f" and not np.isfinite(to_pixels(samples)).any():
+        raise ImageError(f"{path}: no pixel is finite (got only NaN and infinite values). Check the file.")
     return Picture(path=path, samples=np.ascontiguousarray(samples), alpha=alpha, dtype=array.dtype, **kept)
 
 

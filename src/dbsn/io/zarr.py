@@ -21,7 +21,7 @@ from dbsn.intensity import Array, from_pixels
 from dbsn.io.atomic import naming
 from dbsn.io.axes import letters_of
 from dbsn.io.checks import check_size
-from dbsn.io.picture import DEPTHS, Picture, converted, damaged, picture_of
+from dbsn.io.picture import DEPTHS, Picture, converted, damaged, mixed, picture_of
 from dbsn.limits import LONGEST_SIDE, MOST_PLANES, MOST_SPARSE
 
 SUFFIX = ".zarr"
@@ -115,7 +115,7 @@ class Plane:
         self.shape = (sizes["Y"], sizes["X"], sizes.get(_COLOUR, 1))
 
     def __getitem__(self, where: Place) -> Array:
-        """Read rows, or rows and columns, (h, w, c) float32; ImageError if not finite."""
+        """Read rows, or rows and columns, (h, w, c) float32."""
         return self.block(where).pixels
 
     def block(self, where: Place) -> Picture:
@@ -156,8 +156,8 @@ class PlaneCanvas:
         samples = self.unit * pixels
         if self.strength is not None:
             like = self.plane.block(place)
-            mixed = pixels if self.strength == 1 else like.pixels + self.strength * (pixels - like.pixels)
-            samples = from_pixels(converted(mixed, like, self.array.dtype)[0], self.array.dtype)
+            result = pixels if self.strength == 1 else mixed(like.pixels, pixels, self.strength)
+            samples = from_pixels(converted(result, like, self.array.dtype)[0], self.array.dtype)
         axes = [axis for axis in self.plane.image.axes if axis in _SPATIAL + _COLOUR]
         order = [(_SPATIAL + _COLOUR).index(axis) for axis in axes]
         turned = samples if _COLOUR in axes else samples[..., 0]
@@ -232,7 +232,7 @@ def blocks(path: Path, most: int | None = None, axes: str | None = None) -> Iter
         axes: See `ZarrImage`.
 
     Raises:
-        ImageError: As `ZarrImage`; or a value is NaN.
+        ImageError: As `ZarrImage`; or no value of a block is finite.
     """
     image = ZarrImage(path, axes)
     planes = image.planes()
