@@ -170,7 +170,7 @@ def test_one_damaged_file_is_named_and_the_rest_is_finished(
     (tmp_path / "in" / "a_damaged.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "in" / "b_empty.tif").touch()
     (tmp_path / "in" / "c_fine.png").write_bytes(whole)
-    Image.new("RGB", (20, 20)).save(tmp_path / "in" / "d_colour.png")
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "in" / "d_colour.png")
     result = dbsn_command("denoise", tmp_path / "in", "-m", folder / "model.safetensors", "-o", tmp_path / "out")
     assert result.returncode == 1
     *lines, summary = result.stderr.strip().splitlines()
