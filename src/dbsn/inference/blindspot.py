@@ -6,6 +6,7 @@ The result is the same as without tiles (tests/property/test_tiles.py).
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from dbsn.devices import MEMORY_FORMAT
 from dbsn.inference.lattices import lattices, placed
+from dbsn.inference.levels import LevelWatch, kept_where_clean
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
 from dbsn.inference.views import INTENSITIES, stretched
@@ -224,11 +226,15 @@ def predict_into(
         )
     device = next(model.parameters()).device
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.bf16):
+        watch = LevelWatch()
+        for _ in watch.passing(as_tensor(image[rows]).to(device) for rows in strips(image.shape[0])):
+            pass
         every = [
             (where, Passes(model, pixels, ensemble=options.ensemble))
             for where, pixels in lattices(image, options.stride or model.config.denoising_stride)
         ]
         measurement = torch.stack([passes.measurement for _, passes in every]).mean(0)
+        levels = watch.levels(partial(model.measured_variance, measurement=measurement), by_texture=False)
         samples = [sample for _, passes in _some(every) for sample in passes.samples(measurement)] if calibrated else []
         calibration = calibrate(samples, one_level=model.noise_estimator.per_image)
 
@@ -238,7 +244,9 @@ def predict_into(
                     estimate = passes.estimate(part, measurement)
                     values = _values(calibration.apply(estimate) if calibration else estimate, known_noise)
                     own = {name: value[0].permute(1, 2, 0)[part.inner] for name, value in values.items()}
-                    noise_power = float(own["noise_std"].square().mean())
+                    if levels.none or len(every) == 1:
+                        own["denoised"] = kept_where_clean(own["denoised"], passes.image, part, levels, guided=False)
+                    noise_power = 0.0 if levels.none else float(own["noise_std"].square().mean())
                     yield TileResult(placed(where, part.own), own, noise_power, part.pixels)
 
         noise_power = put_tiles(into, results(), image)

@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from dbsn.devices import MEMORY_FORMAT
+from dbsn.inference.levels import Levels, LevelWatch, kept_where_clean, unchanged
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
 from dbsn.inference.views import in_colours, stretched
 from dbsn.models.student import Student
+from dbsn.networks.measurement import measure
 from dbsn.networks.uncertainty import Uncertainty
 from dbsn.orientations import ORIENTATIONS, Orientation
 from dbsn.outliers import without_outliers
@@ -81,9 +83,17 @@ def apply_student_into(
     device = next(student.parameters()).device
     radius = student.receptive_radius + (Uncertainty.receptive_radius if "std" in into else 0)
     with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=options.bf16):
-        measurement = student.measure(as_tensor(image[rows]).to(device) for rows in strips(image.shape[0]))
+        watch = LevelWatch()
+        passing = watch.passing(as_tensor(image[rows]).to(device) for rows in strips(image.shape[0]))
+        measurement = measure(student.seen(strip) for strip in passing)
+        levels = watch.levels(partial(student.variance, measurement=measurement), by_texture=student.guided)
         parts = tiles(*image.shape[:2], tile=options.tile, margin=radius, multiple=student.multiple)
-        of_tile = partial(_result, student, image, measurement=measurement, options=options, with_std="std" in into)
+        if levels.none:
+            put_tiles(into, (unchanged(image, part, into) for part in parts), image)
+            return 0.0 if student.guided else None
+        of_tile = partial(
+            _result, student, image, measurement=measurement, levels=levels, options=options, with_std="std" in into
+        )
         power = put_tiles(into, map(of_tile, parts), image)
     return unit * power**0.5 if student.guided else None
 
@@ -93,7 +103,8 @@ def _result(
     image: Pixels,
     part: Tile,
     *,
-    measurement: Tensor | None,
+    measurement: Tensor,
+    levels: Levels,
     options: InferenceOptions,
     with_std: bool,
 ) -> TileResult:
@@ -103,14 +114,19 @@ def _result(
     noisy = as_tensor(image[part.read]).to(device, memory_format=MEMORY_FORMAT)
     turned = [turn.turned(noisy) for turn in turns]
     measured = [student.level(each, measurement) for each in turned]
-    levels = [None if level is None else options.level_factor * level for level in measured]
+    factors = levels.of(part.read, cell)
+    if factors is not None and measured[0] is not None:
+        measured = [
+            None if level is None else level * turn.turned(factors) for level, turn in zip(measured, turns, strict=True)
+        ]
+    told = [None if level is None else options.level_factor * level for level in measured]
     noise_power = 0.0
     if measured[0] is not None:
         rows, columns = (slice(at.start // cell, -(-at.stop // cell)) for at in part.inner)
         noise_power = float(measured[0][..., rows, columns].square().mean())
     results: dict[str, list[Image]]
     margins = [_turned_margin(part.margin, turn) for turn in turns]
-    inputs = list(zip(turned, levels, margins, strict=True))
+    inputs = list(zip(turned, told, margins, strict=True))
     if with_std:
         both = [student(each, level, margin=margin, with_std=True) for each, level, margin in inputs]
         results = {"denoised": [denoised for denoised, _ in both], "std": [std for _, std in both]}
@@ -120,4 +136,5 @@ def _result(
     for name, oriented in results.items():
         every = [turn.inverse.turned(result) for result, turn in zip(oriented, turns, strict=True)]
         values[name] = torch.stack(every).mean(0)[0].permute(1, 2, 0)
+    values["denoised"] = kept_where_clean(values["denoised"], image, part, levels, guided=student.guided)
     return TileResult(part.own, values, noise_power, part.pixels)

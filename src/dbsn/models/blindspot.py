@@ -22,7 +22,7 @@ from dbsn.networks.layers import PixelMLP, initialise, lower_triangular, outer_s
 from dbsn.networks.measurement import MEASURES, measure, measured_variance
 from dbsn.networks.noise_estimator import NoiseEstimator
 from dbsn.networks.unet import zero_residuals
-from dbsn.types import Image, PixelMap, Variance
+from dbsn.types import Cells, Image, PixelMap, Variance
 
 _ROUNDING_VAR = (2 / 255) ** 2 / 12  # variance of 256 steps over the network's [-1, 1]: no noise is smaller
 _HEAD_WIDTH, _ESTIMATOR_WIDTH = 32, 32  # channels of the 1x1 convolutions
@@ -149,6 +149,10 @@ class BlindSpotModel(nn.Module):
         Each strip but the last has a multiple of 8 rows.
         """
         return measure(self.normalise(strip) for strip in strips)
+
+    def measured_variance(self, intensity: Cells, measurement: Tensor) -> Cells:
+        """Noise variance at intensities (b, c, h, w) by `measure` alone, without the network; intensities squared."""
+        return measured_variance(self.normalise(intensity), measurement) * self.config.scale**2
 
     def forward(
         self, noisy: Image, measurement: Tensor | None = None, phase: tuple[int, int] | None = None

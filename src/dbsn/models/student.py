@@ -89,7 +89,11 @@ class Student(nn.Module):
 
         The image comes in strips of rows, as for `BlindSpotModel.measure_strips`.
         """
-        return measure(self._seen(strip) for strip in strips) if self.guided else None
+        return measure(self.seen(strip) for strip in strips) if self.guided else None
+
+    def variance(self, intensity: Cells, measurement: Tensor) -> Cells:
+        """Noise variance at intensities (b, c, h, w) by the `measure`ment of a whole image, intensities squared."""
+        return measured_variance(self.seen(intensity), measurement) * self.config.scale**2
 
     def level(self, noisy: Image, measurement: Tensor | None = None) -> Cells | None:
         """Noise level as a guided student gets it, one for each cell of pixels.
@@ -105,10 +109,10 @@ class Student(nn.Module):
         if not self.guided:
             return None
         if measurement is None:
-            measurement = measure([self._seen(noisy)])
-        return measured_variance(self._seen(cells(noisy, self.multiple)), measurement).sqrt() * self.config.scale
+            measurement = measure([self.seen(noisy)])
+        return measured_variance(self.seen(cells(noisy, self.multiple)), measurement).sqrt() * self.config.scale
 
-    def _seen(self, noisy: Image) -> Image:
+    def seen(self, noisy: Image) -> Image:
         """Convert intensities to network units."""
         return (noisy - self.config.offset) / self.config.scale
 
@@ -140,7 +144,7 @@ class Student(nn.Module):
             uncertainty (S5), through which no gradient reaches the results. It is None for an old student without one.
         """
         height, width = noisy.shape[-2:]
-        seen = self._seen(noisy)
+        seen = self.seen(noisy)
         padded = mirrored(seen, self.multiple)
         level_input = []
         if self.guided:
