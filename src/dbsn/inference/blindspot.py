@@ -32,6 +32,7 @@ from dbsn.tensors import as_tensor
 from dbsn.types import Canvas, Image, Pixels, Place
 
 _SAMPLED_SIDE, _SAMPLED_TILES = 256, 4
+_LATTICE_STRIP = 128  # rows; those of a lattice lie a stride apart in the image
 _SAMPLED_WHOLE = 512 * 512  # pixels; larger images are sampled in squares
 
 T = TypeVar("T")
@@ -95,7 +96,7 @@ class Passes:
 
     def __init__(self, model: BlindSpotModel, image: Pixels, *, ensemble: bool = False) -> None:
         self.model, self.image, self.ensemble = model, image, ensemble
-        self.measurement = model.measure_strips(self._pixels(strip) for strip in strips(image.shape[0]))
+        self.measurement = model.measure_strips(self._pixels(strip) for strip in strips(image.shape[0], _LATTICE_STRIP))
         self._whole: Estimate | None = None
 
     def parts(self, tile: int) -> list[Tile]:

@@ -5,6 +5,7 @@ The result is the same as without tiles. Tested in tests/property/test_tiles.py 
 
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -92,10 +93,19 @@ def apply_student_into(
             put_tiles(into, (unchanged(image, part, into) for part in parts), image)
             return 0.0 if student.guided else None
         of_tile = partial(
-            _result, student, image, measurement=measurement, levels=levels, options=options, with_std="std" in into
+            _result, student, image, measured=_Measured(measurement, levels), options=options, with_std="std" in into
         )
         power = put_tiles(into, map(of_tile, parts), image)
     return unit * power**0.5 if student.guided else None
+
+
+class _Measured(NamedTuple):
+    """What is measured of a whole image before its tiles are denoised."""
+
+    measurement: Tensor
+    """Its noise by E1."""
+    levels: Levels
+    """Where its noise is."""
 
 
 def _result(
@@ -103,8 +113,7 @@ def _result(
     image: Pixels,
     part: Tile,
     *,
-    measurement: Tensor,
-    levels: Levels,
+    measured: "_Measured",
     options: InferenceOptions,
     with_std: bool,
 ) -> TileResult:
@@ -113,20 +122,18 @@ def _result(
     cell, device = student.multiple, next(student.parameters()).device
     noisy = as_tensor(image[part.read]).to(device, memory_format=MEMORY_FORMAT)
     turned = [turn.turned(noisy) for turn in turns]
-    measured = [student.level(each, measurement) for each in turned]
-    factors = levels.of(part.read, cell)
-    if factors is not None and measured[0] is not None:
-        measured = [
-            None if level is None else level * turn.turned(factors) for level, turn in zip(measured, turns, strict=True)
-        ]
-    told = [None if level is None else options.level_factor * level for level in measured]
+    own = [student.level(each, measured.measurement) for each in turned]
+    factors = measured.levels.of(part.read, cell)
+    if factors is not None and own[0] is not None:
+        own = [None if level is None else level * turn.turned(factors) for level, turn in zip(own, turns, strict=True)]
+    given = [None if level is None else options.level_factor * level for level in own]
     noise_power = 0.0
-    if measured[0] is not None:
+    if own[0] is not None:
         rows, columns = (slice(at.start // cell, -(-at.stop // cell)) for at in part.inner)
-        noise_power = float(measured[0][..., rows, columns].square().mean())
+        noise_power = float(own[0][..., rows, columns].square().mean())
     results: dict[str, list[Image]]
     margins = [_turned_margin(part.margin, turn) for turn in turns]
-    inputs = list(zip(turned, told, margins, strict=True))
+    inputs = list(zip(turned, given, margins, strict=True))
     if with_std:
         both = [student(each, level, margin=margin, with_std=True) for each, level, margin in inputs]
         results = {"denoised": [denoised for denoised, _ in both], "std": [std for _, std in both]}
@@ -136,5 +143,5 @@ def _result(
     for name, oriented in results.items():
         every = [turn.inverse.turned(result) for result, turn in zip(oriented, turns, strict=True)]
         values[name] = torch.stack(every).mean(0)[0].permute(1, 2, 0)
-    values["denoised"] = kept_where_clean(values["denoised"], image, part, levels, guided=student.guided)
+    values["denoised"] = kept_where_clean(values["denoised"], image, part, measured.levels, guided=student.guided)
     return TileResult(part.own, values, noise_power, part.pixels)

@@ -110,9 +110,9 @@ DEFAULT_TILE = 768
 _STRIP = 512  # rows, a multiple of 8
 
 
-def strips(height: int) -> Iterator[slice]:
-    """The rows of an image in strips of 512."""
-    return (slice(top, top + _STRIP) for top in range(0, height, _STRIP))
+def strips(height: int, rows: int = _STRIP) -> Iterator[slice]:
+    """The rows of an image in strips, by default of 512."""
+    return (slice(top, top + rows) for top in range(0, height, rows))
 
 
 def check_image(image: Pixels, tile: int, channels: int) -> None:
