@@ -490,6 +490,11 @@ def test_evaluate_says_what_psnr_is_relative_to(folder: Path, tmp_path: Path, db
     assert as_json["psnr"] == pytest.approx(plain["psnr"], abs=0.3)
     named = json.loads(dbsn_command("evaluate", "-m", "gray", *pairs, "--peak", "65535", "--json").stdout)
     assert named["noisy_psnr"] == pytest.approx(as_json["noisy_psnr"] + 20 * np.log10(65535 / 4095), abs=0.01)
+    counts = samples.astype(np.float32) + 100
+    counts[0, 0] = np.nan  # a pixel that is missing does not set the range of the others
+    tifffile.imwrite(tmp_path / "clean" / "a.tif", counts)
+    told = dbsn_command("evaluate", "-m", "gray", *pairs, "--protocol", "affine")
+    assert f"a range from {np.nanmin(counts):g} to {np.nanmax(counts):g}" in told.stdout, told.stderr
     refused = dbsn_command("evaluate", "-m", "gray", *pairs, "--peak", "0")
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     bright = dbsn_command("evaluate", "-m", "gray", "--clean", folder / "clean", "--noise", "awgn:25")

@@ -163,7 +163,8 @@ class Evaluate:
             except ImageError:
                 continue
             low, high = ends.get(read.dtype, (np.inf, -np.inf))
-            ends[read.dtype] = min(low, float(read.samples.min())), max(high, float(read.samples.max()))
+            values = read.samples[np.isfinite(read.samples)]
+            ends[read.dtype] = min(low, float(values.min())), max(high, float(values.max()))
         found = {dtype: used_range(dtype, *each) for dtype, each in ends.items()}
         if self.peak is None:
             return found
