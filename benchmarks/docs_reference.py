@@ -15,7 +15,7 @@ LAB = Path(__file__).parent.parent / "docs" / "lab"
 SUBJECTS = (
     "noise-split", "correlated-noise", "stage-1-synthetic", "stage-1-real", "stage-2", "paper-networks", "paper-noise",
     "paper-students", "built-in-models", "uncertainty", "initial-weights", "jpeg-photo", "speed", "inspect", "resuming",
-    "hostile-files", "layout", "photon-counts",
+    "hostile-files", "layout", "photon-counts", "outliers",
 )  # fmt: skip
 """The notes in the order of the index; each entry has a date, **Question.**, **Command.**, and **Verdict.**"""
 ENTRY = re.compile(

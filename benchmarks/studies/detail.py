@@ -15,7 +15,7 @@ from dbsn.intensity import to_gray
 from dbsn.io.folders import find_images
 from dbsn.io.formats import read_image
 from dbsn.tensors import as_tensor
-from dbsn.training.pairs import shrunk_to
+from dbsn.training.pairs import resized_to
 
 SQUARE, AROUND = 48, 3
 QUANTILES = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
@@ -27,7 +27,7 @@ def detail(pixels: np.ndarray, shrink: float) -> np.ndarray:
     if min(gray.shape[2:]) / shrink < SQUARE:
         return np.empty(0)
     if shrink > 1:
-        gray = shrunk_to(gray, (int(gray.shape[2] / shrink), int(gray.shape[3] / shrink)))
+        gray = resized_to(gray, (int(gray.shape[2] / shrink), int(gray.shape[3] / shrink)))
     left = gray - functional.avg_pool2d(gray, AROUND, 1, AROUND // 2, count_include_pad=False)
     return 255 * functional.avg_pool2d(left.square(), SQUARE).sqrt().flatten().numpy()
 

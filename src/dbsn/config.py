@@ -21,6 +21,7 @@ Auto = Literal["auto"]
 
 
 _MOST_SHRUNK = 8
+_MOST_BLUR = 8.0  # pixels
 _MOST_DRAWN = 64
 MODEL = "model.safetensors"
 """Name of the model file in a run's folder."""
@@ -192,6 +193,7 @@ STUDENTS: dict[str, StudentNetwork] = {
     "unet-symmetric": UNetConfig(symmetric=True),
     "unet-large": UNetConfig(widths=(64, 128, 256), blocks=(3, 4, 2), symmetric=True),
     "unet-fast": UNetConfig(widths=(64, 128, 256), blocks=(2, 3, 2), guided=True, symmetric=True),
+    "unet-fast-unguided": UNetConfig(widths=(64, 128, 256), blocks=(2, 3, 2), symmetric=True),
     "unet-tiny": UNetConfig(widths=(16, 32), blocks=(1, 1)),
     "mwcnn": MWCNNConfig(),
     "dncnn": DnCNNConfig(),
@@ -398,11 +400,15 @@ class DistillConfig(Training):
     """Largest random change of a patch's noise level, as a share of the learned level."""
     shrink: float = 1.0
     """Shrink each clean patch by a random factor from 1 to this. Raise it for large, soft photographs."""
+    enlarge: float = 1.0
+    """Enlarge clean patches by up to this factor. Raise it if your images are softer than the clean ones."""
+    blur: float = 0.0
+    """Blur half of the clean patches by up to so many pixels (standard deviation)."""
     busiest_of: int = 1
     """Draw this many random clean patches and keep the most detailed one. Noise in a clean image counts as detail."""
     noise: str | None = None
     """Noise on the clean images instead of the learned one: awgn:25, hg:40,10, pg:2,10, mg:75. Another for each patch:
-    any:60, jpeg:25."""
+    any:60, jpeg:25, camera (JPEGs of a simulated camera)."""
     baseline: Baseline | None = None
     """Learn from synthetic pairs alone, for comparison: n2c (target clean) or n2n (target another noisy copy). Needs
     --student.noise."""
@@ -415,6 +421,8 @@ class DistillConfig(Training):
         _require(self.noisy_weight >= 0, "--student.noisy-weight", self.noisy_weight, "0 or more")
         _require(0 <= self.jitter < 1, "--student.jitter", self.jitter, "a share from 0 to below 1")
         _require(1 <= self.shrink <= _MOST_SHRUNK, "--student.shrink", self.shrink, f"1 to {_MOST_SHRUNK}")
+        _require(1 <= self.enlarge <= _MOST_SHRUNK, "--student.enlarge", self.enlarge, f"1 to {_MOST_SHRUNK}")
+        _require(0 <= self.blur <= _MOST_BLUR, "--student.blur", self.blur, f"0 to {_MOST_BLUR}")
         _require(1 <= self.busiest_of <= _MOST_DRAWN, "--student.busiest-of", self.busiest_of, f"1 to {_MOST_DRAWN}")
         noise_given = self.baseline is None or self.noise is not None
         _require(noise_given, "--student.baseline", self.baseline, "--student.noise beside it")

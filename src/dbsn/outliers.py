@@ -30,7 +30,7 @@ _MOST_VALUES = 4096  # with more different ones samples have no steps
 _LEAST_NODATA, _APART = 24, 0.5  # samples of one value; its distance in ranges of all others
 _ENDS = 0.01  # share of the pixels at either end that does not count for the range
 _A_FEW = 2  # neighbours, too few for a median
-_AT_ONCE = 100_000
+_AT_ONCE, _ROWS_AT_ONCE = 100_000, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +231,11 @@ class Filled:
         The last part is remembered, because a result is written where its pixels were read just before.
         """
         rows, columns = _ranges(where, self.shape)
+        if rows.step > 1 and len(rows) > _ROWS_AT_ONCE:  # of a large part few rows are wanted
+            starts = range(0, len(rows), _ROWS_AT_ONCE)
+            some = [self.read((_slice(rows[at : at + _ROWS_AT_ONCE]), _slice(columns))) for at in starts]
+            joined, *masks = (np.concatenate(parts) for parts in zip(*some, strict=True))
+            return joined, masks[0], masks[1]
         if self._last is None or not (_holds(self._last[0][0], rows) and _holds(self._last[0][1], columns)):
             self._last = (rows, columns), self._read(rows, columns)
         (first_row, first_column), parts = (of.start for of in self._last[0]), self._last[1]
@@ -295,6 +300,10 @@ def _ranges(where: Place, shape: tuple[int, ...]) -> tuple[range, range]:
     """The rows and the columns of a place."""
     parts = where if isinstance(where, tuple) else (where, slice(None))
     return range(*parts[0].indices(shape[0])), range(*parts[1].indices(shape[1]))
+
+
+def _slice(places: range) -> slice:
+    return slice(places.start, places.stop, places.step)
 
 
 def _holds(all_of_it: range, part: range) -> bool:

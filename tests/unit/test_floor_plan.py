@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from benchmarks.studies.floor_plan import between_rooms, circles, floors, functions, module_arrows
 
-BY_NAME = {"denoiser.py:fit", "denoiser.py:predict"}
+BY_NAME = {"denoiser.py:fit", "denoiser.py:predict", "denoiser.py:denoise"}
 """People type their arguments by name; all of them are settings of one call."""
 
 

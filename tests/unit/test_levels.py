@@ -154,3 +154,16 @@ def test_the_map_does_not_depend_on_tiles_or_orientation(gray: Denoiser) -> None
     whole = gray.denoise(noisy)
     assert np.abs(whole.astype(int) - gray.denoise(noisy, tile=64)).max() <= 1
     assert psnr(gray.denoise(noisy, ensemble=True)[:, :80], truth[:, :80]) > psnr(whole[:, :80], truth[:, :80]) - 0.3
+
+
+def test_texture_alone_is_no_noise_at_all(gray: Denoiser) -> None:
+    image = np.ascontiguousarray(skimage.data.gravel()[:192, :192])
+    assert np.array_equal(gray.denoise(image), image)
+
+
+def test_a_small_clean_part_of_a_noisy_image_is_left_alone(gray: Denoiser) -> None:
+    image = 60 + 120 * smooth() + 12 * ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(192, 192)), 1.5)
+    noisy = with_noise(image, 25)
+    noisy[:48, :48] = np.rint(image[:48, :48])
+    result = gray.denoise(noisy)
+    assert psnr(result[:32, :32], noisy[:32, :32]) > 45

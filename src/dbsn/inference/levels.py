@@ -25,7 +25,7 @@ _NOISE_RATIO, _TEXTURE_RATIO = 1.25, 3.5  # power of the upright bands, in that 
 _WHITE, _WHITE_COARSE = 1.2, 1.35  # power of the upright bands and of the next scale in noise, at most
 _ALIKE = 0.2  # correlation of the upright bands, and their difference, in noise, at most
 _MANY_WHITE, _TOGETHER = 0.1, 0.1  # share of such cells in an image; around a cell
-_HARDLY, _CLEARLY = 2.5 / 255, 4 / 255  # noise levels, of the range
+_HARDLY, _CLEARLY = 2.6 / 255, 3.4 / 255  # noise levels, of the range
 _UNEVEN = 0.05  # squared variation of noise among neighbouring cells, at most
 _MORE, _LESS = 2.2, 0.4  # variances, in the one expected: beyond these they differ
 _FLOOR = 0.5  # steps of the samples: no level is lowered further by its neighbourhood
@@ -160,6 +160,7 @@ def _levels(bands: Bands, expected: Cells, step: float, *, by_texture: bool) -> 
     less = (ratio < _LESS * power) & ((exact < _MOSTLY_EXACT) | (_around(flat.float()) == 1))
     floor = torch.minimum(torch.ones_like(expected), (_FLOOR * step) ** 2 * bands.mean.shape[1] / expected)
     power = torch.where(less, torch.maximum(ratio, floor), power)
+    drawn &= ~has_all_bands | (exact < _EXACT)  # noise that is cut off at white is rare, and has all bands
     power = torch.where(drawn & (_around(active.float()) == 0), 0, power)
     return Levels(None if bool((power == 1).all()) else power.sqrt())
 

@@ -5,7 +5,6 @@ The result is the same as without tiles. Tested in tests/property/test_tiles.py 
 
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -92,20 +91,9 @@ def apply_student_into(
         if levels.none:
             put_tiles(into, (unchanged(image, part, into) for part in parts), image)
             return 0.0 if student.guided else None
-        of_tile = partial(
-            _result, student, image, measured=_Measured(measurement, levels), options=options, with_std="std" in into
-        )
+        of_tile = partial(_result, student, image, noise=(measurement, levels), options=options, with_std="std" in into)
         power = put_tiles(into, map(of_tile, parts), image)
     return unit * power**0.5 if student.guided else None
-
-
-class _Measured(NamedTuple):
-    """What is measured of a whole image before its tiles are denoised."""
-
-    measurement: Tensor
-    """Its noise by E1."""
-    levels: Levels
-    """Where its noise is."""
 
 
 def _result(
@@ -113,17 +101,18 @@ def _result(
     image: Pixels,
     part: Tile,
     *,
-    measured: "_Measured",
+    noise: tuple[Tensor, Levels],
     options: InferenceOptions,
     with_std: bool,
 ) -> TileResult:
     """A student's result for one tile; with the self-ensemble the average."""
+    measurement, levels = noise
     turns = ORIENTATIONS if options.ensemble else ORIENTATIONS[:1]
     cell, device = student.multiple, next(student.parameters()).device
     noisy = as_tensor(image[part.read]).to(device, memory_format=MEMORY_FORMAT)
     turned = [turn.turned(noisy) for turn in turns]
-    own = [student.level(each, measured.measurement) for each in turned]
-    factors = measured.levels.of(part.read, cell)
+    own = [student.level(each, measurement) for each in turned]
+    factors = levels.of(part.read, cell)
     if factors is not None and own[0] is not None:
         own = [None if level is None else level * turn.turned(factors) for level, turn in zip(own, turns, strict=True)]
     given = [None if level is None else options.level_factor * level for level in own]
@@ -143,5 +132,5 @@ def _result(
     for name, oriented in results.items():
         every = [turn.inverse.turned(result) for result, turn in zip(oriented, turns, strict=True)]
         values[name] = torch.stack(every).mean(0)[0].permute(1, 2, 0)
-    values["denoised"] = kept_where_clean(values["denoised"], image, part, measured.levels, guided=student.guided)
+    values["denoised"] = kept_where_clean(values["denoised"], image, part, levels, guided=student.guided)
     return TileResult(part.own, values, noise_power, part.pixels)

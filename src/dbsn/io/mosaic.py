@@ -30,7 +30,7 @@ def is_mosaic(samples: Array) -> bool:
     starts = np.unique(
         np.linspace(0, max(0, height - _ROWS), -(-min(height, _ROWS * _STRIPS) // _ROWS)).astype(int) & ~1
     )
-    strips = [to_pixels(samples[start : start + _ROWS, :_MOST_COLUMNS, 0]) for start in starts]
+    strips = [_finite(to_pixels(samples[start : start + _ROWS, :_MOST_COLUMNS, 0])) for start in starts]
     found = [_alternations(strip) for strip in strips if strip.shape[0] >= _CELL]
     rows, columns, chequered, within = (np.concatenate([part[i].ravel() for part in found]) for i in range(4))
     if len(rows) < 2 * _LEAST_CELLS:
@@ -43,6 +43,12 @@ def is_mosaic(samples: Array) -> bool:
         return False
     is_alike = bool(lines < _FEW_LINES * pattern) and _score(together) > _LEAST_SCORE
     return is_alike or (bool(chequer.mean() > 0) and _score(chequer) > _LEAST_SCORE)
+
+
+def _finite(strip: Array) -> Array:
+    """The strip with the median of the others in place of values that are not finite."""
+    there = np.isfinite(strip)
+    return strip if there.all() else np.where(there, strip, np.median(strip[there]) if there.any() else 0)
 
 
 def _score(products: Array) -> float:

@@ -1,19 +1,19 @@
-"""Noise that differs from image to image, written `any:60` or `jpeg:40`.
+"""Noise that differs from image to image, written `any:60`, `jpeg:40` or `camera`.
 
-Students for noise of any level are trained with it. Independent noise is N5 of math.md, that of camera JPEGs N6. Noise
+Students for noise of any level are trained with it. Independent noise is N5 of math.md, that of camera JPEGs N6, and
+that of a simulated camera N7, in `dbsn.noise.camera`. Noise
 learned from noisy images does not belong here. Tested in tests/unit/test_mixtures.py.
 """
 
-import io
 import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image as PillowImage
 from torch import Tensor
 from torch.nn import functional
 
+from dbsn.noise.camera import AnyCamera, through_jpeg
 from dbsn.noise.families import Noise, parse_noise, standard_normal
 from dbsn.types import Image, Variance
 
@@ -133,7 +133,7 @@ class JPEGNoise:
             white = white / (1 + self.chroma**2 * (1 - 1 / clean.shape[1])) ** 0.5
         pixels = ((clean + self._std(clean) * white).clamp(0, 1) * 255).round().to(torch.uint8)
         if self.quality is not None:
-            pixels = torch.stack([_through_jpeg(image, self.quality) for image in pixels])
+            pixels = torch.stack([through_jpeg(image, self.quality) for image in pixels])
         return pixels.to(clean.dtype) / 255
 
     def _std(self, clean: Image) -> Image:
@@ -178,17 +178,7 @@ def _blurred(white: Image, blur: float) -> Image:
     return alone.view_as(white)
 
 
-def _through_jpeg(pixels: Tensor, quality: int) -> Tensor:
-    """Compress an image (c, h, w) of 8 bits as JPEG and decode it."""
-    file = io.BytesIO()
-    PillowImage.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy()).save(
-        file, "JPEG", quality=quality, subsampling=0
-    )
-    decoded = np.array(PillowImage.open(file)).reshape(*pixels.shape[1:], pixels.shape[0])
-    return torch.from_numpy(decoded).permute(2, 0, 1)
-
-
-Several = AnyNoise | AnyJPEGNoise
+Several = AnyNoise | AnyJPEGNoise | AnyCamera
 """Noise that differs from image to image."""
 Noises = Noise | Several
 
@@ -199,7 +189,9 @@ def one_noise(noise: Noises, channels: int, generator: torch.Generator) -> Noise
 
 
 def parse_noises(text: str) -> Noises:
-    """Parse `any:MOST`, `jpeg:MOST` or a noise of `parse_noise`; raises as that."""
+    """Parse `any:MOST`, `jpeg:MOST`, `camera` or a noise of `parse_noise`; raises as that."""
+    if text == "camera":
+        return AnyCamera()
     family, _, most = text.partition(":")
     if family not in ("any", "jpeg"):
         return parse_noise(text)

@@ -15,7 +15,7 @@ from dbsn.likelihood import coloured, spread_nll
 from dbsn.models.student import Student
 from dbsn.networks.layers import full_precision
 from dbsn.tensors import as_tensor
-from dbsn.training.pairs import NoiseSource, Pairs, shrunk_to, synthetic_pairs
+from dbsn.training.pairs import NoiseSource, Pairs, resized_to, scale_at, synthetic_pairs
 from dbsn.training.teacher import TeacherResults
 from dbsn.types import Image, Scalar
 
@@ -44,7 +44,7 @@ class HeldOut:
         source = NoiseSource(learned=known.noise, config=replace(config, baseline=None), level_cell=level_cell)
         self.synthetic = [
             synthetic_pairs(crop, torch.ones_like(crop[:, :1]), source, generator)
-            for crop in (_shrunk_square(image, at, config.shrink**share) for image, at, share in _places(clean))
+            for crop in (_shrunk_square(image, at, scale_at(config, share)) for image, at, share in _places(clean))
         ]
         self.noisy: list[tuple[Image, Image]] = []
         held = (
@@ -112,7 +112,7 @@ def _shrunk_square(image: np.ndarray, at: float, factor: float) -> Image:
     """192 x 192 pixels, as `_square`, of an image shrunk as training patches are."""
     square = as_tensor(_square(image, at, round(_HELD_OUT_SIDE * factor)))
     size = tuple(max(1, round(side / factor)) for side in square.shape[-2:])
-    return shrunk_to(square, (size[0], size[1])) if factor > 1 else square
+    return resized_to(square, (size[0], size[1])) if factor != 1 else square
 
 
 def _square(image: np.ndarray, at: float = 0.5, side: int = _HELD_OUT_SIDE) -> np.ndarray:

@@ -4,6 +4,7 @@ Set 1: noisy images with the teacher's results, which `teach` computes once. Set
 learned noise, drawn afresh in every step. The loss does not belong here. Tested in tests/unit/test_distill.py.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from dbsn.likelihood import channel_variance
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import cells
 from dbsn.networks.measurement import measured_variance
+from dbsn.noise.camera import blurred
 from dbsn.noise.learned import NoiseModel
 from dbsn.noise.mixtures import Noises, Several, one_noise, parse_noises
 from dbsn.tensors import step_seed
@@ -29,6 +31,8 @@ from dbsn.types import Cells, Image, Mask, Variance
 _LEAST_VAR = 1e-12
 _WHOLE = 0.999  # smallest share of a shrunk pixel inside the image, 1 up to rounding
 _LEAST_STD, _MIDDLE_STD = 2 / 255, 10 / 255
+_SOFT = 0.5  # share of patches that are blurred
+_NO_NOISE = 2e-8  # variance of what has no noise
 _SMALL = 0.5  # share of patches treated as whole images, in which texture is mistaken for much more noise
 _LEVEL_ERROR, _TEXTURE = 0.08, 0.01  # measured (docs/lab): spread of E1's level, and its excess on photographs
 
@@ -159,20 +163,23 @@ class PairedPatches:
         return synthetic_pairs(clean, valid, self.source, generator)
 
     def _shrunk(self, image: np.ndarray, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Cut a patch (c, h, w) of a clean image, shrunk by a random factor.
+        """Cut a patch (c, h, w) of a clean image, shrunk or enlarged by a random factor, and perhaps blurred.
 
         Return it with a mask that is 1 inside the image.
         """
-        large = self.size
-        if self.config.shrink > 1:
-            drawn = round(self.size * self.config.shrink ** float(torch.rand((), generator=generator)))
-            large = min(drawn, max(self.size, *image.shape[:2]))  # do not shrink small images
-        [patch], inside = cut([image], large, self.fill, generator)
-        if large == self.size:
-            return patch, inside
-        size = (self.size, self.size)
-        whole = functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE
-        return shrunk_to(patch[None], size)[0], whole.float()
+        drawn = self.size
+        if self.config.shrink > 1 or self.config.enlarge > 1:
+            drawn = round(self.size * scale_at(self.config, float(torch.rand((), generator=generator))))
+        cut_size = min(drawn, max(self.size, *image.shape[:2]))  # do not shrink small images
+        [patch], inside = cut([image], cut_size, self.fill, generator)
+        if cut_size != self.size:
+            size = (self.size, self.size)
+            inside = (functional.interpolate(inside[None], size, mode="area")[0] > _WHOLE).float()
+            patch = resized_to(patch[None], size)[0]
+        if self.config.blur > 0:
+            soft, width = torch.rand(2, generator=generator).tolist()
+            patch = blurred(patch[None], self.config.blur * width)[0] if soft < _SOFT else patch
+        return patch, inside
 
 
 def _detail(patch: tuple[Tensor, Tensor]) -> float:
@@ -190,8 +197,14 @@ def _detail(patch: tuple[Tensor, Tensor]) -> float:
     return float(steps)
 
 
-def shrunk_to(image: Image, size: tuple[int, int]) -> Cells:
-    """Shrink an image (b, c, h, w) to a height and width.
+def scale_at(config: DistillConfig, share: float) -> float:
+    """The factor by which clean patches shrink (above 1) or grow (below 1), from a share in [0, 1] of its range."""
+    least, most = -math.log(config.enlarge), math.log(config.shrink)
+    return math.exp(least + share * (most - least))
+
+
+def resized_to(image: Image, size: tuple[int, int]) -> Cells:
+    """Shrink or enlarge an image (b, c, h, w) to a height and width.
 
     Intensities stay within their previous range.
     """
@@ -219,8 +232,8 @@ def synthetic_pairs(clean: Image, valid: Mask, source: NoiseSource, generator: t
         return torch.cat([channel_variance(noise.variance(part)) for noise, part in parts])
 
     noisy = sample()
-    target = sample() if source.config.baseline == "n2n" else clean
     power = _power(variance(clean), valid)
+    target = sample() if source.config.baseline == "n2n" else clean.where(power > _NO_NOISE, noisy)
     return Pairs(
         noisy=noisy,
         target=target,
