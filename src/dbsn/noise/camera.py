@@ -97,7 +97,7 @@ class Developed:
         detail = seen[..., ::2, ::2] - seen[..., ::2, 1::2] - seen[..., 1::2, ::2] + seen[..., 1::2, 1::2]
         return (detail / 2).square().mean((2, 3))
 
-    def _noise(self, clean: Image, generator: torch.Generator) -> Image:
+    def _noise(self, clean: Tensor, generator: torch.Generator) -> Tensor:
         picture = clean.expand(-1, 3, -1, -1).clamp(0, 1)
         samples = self._samples(picture)
         std = (self.photons * samples + self.read).sqrt()
@@ -185,7 +185,7 @@ class AnyCamera:
             edge_aware=chance(0.4),
             brightness=(between(_BRIGHTNESS[0]) * chance(0.93), between(_BRIGHTNESS[1])),
             colour=between(_COLOUR) * chance(0.85),
-            sharpening=(between((0, _SHARPER)) * chance(0.3), between(_SHARPENING)),
+            sharpening=(between((0.0, _SHARPER)) * chance(0.3), between(_SHARPENING)),
             quality=round(lowest + next(drawn) ** 0.5 * (highest - lowest)) if chance(_COMPRESSED) else None,
             subsampled=chance(0.5),
         )
@@ -212,6 +212,6 @@ def through_jpeg(pixels: Tensor, quality: int, *, subsampled: bool = False) -> T
     return torch.from_numpy(decoded).permute(2, 0, 1)
 
 
-def _luma(image: Image) -> Image:
+def _luma(image: Tensor) -> Tensor:
     weights = torch.tensor(_LUMA, dtype=image.dtype, device=image.device)
     return torch.einsum("j,bjhw->bhw", weights, image).unsqueeze(1)
