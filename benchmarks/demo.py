@@ -94,8 +94,8 @@ def compare(folder: Path, kinds: dict[str, str], path: Path) -> None:
 def train(folder: Path, steps: int) -> None:
     """Train on the noisy photographs, and compare with the model that the training began with."""
     noisy, run = folder / "noisy", folder / "run"
-    resume = ("--resume", "--steps", steps) if (run / "config.json").exists() else (noisy, "--steps", steps)
-    dbsn("train", *resume, "-o", run)
+    start = ("--resume",) if (run / "config.json").exists() else (noisy, "--clean", "none")
+    dbsn("train", *start, "--steps", steps, "-o", run)
     for model, kind in (("photo", "builtin"), (run / "model.safetensors", "trained")):
         dbsn("denoise", noisy, "-m", model, "--method", "posterior", "-o", folder / kind, "--overwrite", "-q")
     kinds = {"noisy": "noisy", "builtin": "built-in blind-spot model", "trained": "trained on these", "clean": TRUTH}

@@ -115,8 +115,9 @@ def microscope(folder: Path, pictures: Path, minutes: float) -> None:
     run = folder / "run"
     dbsn("inspect", folder / "noisy", "--picture", folder / "noise.png")
     Image.open(folder / "noise.png").convert("RGB").save(pictures / "noise.jpg", quality=82)
-    again = ("--resume",) if (run / "config.json").exists() else (folder / "noisy", "--minutes", minutes)
-    dbsn("train", *again, "-o", run)
+    begun = (run / "config.json").exists()
+    start = ("--resume",) if begun else (folder / "noisy", "--clean", "none", "--minutes", minutes)
+    dbsn("train", *start, "-o", run)
     for name, model in (("at-once", ()), ("learned", ("-m", run))):
         dbsn("denoise", folder / "noisy", *model, "-o", folder / name, "--overwrite")
     for model in ("gray", run):

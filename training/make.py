@@ -1,6 +1,6 @@
 """Train a built-in model: noisy images, a teacher that also learns from the truth, a student. Resumable.
 
-Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR] [--runs DIR] [--threads N]
+Usage: python training/make.py gray|photo|jpeg-photo [--clean DIR ...] [--runs DIR] [--threads N]
            [--part noisy|teacher|student|all] [--teacher-steps N] [--student-steps N] [--learning-rate R] [--afresh]
 Each part continues where it was stopped, also with more steps than before. If its run folder is gone, it starts from
 the built-in model's weights, if that has this part. `--afresh` prevents this. `training/README.md` lists the commands
@@ -26,15 +26,17 @@ from dbsn.store.builtin import names, path_of
 from dbsn.store.model_file import ModelFile, load_model
 from dbsn.tensors import as_tensor
 
-NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
-NETWORKS = {"gray": "unet-guided", "photo": "unet-guided", "jpeg-photo": "unet"}
+NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "camera"}
+NETWORKS = {"gray": "unet-fast", "photo": "unet-fast", "jpeg-photo": "unet-fast-unguided"}
 TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 """Whose teacher stands beside the student while it is trained."""
 CONTINUED = 5e-4
 """Learning rate of what has been trained before, for some thousand steps."""
-SHRINK, BUSIEST_OF = 3, 4
-"""The clean photographs are soft, and mostly sky and blur: they are shrunk by up to the first, and each patch is that
-with the most detail of so many, which gives them as much of it as the photographs of BSDS have."""
+SHARP = ("--student.shrink", 2, "--student.busiest-of", 2)
+SOFT = ("--student.shrink", 2, "--student.enlarge", 3, "--student.blur", 1.2)
+CONTENT = {"gray": SHARP, "photo": SHARP, "jpeg-photo": SOFT}
+"""How sharp the clean patches are. The pictures of cameras are soft from pixel to pixel."""
+DATA = Path("../shared/data")
 PATCH = 128, 9
 """Side and number of a student's patches: it sees 63 pixels in every direction."""
 PARTS = 5
@@ -43,7 +45,7 @@ FEW = 1
 """Noisy images that stage 2 is shown, as it must be shown one; the student learns, and is picked, by clean ones."""
 
 
-def make_noisy(clean: Path, gray: bool, folder: Path) -> tuple[list[Path], list[Path]]:
+def make_noisy(clean: list[Path], gray: bool, folder: Path) -> tuple[list[Path], list[Path]]:
     """Write five parts of each clean image, each with its own fixed noise, and without noise.
 
     The parts are the quarters, and the whole at half the size, where edges are sharper. Files are float32 TIFF.
@@ -51,7 +53,7 @@ def make_noisy(clean: Path, gray: bool, folder: Path) -> tuple[list[Path], list[
     noises, made = parse_noises("any:60"), tuple[list[Path], list[Path]](([], []))
     for kind in ("noisy", "truth"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-    for index, path in enumerate(find_images([clean])):
+    for index, path in enumerate(find_images(clean)):
         pixels = read_image(path).pixels
         pixels = to_gray(pixels) if gray else pixels
         rows, columns = (side // 2 for side in pixels.shape[:2])
@@ -84,7 +86,7 @@ def train(run: Path, steps: tuple[str, int], threads: int, *start: object) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=NOISES)
-    parser.add_argument("--clean", type=Path, default=Path("../shared/data/clean_free"))
+    parser.add_argument("--clean", type=Path, nargs="+", default=[DATA / "clean_more", DATA / "clean_free"])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--part", choices=("noisy", "teacher", "student", "all"), default="all")
@@ -113,9 +115,9 @@ def main() -> None:
     few = noisy[PARTS - 1 :: PARTS][:FEW]
     own = teacher / "model.safetensors"
     known = own if own.exists() else path_of(TEACHERS[name])
-    flags = ("--from", "scratch", "--clean", arguments.clean, "--teacher", known)
+    flags = ("--from", "scratch", "--clean", *arguments.clean, "--teacher", known)
     flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
-    flags += ("--student.shrink", SHRINK, "--student.busiest-of", BUSIEST_OF)
+    flags += CONTENT[name]
     flags += ("--student.patch", PATCH[0], "--student.batch", PATCH[1])
     student = folder / "student"
     if arguments.part in ("student", "all"):

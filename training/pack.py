@@ -1,7 +1,8 @@
 """Put a trained model into the package, in half precision and with its card.
 
-Usage: python training/pack.py gray|photo|jpeg-photo [--runs DIR] [--teacher] [--measured FILE]
-Teacher and student are those of runs/ship_NAME (training/make.py). Without a run they are those of the built-in model.
+Usage: python training/pack.py gray|photo|jpeg-photo [--runs DIR] [--student FILE] [--teacher] [--measured FILE]
+Teacher and student are those of runs/ship_NAME (training/make.py), or the student is that of FILE. Without a run they
+are those of the built-in model.
 FILE is benchmarks/results/quality.json. models.md is generated from the cards. Without a name only models.md is
 written.
 """
@@ -37,10 +38,13 @@ SHARED = {
 }
 """Photographs of scikit-image and, by seed, the noise to recalibrate uncertainty on: independent, or as in JPEGs."""
 DATA = (
-    "48 free wallpapers (Budgie, Lomiri, MATE, Pop!_OS), shrunk until their own noise is gone, each patch with other"
-    " noise (math.md, N5 and N6)"
+    "292 photographs under free licences: 244 busy crops and 48 wallpapers (Budgie, Lomiri, MATE, Pop!_OS); each patch"
+    " of another size and with other noise (math.md, N5 and N7)"
 )
-TERMS = "images CC0, CC-BY, CC-BY-SA, GPL-2+ and public domain, named in docs/reference/models.md; weights Apache-2.0"
+TERMS = (
+    "images CC0, public domain, CC-BY, CC-BY-SA, BSD-2 and GPL-2+, named in dbsn/store/weights/CREDITS.md; weights "
+    "Apache-2.0"
+)
 CREDITS = """## The photographs they were trained on
 
 Wallpapers of four desktops, shrunk to about 900 pixels on the shorter side, by the names of their files.
@@ -49,6 +53,8 @@ Wallpapers of four desktops, shrunk to about 900 pixels on the shorter side, by 
 - Lomiri, CC-BY or CC-BY-SA, by the authors in the names: {lomiri}.
 - MATE, GPL-2 or later: {mate}.
 - Pop!_OS, public domain: {popos}.
+
+The 244 crops and their authors are named in `src/dbsn/store/weights/CREDITS.md`, which is part of the wheel.
 """
 IMAGES = {
     "budgie": (
@@ -72,7 +78,10 @@ IMAGES = {
     ),
 }  # fmt: skip
 ANY = "Gaussian of any level up to 60 of 255, Poisson-Gaussian, heteroscedastic, correlated between channels"
-JPEG = "up to 25 of 255 before it is spread over neighbouring pixels, colour more than brightness, and compressed"
+JPEG = (
+    "of a camera: of photons and reading, spread by demosaicking and noise reduction, sharpened, compressed; up to"
+    " about 15 of 255"
+)
 CARDS = {
     "gray": ("gray images with noise that is independent from pixel to pixel, from none to strong", True, ANY),
     "photo": ("colour images with noise that is independent from pixel to pixel, from none to strong", True, ANY),
@@ -80,8 +89,8 @@ CARDS = {
 }
 
 
-def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
-    """Write a built-in model's file from its runs; old measured figures stay until replaced."""
+def pack(name: str, runs: Path, *, student: Path | None, with_teacher: bool) -> None:
+    """Write a built-in model's file from its runs or a student's file; old measured figures stay until replaced."""
     run, ships = runs / f"ship_{name}", builtin.WEIGHTS / f"{name}.safetensors"
 
     def made(part: str) -> Path:
@@ -90,7 +99,7 @@ def pack(name: str, runs: Path, *, with_teacher: bool) -> None:
             raise SystemExit(f"{file}: neither trained nor built-in. Run: python training/make.py {name} --part {part}")
         return file if file.exists() else ships
 
-    tensors, of_student = load_tensors(made("student"))
+    tensors, of_student = load_tensors(student or made("student"))
     parts = {key: value for key, value in tensors.items() if key.startswith("student/")}
     header = {"student": of_student["student"], "about": {"student": {"step": _step(of_student, "student")}}}
     if with_teacher:
@@ -188,13 +197,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", nargs="?", choices=CARDS)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--student", type=Path, help="a model file with the student, instead of a run")
     parser.add_argument("--teacher", action="store_true", help="include the teacher")
     parser.add_argument("--measured", type=Path)
     arguments = parser.parse_args()
     if arguments.model and arguments.measured:
         write_measured(arguments.model, json.loads(arguments.measured.read_text()))
     elif arguments.model:
-        pack(arguments.model, arguments.runs, with_teacher=arguments.teacher)
+        pack(arguments.model, arguments.runs, student=arguments.student, with_teacher=arguments.teacher)
     MODELS.write_text(cards())
 
 

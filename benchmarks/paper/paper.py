@@ -176,7 +176,7 @@ def train_part(name: str, part: str, arguments: argparse.Namespace) -> Path:
     if part == "blind":
         budget = ("--steps", arguments.blind_steps or setting.steps)
         asked = ("--noise", setting.form, *setting.network)
-        other = (*noisy, "--from", first or "scratch")
+        other = (*noisy, "--clean", "none", "--from", first or "scratch")
     else:
         budget = ("--student.steps", arguments.student_steps or setting.student_steps)
         asked = (*setting.student, *STUDENT_FLAGS)

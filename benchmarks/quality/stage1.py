@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.quality.stage1 EXPERIMENT [--data DIR] [--runs DIR] [--name NAME] [--threads N] [--brief]
            [--curve] [dbsn train's flags]
-Training starts from random weights; --from shipped starts from the built-in model.
+Training starts from random weights; --from builtin starts from the built-in model.
 Experiments: gray25, levels, hg (synthetic, clean_bsds -> bsd68); w2s, sidd (real). Prints figures as JSON.
 --brief measures every 4th image, without self-ensemble and without the curve of the noise. --curve also measures each
 model that was the best so far during the training, which shows the speed of learning.
@@ -158,7 +158,7 @@ def main() -> None:
     asked: tuple[object, ...] = ("--resume", *budget(flags))
     if not (run / "config.json").exists():
         origin = () if "--from" in flags else ("--from", "scratch")
-        asked = (noisy, *origin, "--minutes", experiment.minutes, *flags)
+        asked = (noisy, *origin, "--clean", "none", "--minutes", experiment.minutes, *flags)
     train = partial(keeping_models, run) if arguments.curve else dbsn
     train("train", "-o", run, *asked, threads=arguments.threads)
     model = run / "model.safetensors"

@@ -179,7 +179,7 @@ def training(folder: Path) -> Iterator[tuple[str, str]]:
     small = ("--network", "grid-tiny", "--batch", 4, "--patch", 48, "--validations", 3)
     student = ("--student.network", "unet-tiny", "--student.batch", 4, "--student.patch", 48)
     asked = {
-        "stage 1": ("train", folder / "noisy", "-o", first, "--steps", 12, *small),
+        "stage 1": ("train", folder / "noisy", "-o", first, "--steps", 12, "--clean", "none", *small),
         "stage 1 resumed": ("train", "-o", first, "--resume", "--steps", 16),
         "stage 2": (
             "train", folder / "noisy", "-o", both, "--teacher", first / "model.safetensors", "--clean",
@@ -190,8 +190,14 @@ def training(folder: Path) -> Iterator[tuple[str, str]]:
             "train", folder / "colours", "-o", colours, "--steps", 6, *small, "--clean", folder / "clean",
             "--student.steps", 6, "--student.batch", 4, "--student.patch", 48,
         ),
-        "stride": ("train", folder / "noisy", "-o", strided, "--steps", 6, "--stride", 2, "--noise", "auto", *small),
-        "truth": ("train", folder / "noisy", "-o", truth, "--steps", 6, "--truth", folder / "truth", *small),
+        "stride": (
+            "train", folder / "noisy", "-o", strided, "--steps", 6, "--stride", 2, "--noise", "auto", "--clean",
+            "none", *small,
+        ),
+        "truth": (
+            "train", folder / "noisy", "-o", truth, "--steps", 6, "--truth", folder / "truth", "--clean",
+            "none", *small,
+        ),
         "changed": ("train", "-o", first, "--resume", "--batch", 5),
     }  # fmt: skip
     for name, arguments in asked.items():

@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["set1", "set2", "both", "oracle"])
     parser.add_argument("--steps", type=int, default=1800, help="15 minutes of two idle cores")
     parser.add_argument(
-        "--from", dest="start", default="scratch", help="initial weights of every student: scratch, shipped"
+        "--from", dest="start", default="scratch", help="initial weights of every student: scratch, builtin"
     )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--runs", type=Path, default=Path("runs"))

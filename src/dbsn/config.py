@@ -25,7 +25,7 @@ _MOST_BLUR = 8.0  # pixels
 _MOST_DRAWN = 64
 MODEL = "model.safetensors"
 """Name of the model file in a run's folder."""
-BUILTIN, SCRATCH = "shipped", "scratch"
+BUILTIN, SCRATCH, NONE = "builtin", "scratch", "none"
 """What a network begins with, where that is no model file: the built-in model for such images, or random weights."""
 AUTO: Auto = "auto"
 DEFAULT_STUDENT = "unet"

@@ -37,7 +37,7 @@ from dbsn.intensity import to_pixels
 from dbsn.io.folders import load_folder
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.noise.learned import NoiseModel
-from dbsn.store.builtin import CARD, find_model
+from dbsn.store.builtin import CARD, PHOTOS, find_model
 from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.types import Canvas, Pixels
 
@@ -190,7 +190,8 @@ class Denoiser:
         noisy : sequence of array-likes, array-like, str or Path
             Noisy images, all gray or all colour. A stack needs `axes`. A path names a folder of image files.
         clean : sequence of array-likes, str or Path, optional
-            Clean images of any subject, or a folder of image files. Without them no student is trained.
+            Clean images of any subject, a folder of image files, or "builtin": the photographs that come with dbsn.
+            Without them no student is trained.
         steps : int, optional
             Number of training steps of each stage. Default: 4000 for stage 1, 3000 for stage 2.
         minutes : float, optional
@@ -211,7 +212,7 @@ class Denoiser:
             function of a module. It takes the number of channels and returns a network that maps (b, c, h, w) to
             (b, c, h, w). "auto" uses the network of the initial weights, otherwise a U-Net.
         start : str
-            Initial weights: "shipped", a model file, or "scratch" (random). "shipped" is the built-in model for
+            Initial weights: "builtin", a model file, or "scratch" (random). "builtin" is the built-in model for
             such images, where its network and noise are those asked for.
         distill : DistillConfig, optional
             How the student is trained. By default with the budget above.
@@ -268,7 +269,8 @@ class Denoiser:
             distill=distill or DistillConfig(**budget, seed=seed),
         )
         asked, _ = prepare(plain, images, noise=noise, stride=stride, init_from=start, distils=clean is not None)
-        first, second = inputs_of_stages(asked, None if clean is None else _images(clean, mixed=True))
+        cleans = PHOTOS if isinstance(clean, str) and clean == BUILTIN else clean
+        first, second = inputs_of_stages(asked, None if cleans is None else _images(cleans, mixed=True))
         with tempfile.TemporaryDirectory() as folder:
             for stage in stages(images, first, second, TrainingContext(run=Path(folder), device=device)):
                 for step in with_bar(stage) if progress else stage.progress:

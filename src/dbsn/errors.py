@@ -22,7 +22,7 @@ _ARGUMENTS = {
 """Arguments of `dbsn.Denoiser` that are not called as their flags are."""
 _REPEATED = re.compile(r" \(--[a-z.-]+ [^\s()]+\)")  # behind the same in Python
 _RESUMING = ("Continue from the last checkpoint with --resume and", "Train again with")  # `fit` cannot be resumed
-_WORDS = "scratch|shipped|student|posterior|fp32|bf16"
+_WORDS = "scratch|builtin|student|posterior|fp32|bf16"
 _FLAG = re.compile(rf"--([a-z][a-z.-]*[a-z])(?: ((?:{_WORDS})\b|-?[\w./+-]*\w(?=[:.,;)](?:\s|$)|$)))?")
 _MODEL = re.compile(r"(?<!\S)-m\b")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")

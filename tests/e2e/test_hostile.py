@@ -77,7 +77,10 @@ def test_control_characters_of_a_file_are_escaped(model: Path, tmp_path: Path, d
 
 
 def test_a_run_folder_of_a_stranger_is_refused_in_one_line(tmp_path: Path, image: Path, dbsn_command: Command) -> None:
-    run = ("train", image, "-o", tmp_path / "run", "--network", "grid-tiny", "--steps", 1, "--batch", 1, "--patch", 24)
+    run = (
+        "train", image, "-o", tmp_path / "run", "--clean", "none", "--network", "grid-tiny", "--steps", 1, "--batch", 1,
+        "--patch", 24,
+    )  # fmt: skip
     assert dbsn_command(*run, "--from", "scratch").returncode == 0
     config = tmp_path / "run" / "config.json"
     sound = json.loads(config.read_text())
@@ -125,7 +128,7 @@ def test_a_signal_at_any_moment_ends_in_one_line(tmp_path: Path, model: Path, im
 
 def test_a_terminated_training_keeps_what_it_has_done(tmp_path: Path, image: Path) -> None:
     typed = [*DBSN, "train", image, "-o", tmp_path / "run", "--network", "grid-tiny", "--from", "scratch"]
-    typed += ["--steps", "100000", "--batch", "1", "--patch", "24", "--validations", "1000"]
+    typed += ["--clean", "none", "--steps", "100000", "--batch", "1", "--patch", "24", "--validations", "1000"]
     process = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(600):
         if (tmp_path / "run" / "checkpoint.safetensors").exists():

@@ -36,7 +36,10 @@ from dbsn.training.selfsupervised import learn, self_supervised_loss
 pytestmark = pytest.mark.slow
 
 Command = Callable[..., Any]
-SETTINGS = ("--network", "grid-tiny", "--batch", "2", "--patch", "24", "--validations", "8", "--device", "cpu")
+SETTINGS = (
+    "--clean", "none", "--network", "grid-tiny", "--batch", "2", "--patch", "24", "--validations", "8", "--device",
+    "cpu",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

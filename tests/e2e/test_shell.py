@@ -149,7 +149,7 @@ def test_a_stack_is_learned_from_and_denoised_page_by_page(folder: Path, tmp_pat
     noisy = np.asarray(Image.open(folder / "noisy" / "one.png"))
     pages = np.stack([noisy[:100], noisy[100:]])
     tifffile.imwrite(tmp_path / "s.tif", pages, imagej=True, metadata={"axes": "TYX"})
-    small = ("--network", "grid-tiny", "--steps", "1", "--patch", "16")
+    small = ("--clean", "none", "--network", "grid-tiny", "--steps", "1", "--patch", "16")
     trained = dbsn_command("train", tmp_path / "s.tif", "-o", tmp_path / "run", *small)
     assert "2 gray images" in trained.stderr, trained.stderr
     assert dbsn_command("train", "-o", tmp_path / "run", "--resume", "--steps", "2").returncode == 0
@@ -254,6 +254,8 @@ def test_inspect_says_whether_the_method_suits(folder: Path, tmp_path: Path, dbs
         folder / "noisy",
         "-o",
         tmp_path / "run",
+        "--clean",
+        "none",
         "--network",
         "grid-tiny",
         "--steps",
@@ -336,7 +338,22 @@ def test_evaluate_pairs_by_path_and_names_what_has_no_partner(
 def test_network_and_noise_family_are_what_was_asked_for(
     folder: Path, tmp_path: Path, dbsn_command: Command, network: str, kind: str
 ) -> None:
-    flags = ("--network", network, "--noise", "awgn", "--steps", "2", "--batch", "2", "--patch", "24", "--seed", "3")
+    flags = (
+        "--clean",
+        "none",
+        "--network",
+        network,
+        "--noise",
+        "awgn",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--patch",
+        "24",
+        "--seed",
+        "3",
+    )
     trained = dbsn_command("train", folder / "noisy", *flags, "-o", tmp_path / "run")
     assert trained.returncode == 0, trained.stderr
     facts = json.loads(dbsn_command("info", tmp_path / "run" / "model.safetensors", "--json").stdout)
@@ -464,7 +481,7 @@ def test_a_device_that_is_not_there_is_refused_once(
 
 
 def test_info_is_readable(folder: Path, tmp_path: Path, dbsn_command: Command) -> None:
-    small = ("--network", "grid-tiny", "--steps", "1", "--patch", "16", "--batch", "2")
+    small = ("--clean", "none", "--network", "grid-tiny", "--steps", "1", "--patch", "16", "--batch", "2")
     assert dbsn_command("train", folder / "noisy", "-o", tmp_path / "run", *small).returncode == 0
     lines = dbsn_command("info", tmp_path / "run").stdout.splitlines()
     assert not [line for line in lines if "{" in line or len(line) > 120]

@@ -32,6 +32,7 @@ from dbsn.training.teacher import RESULTS
 pytestmark = pytest.mark.slow
 
 TINY = ("--network", "grid-tiny", "--batch", "2", "--patch", "24", "--device", "cpu")
+ALONE = ("--clean", "none")
 TINY_STUDENT = ("--student.network", "unet-tiny", "--student.batch", "4", "--student.patch", "32")
 Command = Callable[..., Any]
 
@@ -152,13 +153,15 @@ def test_correlated_noise_is_learned_at_a_stride_and_put_on_clean_images_as_it_i
     clean = torch.full((1, 1, 300, 300), 0.5)
     drawn = learned.sample(clean, torch.Generator().manual_seed(0)) - clean
     assert float((drawn[..., 1:] * drawn[..., :-1]).mean() / drawn.square().mean()) == pytest.approx(0.78, abs=0.1)
-    alone = dbsn_command("train", tmp_path / "noisy.tif", "-o", tmp_path / "alone", *TINY, "--steps", 1, "--stride", 1)
+    alone = dbsn_command(
+        "train", tmp_path / "noisy.tif", "-o", tmp_path / "alone", *ALONE, *TINY, "--steps", 1, "--stride", 1
+    )
     assert "learning at a stride" not in alone.stderr
     assert load_model(tmp_path / "alone" / MODEL).model.config.stride == 1
 
 
 def test_a_model_without_student_says_so(tmp_path: Path, folders: tuple[Path, Path], dbsn_command: Command) -> None:
-    trained = dbsn_command("train", folders[0], "-o", tmp_path / "run", *TINY, "--steps", 2)
+    trained = dbsn_command("train", folders[0], "-o", tmp_path / "run", *ALONE, *TINY, "--steps", 2)
     assert trained.returncode == 0, trained.stderr
     model = tmp_path / "run" / MODEL
     refused = dbsn_command("denoise", folders[0], "-m", model, "-o", tmp_path / "x", "--method", "student")
@@ -242,9 +245,9 @@ def test_what_is_wrong_with_stage_two_is_said_before_stage_one(
         assert refused.returncode == 2, flags
         assert message in refused.stderr, flags
     for flags in (("--student.batch", 4), ("--teacher", "m.safetensors")):
-        refused = dbsn_command("train", folders[0], "-o", tmp_path / "y", *TINY, *flags)
+        refused = dbsn_command("train", folders[0], "-o", tmp_path / "y", *ALONE, *TINY, *flags)
         assert refused.returncode == 2, flags
-        assert "Name clean images with --clean." in refused.stderr
+        assert "Omit --clean none." in refused.stderr
 
 
 def stage_two(run: Path, folders: tuple[Path, Path]) -> tuple[object, ...]:

@@ -15,7 +15,9 @@ from dbsn.training import loop
 from dbsn.training.checkpoint import TrainingState
 from dbsn.training.run_config import RunConfig
 
-TINY = ("--network", "grid-tiny", "--batch", 2, "--patch", 24, "--validations", 1, "--device", "cpu")
+TINY = (
+    "--clean", "none", "--network", "grid-tiny", "--batch", 2, "--patch", 24, "--validations", 1, "--device", "cpu",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,9 @@ def test_a_resumed_training_remembers_what_it_began_with(
 def test_a_training_that_spoils_its_initial_weights_keeps_them(
     noisy: Path, tmp_path: Path, dbsn_command: Callable[..., Any]
 ) -> None:
-    flags = ("--steps", 1, "--batch", 1, "--patch", 24, "--learning-rate", 0.5, "--ema", 0, "--warmup", 0)
+    flags = (
+        "--clean", "none", "--steps", 1, "--batch", 1, "--patch", 24, "--learning-rate", 0.5, "--ema", 0, "--warmup", 0,
+    )  # fmt: skip
     done = dbsn_command("train", noisy, "-o", tmp_path / "run", "--noise", "any", *flags, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert "too few" not in done.stderr, "the weights are not random"

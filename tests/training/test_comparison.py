@@ -12,6 +12,7 @@ import torch
 
 from dbsn.config import MODEL
 from dbsn.denoiser import Denoiser
+from dbsn.networks.unet import DenseUNet
 from dbsn.store.builtin import Comparison, better_model, path_of
 from dbsn.store.model_file import ModelFile, load_model, save_model
 from dbsn.training.comparison import compared
@@ -39,6 +40,8 @@ def test_the_gain_is_that_of_the_truth(tmp_path: Path, noisy: np.ndarray, clean:
         generator = torch.Generator().manual_seed(0)
         for weight in saved.student.parameters():
             weight.data *= 0.9 + 0.2 * torch.rand(weight.shape, generator=generator)
+        assert isinstance(saved.student.network, DenseUNet)
+        saved.student.network.keep_symmetric()
     student = saved.student if method == "untrained" else None
     save_model(tmp_path / MODEL, ModelFile(model=saved.model, student=student))
     deque(compared(tmp_path, [noisy]), maxlen=0)

@@ -22,7 +22,7 @@ def test_training_from_a_model_begins_where_that_is(tmp_path: Path, dbsn_command
     path = tmp_path / "earlier" / MODEL
     path.parent.mkdir()
     save_model(path, ModelFile(model=BlindSpotModel(ModelConfig())))
-    flags = ("--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
+    flags = ("--clean", "none", "--steps", 1, "--batch", 2, "--patch", 48, "--learning-rate", 1e-9)
     done = dbsn_command("train", tmp_path / "a.png", "-o", tmp_path / "run", "--from", path.parent, *flags)
     assert done.returncode == 0, done.stderr
     assert f"initial weights: teacher from {path}" in done.stderr

@@ -13,6 +13,7 @@ from dbsn.cli.options import Axes, Device, Output, Quiet, Threads, check_device,
 from dbsn.config import (
     BUILTIN,
     NETWORKS,
+    NONE,
     SCRATCH,
     Auto,
     DistillConfig,
@@ -61,12 +62,12 @@ class _Images(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train a denoiser on noisy images. With --clean, train a fast student, too."""
+    """Train a denoiser on noisy images, then a fast student of it. At the end compare it with the built-in models."""
 
     layout: ClassVar[Layout] = Layout(
         examples=(
             "dbsn train my_noisy_images -o runs/mine",
-            "dbsn train my_noisy_images --clean any_clean_photos -o runs/fast",
+            "dbsn train my_noisy_images --clean my_clean_photos -o runs/mine",
         ),
         usual=("--output", "--clean", "--steps", "--minutes", "--from", "--resume", "--noise", "--dry-run", "--device"),
         more={
@@ -77,7 +78,7 @@ class Train:
                 "--network", "--stride", "--batch", "--patch", "--learning-rate", "--validations",
                 "--precision", "--seed", "--loss", "--mean", "--quantile", "--staged", "--warmup", "--ema", "--clip",
             ),
-            "stage 2, the student (with --clean)": ("--teacher", "--student.*"),
+            "stage 2, the student": ("--teacher", "--student.*"),
         },
     )  # fmt: skip
     noisy: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="NOISY")] = ()
@@ -92,9 +93,9 @@ class Train:
     auto (measured)."""
     stride: int | Auto = "auto"
     """Distance in pixels at which noise counts as independent. Raise it for correlated noise. auto: as measured."""
-    start: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = "shipped"
-    """Initial weights: a built-in model, a model file, `scratch` (random), or `shipped`: the built-in model that
-    fits."""
+    start: Annotated[str, tyro.conf.arg(name="from", metavar="MODEL")] = BUILTIN
+    """Initial weights: the name of a built-in model, a model file, `scratch` (random), or `builtin`: the built-in
+    model that fits."""
     axes: Axes = None
     resume: bool = False
     """Continue the run in --output. Only budget, learning rate and precision may change."""
@@ -106,8 +107,9 @@ class Train:
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Also print the configuration of the run before it starts."""
     settings: tyro.conf.OmitArgPrefixes[TrainFlags] = field(default_factory=TrainFlags)
-    clean: tuple[Path, ...] = ()
-    """Clean images of anything (files, folders or patterns). With them, a fast student is trained (stage 2)."""
+    clean: tuple[Path, ...] = (Path(BUILTIN),)
+    """Clean images of anything for the student (files, folders or patterns). `builtin`: photographs that come with
+    dbsn. `none`: no student."""
     teacher: Annotated[Path | None, tyro.conf.arg(metavar="MODEL")] = None
     """Model file, run folder or built-in model whose blind-spot model replaces stage 1."""
     truth: tuple[Path, ...] = ()
@@ -159,7 +161,8 @@ class Train:
         asked = self._asked()
         files, noisy, failures = load_folder(self.noisy, axes=self.axes)
         self._check_teacher(noisy[0].shape[2])
-        cleans, clean, clean_failures = load_folder(self.clean, mixed=True) if self.clean else ([], [], [])
+        paths = self._clean_paths(noisy[0].shape[2])
+        cleans, clean, clean_failures = load_folder(paths, mixed=True) if paths else ([], [], [])
         truths, truth, truth_failures = load_folder(self.truth, axes=self.axes) if self.truth else ([], [], [])
         if truths and failures + truth_failures:
             raise ValueError("--truth: needs every image of both kinds: " + "; ".join(failures + truth_failures))
@@ -176,8 +179,18 @@ class Train:
             note(f"{describe_images(noisy)}\n{said}", quiet=self.quiet)
             if clean:
                 note(f"clean: {describe_clean(clean, cleans, noisy[0].shape[2])}", quiet=self.quiet)
-        asked = replace(asked, files=_resolved(files), clean=_resolved(cleans), truth=_resolved(truths))
+        known = (BUILTIN,) if clean and self.clean == (Path(BUILTIN),) else _resolved(cleans)
+        asked = replace(asked, files=_resolved(files), clean=known, truth=_resolved(truths))
         return asked, _Images(noisy, clean, truth), failures
+
+    def _clean_paths(self, channels: int) -> list[Path]:
+        """Where the clean images are; none for images of channels that no photograph has, unless they were named."""
+        if self.clean == (Path(BUILTIN),) and channels not in (1, 3):
+            note(
+                f"images of {channels} channels: no built-in photograph has them, so there is no student. Name --clean."
+            )
+            return []
+        return builtin.clean_paths(self.clean)
 
     def _init_from(self) -> str:
         """What to start from, as the run's configuration keeps it."""
@@ -207,10 +220,8 @@ class Train:
 
         names = [each.name for each in fields(DistillConfig)]
         usual = Train(output=self.output)
-        if not self.clean and (self.student, self.teacher) != (usual.student, usual.teacher):
-            raise ValueError(
-                "--student.*, --teacher: only for stage 2, which needs clean images. Name clean images with --clean."
-            )
+        if not builtin.clean_paths(self.clean) and (self.student, self.teacher) != (usual.student, usual.teacher):
+            raise ValueError("--student.*, --teacher: only for stage 2, which needs clean images. Omit --clean none.")
         if self.truth and (self.teacher or self.settings.loss != usual.settings.loss):
             other = "--teacher replaces stage 1" if self.teacher else "--loss is for training without truth"
             raise ValueError(f"--truth: {other}. Leave one of them out.")
@@ -219,11 +230,19 @@ class Train:
             model=ModelConfig(network=NETWORKS[self.network]).with_stride(1 if self.stride == "auto" else self.stride),
             train=TrainConfig(**asdict(self.settings)),
             student=self._student_name(),
-            distill=DistillConfig(**{name: getattr(self.student, name) for name in names}),
+            distill=DistillConfig(**{name: getattr(self.student, name) for name in names} | self._budget()),
             teacher=_found(self.teacher, "--teacher"),
             student_init_from=_found(self.student.start, "--student.start"),
             axes=self.axes.upper() if self.axes else None,
         )
+
+    def _budget(self) -> dict[str, Any]:
+        """The student's length: that of stage 1, where only that is given."""
+        usual, own = Train(output=self.output), self.student
+        if (own.steps, own.minutes) != (usual.student.steps, usual.student.minutes):
+            return {}
+        given = {name: getattr(self.settings, name) for name in ("steps", "minutes")}
+        return {name: value for name, value in given.items() if value != getattr(usual.settings, name)}
 
     def _student_name(self) -> str:
         """The student that was named; code by the whole path of its file."""
@@ -263,6 +282,8 @@ class Train:
         run = saved_config(self.output)
         if name == "axes":
             return self.axes is not None and self.axes.upper() == run.axes
+        if name == "clean" and run.clean in ((), (BUILTIN,)):
+            return tuple(map(str, self.clean)) == (run.clean or (NONE,))
         begun = set({"noisy": run.files, "clean": run.clean}[name])
         given = set(_resolved(find_images(getattr(self, name))))
         try:  # what could not be read then was left out

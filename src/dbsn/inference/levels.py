@@ -40,6 +40,7 @@ _CLEAN_SHARE = 0.1  # of all cells that are clean; of these that are not
 _MOST_VALUES = 4096
 _GUIDED_ALONE = 0.5  # factor from which a guided network needs no help
 _WIDE = 5  # cells over which the level of noise is spread
+_SEEN = 9  # cells around one whose levels a network looks at
 
 
 @dataclass(frozen=True)
@@ -204,20 +205,34 @@ class Levels:
     none: bool = False
     """Whether the image has no noise at all."""
 
-    def of(self, place: tuple[slice, slice], side: int) -> Tensor | None:
-        """The factors in cells of `side` pixels of a part of the image, interpolated."""
+    def given(self, place: tuple[slice, slice], side: int) -> Tensor | None:
+        """The factors that a network gets, as in the method `of`.
+
+        A lowered level is as high as that of its neighbours: a network looks around and leaves the noise beside
+        clean parts, if the level changes there. `kept_where_clean` restores these parts.
+        """
         if self.factors is None:
             return None
-        found = self.factors
-        for axis, part in ((2, place[0]), (3, place[1])):
-            count = found.shape[axis]
-            middle = torch.arange(part.start, part.stop, side, device=found.device) + side / 2
-            at = (middle / CELL - 0.5).clamp(0, count - 1)
-            first = at.floor().long()
-            share = (at - first).reshape(-1, *([1] * (3 - axis)))
-            after = (first + 1).clamp(max=count - 1)
-            found = found.index_select(axis, first) * (1 - share) + found.index_select(axis, after) * share
-        return found
+        highest = functional.max_pool2d(self.factors, _SEEN, 1, _SEEN // 2).clamp(max=1)
+        return _interpolated(torch.maximum(self.factors, highest), place, side)
+
+    def of(self, place: tuple[slice, slice], side: int) -> Tensor | None:
+        """The factors in cells of `side` pixels of a part of the image, interpolated."""
+        return None if self.factors is None else _interpolated(self.factors, place, side)
+
+
+def _interpolated(factors: Tensor, place: tuple[slice, slice], side: int) -> Tensor:
+    """Factors in cells of `side` pixels of a part of an image."""
+    found = factors
+    for axis, part in ((2, place[0]), (3, place[1])):
+        count = found.shape[axis]
+        middle = torch.arange(part.start, part.stop, side, device=found.device) + side / 2
+        at = (middle / CELL - 0.5).clamp(0, count - 1)
+        first = at.floor().long()
+        share = (at - first).reshape(-1, *([1] * (3 - axis)))
+        after = (first + 1).clamp(max=count - 1)
+        found = found.index_select(axis, first) * (1 - share) + found.index_select(axis, after) * share
+    return found
 
 
 def unchanged(image: Pixels, part: Tile, names: Collection[str]) -> TileResult:

@@ -112,7 +112,7 @@ def _result(
     noisy = as_tensor(image[part.read]).to(device, memory_format=MEMORY_FORMAT)
     turned = [turn.turned(noisy) for turn in turns]
     own = [student.level(each, measurement) for each in turned]
-    factors = levels.of(part.read, cell)
+    factors = levels.given(part.read, cell)
     if factors is not None and own[0] is not None:
         own = [None if level is None else level * turn.turned(factors) for level, turn in zip(own, turns, strict=True)]
     given = [None if level is None else options.level_factor * level for level in own]

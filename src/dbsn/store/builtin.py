@@ -6,13 +6,14 @@ generated from the cards. Reading the weights does not belong here. Tested in te
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
 
-from dbsn.config import MODEL
+from dbsn.config import BUILTIN, MODEL, NONE
 from dbsn.io.atomic import write_atomically
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -146,3 +147,13 @@ def card(name: str) -> Card:
 def sha256(name: str) -> str:
     """SHA-256 of a built-in model's file, in hexadecimal."""
     return hashlib.sha256(path_of(name).read_bytes()).hexdigest()
+
+
+def clean_paths(named: Sequence[str | Path]) -> list[Path]:
+    """Clean images by their paths: `builtin` means the built-in photographs, `none` alone means nothing.
+
+    A folder of such a name is written `./builtin`.
+    """
+    if [str(each) for each in named] == [NONE]:
+        return []
+    return [PHOTOS if str(each) == BUILTIN else Path(each) for each in named]

@@ -15,6 +15,7 @@ from dbsn.config import MODEL, Auto, NoiseFamily, Training, student_network
 from dbsn.io.atomic import write_atomically
 from dbsn.io.folders import load_folder
 from dbsn.noise.inspection import A_FEW, inspect_noise, suited
+from dbsn.store.builtin import clean_paths
 from dbsn.store.model_file import load_model
 from dbsn.training.checkpoint import CHECKPOINT, finished
 from dbsn.training.comparison import compared
@@ -167,7 +168,7 @@ def go_on(
     asked = replace(asked, train=train, distill=distill)
     images = []
     for files, axes in ((asked.files, asked.axes), (asked.clean, None), (asked.truth, asked.axes)):
-        paths = [Path(file) for file in files]
+        paths = clean_paths(files)
         _, found, failures = load_folder(paths, mixed=True, axes=axes) if files else ([], [], [])
         if failures:
             raise ValueError("--resume: needs the same images. " + "; ".join(failures))

@@ -30,7 +30,7 @@ class RunConfig:
     train: TrainConfig
     """The training of stage 1."""
     clean: tuple[str, ...] = ()
-    """Clean image files; empty for stage 1 alone."""
+    """Clean image files, or `builtin` for the built-in photographs; empty for stage 1 alone."""
     student: str = "unet"
     """The student: a name of `dbsn.config.STUDENTS` or package.module:factory."""
     distill: DistillConfig = field(default_factory=DistillConfig)
