@@ -16,6 +16,7 @@ from dbsn.errors import ImageError
 
 Array = NDArray[Any]
 CONVERTED_AT_ONCE = 2**22  # samples; converting a large picture in one piece would need a float copy of it
+_SMALL_UNITS = 1 / 255  # smaller floats are of another unit than shares of the usual range, too
 COUNTS_FROM = 2.0  # larger floats are counts, not shares of the usual range 0 to 1
 
 
@@ -23,7 +24,8 @@ COUNTS_FROM = 2.0  # larger floats are counts, not shares of the usual range 0 t
 class Unit:
     """The unit in which intensities are shown.
 
-    8 bits are shown of 255, integers of more bits of their largest value, and counts as they are.
+    8 bits are shown of 255, integers of more bits of their largest value, and floats of 255 if they are shares of the
+    usual range 0 to 1. Counts and floats of a small unit are shown as they are.
     """
 
     one: float = 255.0
@@ -37,11 +39,12 @@ class Unit:
         if len({samples.dtype for samples in images}) > 1:
             return Unit()
         kind = images[0].dtype
+        if kind.kind == "f":
+            most = max(float(np.abs(samples).max(initial=0, where=np.isfinite(samples))) for samples in images)
+            return Unit(1.0, "") if most > COUNTS_FROM or 0 < most < _SMALL_UNITS else Unit()
         if kind.kind in "iu" and kind.itemsize > 1:
             most = int(np.iinfo(kind).max)
             return Unit(float(most), f" of {most}")
-        if kind.kind == "f" and any(samples.size and np.abs(samples).max() > COUNTS_FROM for samples in images):
-            return Unit(1.0, "")
         return Unit()
 
     def number(self, intensity: float, digits: int = 3) -> str:

@@ -175,7 +175,7 @@ def test_one_damaged_file_is_named_and_the_rest_is_finished(
     assert result.returncode == 1
     *lines, summary = result.stderr.strip().splitlines()
     assert len(lines) == 3
-    assert summary == "3 of 4 files failed"
+    assert summary == "3 of 4 files failed and were left out"
     for line, name in zip(lines, ("a_damaged.png", "b_empty.tif", "d_colour.png"), strict=True):
         assert line.startswith("dbsn: ")
         assert name in line

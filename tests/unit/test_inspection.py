@@ -10,7 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from dbsn.config import ModelConfig
-from dbsn.intensity import from_pixels, to_pixels
+from dbsn.intensity import OF_255, Unit, from_pixels, to_pixels
 from dbsn.noise.inspection import Inspection, inspect_noise, suited
 from dbsn.noise.jpeg_grid import JpegGrid
 
@@ -160,6 +160,25 @@ def test_margins_and_thin_images_are_no_noise() -> None:
 
 
 def test_nothing_to_see_is_said() -> None:
-    for image in (np.zeros((40, 40, 1), np.float32), np.full((300, 300, 1), 101, np.uint8)):
-        with pytest.raises(ValueError, match="at least 64 x 64"):
+    with pytest.raises(ValueError, match="at least 64 x 64"):
+        inspect_noise([np.zeros((40, 40, 1), np.float32)])
+    drawing = np.full((375, 500, 1), 255, np.uint8)
+    drawing[20::40, 20:-20] = 0
+    for image in (np.full((300, 300, 1), 101, np.uint8), drawing):
+        with pytest.raises(ValueError, match=r"no noise can be measured\. They are constant, or drawings"):
             inspect_noise([image])
+
+
+def test_a_ramp_without_noise_has_a_level_that_is_a_number() -> None:
+    found = inspect_noise([np.tile(np.arange(256, dtype=np.uint16) * 16, (256, 1))[..., None]])
+    assert 0 <= 65535 * found.levels[0] < 0.1
+    assert "nan" not in found.verdict
+
+
+def test_floats_of_a_small_unit_are_told_in_their_own_numbers() -> None:
+    image = ((CAMERA + WHITE[..., :1] * 20 / 255) * 1e-6).astype(np.float32)
+    found = inspect_noise([image])
+    assert "e-08" in found.verdict
+    assert "of 255" not in found.verdict
+    assert Unit.of_samples(np.full((2, 2), 0.3, np.float32)) == OF_255
+    assert Unit.of_samples(np.array([0.3, np.inf, np.nan], np.float32)) == OF_255

@@ -291,7 +291,7 @@ class _Noise:
         except ValueError:  # nearly all blocks hold black or white
             grid = JpegGrid.of(to_pixels(crop))
             return _Noise(
-                verdict="too few pixels to measure its noise", is_independent=False, in_jpeg=grid.is_there,
+                verdict="no noise that can be measured", is_independent=False, in_jpeg=grid.is_there,
                 is_hardly_spread=grid.is_there, is_coarse_jpeg=grid.is_coarse,
             )  # fmt: skip
         level = f"noise of {unit.number(middle.width * found.levels[0])}{unit.of}"

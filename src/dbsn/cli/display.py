@@ -144,7 +144,7 @@ def show_files(work: Iterator[JobResult], jobs: Sequence[Job], shown: Verbosity,
     if shown.json:
         print(json.dumps(_as_object(results, by_output, shown)))
     if failed and len(jobs) > 1:
-        note(f"{failed} of {len(jobs)} files failed", quiet=shown.quiet)
+        note(f"{failed} of {len(jobs)} files failed and were left out", quiet=shown.quiet)
     return 1 if failed else 0
 
 

@@ -25,12 +25,13 @@ Array = NDArray[np.floating]
 LAGS = 6
 A_FEW = 30
 """Number of images that is enough to inspect a folder before training."""
-_BLOCK = 8
+_BLOCK, _LEAST_SIDE = 8, 64
 _BINS, _LEAST_BLOCKS = 8, 4
 _LOWEST, _WITHOUT_TEXTURE = 0.02, 1.2  # blocks up to 1.2 times the power of the lowest 2 % count as noise alone
 _MOST_BLOCKS = 60_000  # of one image
 _CORRELATED, _CHANNELS_CORRELATED, _LEVEL_DEPENDS = 0.15, 0.08, 1.25
 _WORTH_A_STRIDE = 0.3  # correlation; in photographs with hardly any noise, texture mistaken for noise has 0.2
+_NOTHING = 1e-9  # power, in that of a block: of a block without any noise
 _CHANCE = 4.0  # standard deviations
 
 
@@ -198,15 +199,20 @@ def inspect_noise(images: Sequence[NDArray[np.generic]], most: int | None = None
         most: Inspect at most this many, evenly chosen.
 
     Raises:
-        ValueError: No image has at least 64 x 64 pixels and a part that is not clipped.
+        ValueError: No image has at least 64 x 64 pixels, or nothing in them varies: they are constant, drawings, or
+            cut off nearly everywhere.
     """
     if most:
         images = images[:: -(-len(images) // most)]
     recording = Recording.of(images)
     found = [each for each in (inspect_image(image, recording) for image in images) if each]
-    if not found:
+    if not found and max(min(image.shape[:2]) for image in images) < _LEAST_SIDE:
         raise ValueError(
             "images: none is large enough to measure its noise (expected at least 64 x 64 pixels). Use larger images."
+        )
+    if not found:
+        raise ValueError(
+            "images: no noise can be measured. They are constant, or drawings, or black or white nearly everywhere."
         )
     return Inspection(images=found, recording=recording, unit=Unit.of_samples(*images))
 
@@ -274,6 +280,8 @@ def _flat(part: NDArray[np.intp], power: Array, freedom: int) -> tuple[NDArray[n
     """
     limit = _WITHOUT_TEXTURE * np.quantile(power[part], _LOWEST)
     smooth = part[power[part] <= limit]
+    if not power[smooth].any():
+        return smooth, 1.0
     at = np.linspace(0.5, 3, 251)  # limits in units of s^2, of which block powers are Gamma distributed
     shape = freedom / 2
     mean = gammainc(shape + 1, shape * at) / gammainc(shape, shape * at)
@@ -296,6 +304,8 @@ def _autocorrelation(residual: Array) -> Array:
     unit = residual / np.sqrt((residual**2).mean((1, 2), keepdims=True) + 1e-30)
     every = unit.transpose(0, 3, 1, 2).reshape(-1, _BLOCK**2).astype(np.float64)
     found = _by_distance(every.T @ every / len(every))
+    if found[0, LAGS - 1] < _NOTHING:
+        return np.eye(1, 2 * LAGS - 1, LAGS - 1).repeat(LAGS, 0) * np.eye(LAGS, 1)
     identity = np.identity(_BLOCK**2, np.float32).reshape(-1, _BLOCK, _BLOCK, 1)
     independent = _by_distance(without_plane(identity).reshape(_BLOCK**2, -1))
     here = (0, LAGS - 1)
