@@ -167,7 +167,8 @@ def _safe(jobs: list[Job]) -> list[Job]:
             by_output[target.resolve()] = job.source
     replaced = set(by_output) & {job.source.resolve() for job in jobs}
     if replaced:
-        raise FileExistsError(f"{min(replaced)}: is an input and would be replaced. Choose another --output.")
+        first = min(job.source for job in jobs if job.source.resolve() in replaced)
+        raise FileExistsError(f"{first}: is an input and would be replaced. Choose another --output.")
     return jobs
 
 

@@ -125,8 +125,8 @@ def _parse(arguments: Sequence[str]) -> Any:
     except SystemExit as stopped:
         if stopped.code:
             _check_words(arguments)
-            plain = os.environ.get("NO_COLOR") or not sys.stderr.isatty()
-            sys.stderr.write(pages.without_colours(message.getvalue()) if plain else message.getvalue())
+            advice = f" See `{pages.PROGRAM} {arguments[0]} --help`."
+            raise ValueError(pages.in_one_line(message.getvalue()) + advice) from None
         raise
 
 

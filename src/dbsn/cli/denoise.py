@@ -11,6 +11,7 @@ import tyro
 from dbsn.cli.allocator import keep_freed_memory
 from dbsn.cli.help import Layout
 from dbsn.cli.options import Axes, Device, Json, Method, Output, Quiet, Threads, Trust, check_device, find_model, note
+from dbsn.store import builtin
 from dbsn.store.builtin import better_model
 
 _NAMED = 5  # files at most
@@ -145,7 +146,8 @@ def _check_can(denoiser: "Denoiser", path: Path, *, how: "DenoiseOptions", save_
     """Refuse what a model cannot do; ValueError names the flag, the file and the remedy."""
     if how.method == "posterior" and denoiser.saved.model is None:
         advice = "Leave --method out, or name a model of `dbsn train` with -m."
-        raise ValueError(f"--method posterior: {path} holds only a student, no blind-spot model. {advice}")
+        name = path.stem if path.parent == builtin.WEIGHTS else path
+        raise ValueError(f"--method posterior: {name} holds only a student, no blind-spot model. {advice}")
     by_student = denoiser.picks_student(how.method)
     if save_std and by_student and not denoiser.student_knows_std:
         raise ValueError(f"--save-std: the student in {path} has no uncertainty. Add --method posterior.")

@@ -6,6 +6,8 @@ torch. benchmarks/docs_reference.py makes the reference from the same parser.
 
 import difflib
 import fnmatch
+import functools
+import itertools
 import re
 import textwrap
 import warnings
@@ -95,6 +97,36 @@ def plain(text: str) -> str:
 def without_colours(text: str) -> str:
     """Text without the terminal's colours."""
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def in_one_line(box: str) -> str:
+    """What the parser's box says is wrong, in one line: the option first."""
+    lines = [re.sub(r"[\u2500-\u257f]", "", line).strip() for line in without_colours(box).splitlines()]
+    inside = lines[1:] if box.startswith(("\x1b", "\u256d", " ")) else lines
+    parts = itertools.groupby(inside, lambda line: not set(line) <= {"-"})
+    said = " ".join(next(list(part) for is_text, part in parts if is_text))
+    for pattern, replaced in _SAID.items():
+        if found := re.match(pattern, said):
+            return functools.reduce(lambda text, to: re.sub(to[0], to[1], text), _WORDS.items(), found.expand(replaced))
+    return said
+
+
+_SAID = {
+    r"Error parsing (\S+): could not convert string to float: (.*)": r"\1: got \2, expected a number.",
+    r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)": r"\1: got \2, expected a whole number.",
+    r"Error parsing (\S+): no type matching (.*) could be instantiated from \[(.*)\]\.": r"\1: got \3, expected \2.",
+    r"Error parsing (\S+): (.*)": r"\1: \2.",
+    r"invalid choice (.*) for argument '(\S+)'. Expected one of \((.*)\)\.": r"\2: got \1, expected one of \3.",
+    r"Missing value for argument '(\S+)'": r"\1: a value is missing.",
+    r"Missing from [\w ]+: (-\w \S+, )?(--[\w-]+|\S+)": r"\2: missing.",
+    r"Unrecognized options: (.*)": r"\1: not understood; no option takes it.",
+}
+"""The parser's messages, and ours."""
+_WORDS = {
+    r"'(\S+?)'": r"\1", r"\{None\}\|": "", r"\{(\w+)\}": r"\1", r"\bINT\b": "a whole number", r"\bFLOAT\b": "a number",
+    r"(?<=\w)\|(?=\w)": " or ",
+}  # fmt: skip
+"""Notations of the parser, and ours."""
 
 
 def first_page(descriptions: Mapping[str, str], width: int) -> str:

@@ -21,12 +21,12 @@ from dbsn.noise.families import standard_normal
 from dbsn.types import Image, Variance
 
 _GAMMA, _DARK = 2.2, 1e-4
-_PHOTONS, _READ_SPREAD = (1e-5, 8e-3), 0.26  # variance per intensity of a linear sample
+_PHOTONS, _READ_SPREAD = (3e-5, 3e-2), 0.26  # variance per intensity of a linear sample
 _READ_SLOPE, _READ_AT_ONE = 2.18, 1.2  # log read variance by log shot variance (Brooks et al. 2019, equation 6)
 _GAINS, _EXPOSURE = (1.2, 2.6), (0.5, 1.0)
 _MIXING, _MIXING_SPREAD = (0.1, 0.8), 0.05
 _CLEAN = 0.1  # share of photographs without noise
-_BRIGHTNESS, _COLOUR = ((0.6, 1.0), (0.6, 2.2)), (0.5, 4.0)  # shares and standard deviations in pixels
+_BRIGHTNESS, _COLOUR = ((0.6, 1.0), (0.4, 1.3)), (0.5, 2.0)  # shares and standard deviations in pixels
 _SHARPER, _SHARPENING = 0.6, (0.8, 2.0)
 _QUALITIES, _COMPRESSED = (60, 99), 0.93
 _LUMA = (0.299, 0.587, 0.114)
