@@ -51,12 +51,15 @@ def main() -> None:
         began = time.monotonic()
         train(*start, "-o", folder / "whole").wait()
         whole, kills, runs = time.monotonic() - began, 0, 0
+        began = time.monotonic()
+        train("--resume", "-o", folder / "whole").wait()  # all is done: the time that it takes to start
+        start_up = time.monotonic() - began
         while True:
             resume = (folder / "killed" / "config.json").exists()
             process = train(*(("--resume",) if resume else start), "-o", folder / "killed")
             runs += 1
             if kills < arguments.kills:
-                time.sleep(moments.uniform(0.05, 0.25) * whole)
+                time.sleep(start_up + moments.uniform(-0.5, 1.5) * (whole - start_up) / arguments.kills)
                 if process.poll() is None:
                     os.kill(process.pid, signal.SIGKILL)
                     kills += 1

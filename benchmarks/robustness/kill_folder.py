@@ -47,8 +47,11 @@ def main() -> None:
         began = time.monotonic()
         denoise(folder, "whole").wait()
         seconds, kills = time.monotonic() - began, 0
+        began = time.monotonic()
+        denoise(folder, "whole").wait()  # all is done: the time that it takes to start
+        start = time.monotonic() - began
         while (process := denoise(folder, "killed")) and kills < arguments.kills:
-            time.sleep(moments.uniform(0.1, 0.25) * seconds)
+            time.sleep(start + moments.uniform(-0.5, 1.5) * (seconds - start) / arguments.kills)
             if process.poll() is not None:
                 break
             process.kill()

@@ -71,6 +71,45 @@ def test_two_commands_share_a_folder_and_make_each_result_once(tmp_path: Path) -
         assert np.asarray(Image.open(tmp_path / "out" / f"{number}.png")).std() < 15
 
 
+def test_shards_make_each_result_once_even_if_one_is_killed_and_started_again(tmp_path: Path) -> None:
+    for number in range(7):
+        save(tmp_path / "in" / f"{number}.png", number)
+    (tmp_path / "in" / "notes.txt").touch()
+    quick = os.environ | {"OMP_NUM_THREADS": "1"}
+
+    def start(shard: int) -> subprocess.Popen[str]:
+        typed = ["denoise", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", "gray", "--shard", f"{shard}/3"]
+        return subprocess.Popen([sys.executable, "-m", "dbsn", *typed], stderr=subprocess.PIPE, text=True, env=quick)
+
+    shards = [start(number) for number in (1, 2, 3)]
+    time.sleep(1)
+    shards[1].kill()
+    shards[1].communicate()
+    shards[1] = start(2)
+    said = [process.communicate(timeout=300)[1] for process in shards]
+    assert [process.returncode for process in shards] == [0, 0, 0], said
+    assert ["notes.txt" in each for each in said] == [True, False, False]
+    with (tmp_path / "out" / "denoise.csv").open(newline="") as file:
+        done = Counter(row["file"] for row in csv.DictReader(file) if row["status"] == "done")
+    assert done == {f"{number}.png": 1 for number in range(7)}
+    left = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert left == [*(f"{n}.png" for n in range(7)), "denoise.csv"]
+
+
+@pytest.mark.parametrize(
+    ("shard", "message"),
+    [
+        ("0/3", "expected a part from 1/3 to 3/3"), ("4/3", "expected a part from 1/3"), ("2", "expected K/N"),
+        ("a/b", "expected K/N"), ("-1/3", "expected K/N"),
+    ],
+)  # fmt: skip
+def test_a_shard_that_cannot_be_is_refused(tmp_path: Path, dbsn_command, shard: str, message: str) -> None:
+    save(tmp_path / "a.png")
+    done = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "out", f"--shard={shard}")
+    assert done.returncode == 2
+    assert f"--shard: got {shard}, {message}" in done.stderr
+
+
 def test_results_of_one_name_are_told_apart(tmp_path: Path, dbsn_command) -> None:
     for number, name in enumerate(("x/a.png", "y/a.png", "y/b.png")):
         save(tmp_path / name, number)

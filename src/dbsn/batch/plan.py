@@ -84,6 +84,34 @@ def plan_pairs(inputs: Sequence[Path], output: Path, *, float_tiff: bool) -> lis
     return _safe(jobs)
 
 
+def shard_of(jobs: Sequence[Job], shard: str | None) -> list[Job]:
+    """Every N-th job, from the K-th on, for a shard "K/N"; all jobs for None.
+
+    The jobs of N shards are all jobs, each in one shard, as long as the inputs are the same.
+
+    Raises:
+        ValueError: The shard is not of that form, or K is not from 1 to N.
+    """
+    if shard is None:
+        return list(jobs)
+    number, count = _numbers_of(shard)
+    return list(jobs[number - 1 :: count])
+
+
+def is_first(shard: str | None) -> bool:
+    """Whether a shard is the one that speaks for all: there are none, or it is the first."""
+    return shard is None or _numbers_of(shard)[0] == 1
+
+
+def _numbers_of(shard: str) -> tuple[int, int]:
+    number, slash, count = shard.partition("/")
+    if not (slash and number.isascii() and number.isdigit() and count.isascii() and count.isdigit()):
+        raise ValueError(f"--shard: got {shard}, expected K/N, for example 2/8. Write it like this.")
+    if not 1 <= int(number) <= int(count):
+        raise ValueError(f"--shard: got {shard}, expected a part from 1/{count} to {count}/{count}.")
+    return int(number), int(count)
+
+
 def left(jobs: Sequence[Job], journal: Journal | None, settings: str = "") -> list[Job]:
     """The jobs whose results are not there yet, or would be made in another way now.
 

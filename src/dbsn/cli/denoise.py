@@ -40,7 +40,7 @@ class Denoise:
         ),
         more={
             "what is printed": ("--quiet", "--verbose", "--json"),
-            "how it is computed": ("--method", "--tile", "--device", "--threads", "--trust"),
+            "how it is computed": ("--method", "--tile", "--device", "--threads", "--shard", "--trust"),
             "input": ("--axes",),
         },
     )
@@ -72,6 +72,8 @@ class Denoise:
     """Print which file is read, with which model and why, and where the result goes. Write nothing."""
     device: Device = "auto"
     threads: Threads = None
+    shard: Annotated[str | None, tyro.conf.arg(metavar="K/N")] = None
+    """Denoise only the K-th of N parts of the files, for N machines or array jobs on one folder. Example: 2/8."""
     quiet: Quiet = False
     verbose: Annotated[bool, tyro.conf.arg(aliases=["-v"])] = False
     """Print for every file which model was used and why, not only where it changes."""
@@ -83,7 +85,7 @@ class Denoise:
         from dbsn.batch.denoise import Batch, DenoiseOptions, choose_models, denoise_files
         from dbsn.batch.journal import Journal
         from dbsn.batch.model_choice import ModelPicker
-        from dbsn.batch.plan import goes_to_file, left, plan
+        from dbsn.batch.plan import goes_to_file, is_first, left, plan, shard_of
         from dbsn.cli.display import Verbosity, show_files
         from dbsn.io.folders import find_unread
 
@@ -91,7 +93,7 @@ class Denoise:
             raise ValueError("INPUT: missing. Name the image files or folders to denoise.")
         check_device(self.device)
         keep_freed_memory()
-        jobs = plan(self.inputs, self.output, save_std=self.save_std)
+        jobs = shard_of(plan(self.inputs, self.output, save_std=self.save_std), self.shard)
         how = DenoiseOptions(
             method=self.method, ensemble=self.ensemble, strength=self.strength, dtype=self.dtype, tile=self.tile,
             axes=self.axes, repair_outliers=self.repair_outliers,
@@ -105,7 +107,7 @@ class Denoise:
         journal = None if goes_to_file(self.output) else Journal(self.output)
         settings = how.settings(choice)
         missing = jobs if self.overwrite else left(jobs, journal, settings)
-        unread = find_unread(self.inputs, besides=self.output)
+        unread = find_unread(self.inputs, besides=self.output) if is_first(self.shard) else []
         if len(missing) < len(jobs):
             done = f"{len(jobs) - len(missing)} of {len(jobs)} results exist already. --overwrite makes them again."
             note(done, quiet=self.quiet)
