@@ -8,7 +8,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint const
 
 $(BIN)/dbsn: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(PIP) --editable '.[dev,docs,fits,heic,plot,raw,zarr]'
+	$(PIP) --editable '.[dev,docs,export,fits,heic,plot,raw,zarr]'
 	@touch $@
 
 demo: $(BIN)/dbsn

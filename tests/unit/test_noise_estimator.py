@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dbsn.networks.measurement import MEASURES, measure, measured_variance
+from dbsn.networks.measurement import MEASURES, _flat_level, measure, measured_variance
 from dbsn.networks.noise_estimator import NoiseEstimator
 
 
@@ -116,3 +116,12 @@ def test_a_channel_without_any_noise_is_measured_as_such() -> None:
     variance = measured_variance(noisy, measure([noisy]))
     assert float(variance[:, 0].mean().sqrt()) == pytest.approx(0.1, rel=0.1)
     assert float(variance[:, 1].max().sqrt()) < 0.005
+
+
+def test_the_quantile_of_a_gigapixel_is_found(generator: torch.Generator) -> None:
+    """More blocks than torch's own quantile takes: the same as of a part of them."""
+    power = torch.rand(1, 1, 2**24 + 64, generator=generator)
+    many, few = _flat_level(power), _flat_level(power[..., : 2**20])
+    torch.testing.assert_close(many, few, atol=2e-3, rtol=0)
+    expected = 0.5 * torch.log(torch.tensor(0.1) / (9.312 / 16))
+    torch.testing.assert_close(many.squeeze(), expected, atol=2e-3, rtol=0)

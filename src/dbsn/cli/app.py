@@ -19,6 +19,7 @@ import tyro
 from dbsn.cli import help as pages
 from dbsn.cli.denoise import Denoise
 from dbsn.cli.evaluate import Evaluate
+from dbsn.cli.export import Export
 from dbsn.cli.info import Info
 from dbsn.cli.inspect import Inspect
 from dbsn.cli.models import Models
@@ -39,6 +40,7 @@ Command = (
     | Annotated[Report, tyro.conf.subcommand("report")]
     | Annotated[Info, tyro.conf.subcommand("info")]
     | Annotated[Models, tyro.conf.subcommand("models")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
 )
 COMMANDS: dict[str, Any] = {kind.__name__.lower(): kind for kind in (get_args(each)[0] for each in get_args(Command))}
 """Each command, by its name."""

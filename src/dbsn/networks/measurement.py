@@ -18,6 +18,7 @@ _CHI2_16_QUANTILE = 9.312 / 16  # 10 % quantile of the mean of 16 squared standa
 _SMALLEST_STD = 1e-3
 _NO_DETAIL_STD = 0.1
 _MOST_BINS, _BLOCKS_A_BIN = 16, 64
+_LONGEST_OF_FEW = 96  # blocks in a bin, where there are fewer than 16 bins
 _LINE_FITS = 10
 _CLOSE_FIT = 0.5
 _LEAST_CONTRAST = 0.05
@@ -66,14 +67,15 @@ def _line(power: Tensor, mean: Tensor, at: Tensor) -> Tensor:
     squares. So bins of low variance count, and textured or clipped bins do not pull. `power` and `mean` (b, c, blocks)
     are sorted by `mean`.
     """
-    blocks = power.shape[-1]
-    bins = min(_MOST_BINS, max(2, blocks // _BLOCKS_A_BIN), blocks)
-    variance = torch.cat([_flat_level(part) for part in power.tensor_split(bins, -1)], -1).mul(2).exp()
-    middle = torch.cat([part.mean(-1, keepdim=True) for part in mean.tensor_split(bins, -1)], -1)
-    noisy = variance > _SMALLEST_STD**2 * 1.01
+    powers, inside = _in_bins(power)
+    variance = _flat_level(powers, inside).squeeze(-1).mul(2).exp()
+    means, _ = _in_bins(mean)
+    middle = means.where(inside, 0).sum(-1) / inside.sum(-1).clamp_min(1)
+    used = inside.any(-1)
+    noisy = (variance > _SMALLEST_STD**2 * 1.01) & used
     smallest = variance.where(noisy, torch.inf).amin(-1, keepdim=True)
     least = smallest.where(smallest.isfinite(), _SMALLEST_STD**2).clamp(max=1) / _MOST_RISE
-    fitted = variance.mean(-1, keepdim=True).expand_as(variance)
+    fitted = (variance.where(used, 0).sum(-1, keepdim=True) / used.sum()).expand_as(variance)
     for _ in range(_LINE_FITS):
         off = (variance - fitted).abs()
         weight = noisy / (fitted * torch.maximum(off, _CLOSE_FIT * fitted))
@@ -99,14 +101,41 @@ def _blocks(image: Tensor) -> tuple[Tensor, Tensor]:
     return functional.avg_pool2d(detail.square(), 4).flatten(2), functional.avg_pool2d(image, 8).flatten(2)
 
 
-def _flat_level(power: Tensor) -> Tensor:
-    """Log standard deviation of the flat areas among mean squares (b, c, n).
+def _in_bins(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Divide values (b, c, n) into 2 to 16 bins of consecutive ones.
 
-    Areas without any noise do not count.
+    The number of bins depends on n, but not the shape: the rows of 16 that are not used are empty. So a graph with
+    these operations takes images of any size.
+
+    Returns:
+        The values (b, c, 16, m), and which of them are inside the bins, (16, m).
     """
-    known = power.masked_fill(power <= _SMALLEST_STD**2, torch.nan)
-    variance = torch.nanquantile(known, _MEASURED_QUANTILE, -1, keepdim=True) / _CHI2_16_QUANTILE
-    return 0.5 * variance.nan_to_num(_SMALLEST_STD**2).clamp_min(_SMALLEST_STD**2).log()
+    blocks, rows = values.shape[-1], torch.arange(_MOST_BINS, device=values.device)
+    count = torch.full((), blocks, device=values.device)
+    bins = torch.minimum((count // _BLOCKS_A_BIN).clamp(2, _MOST_BINS), count)
+    size, larger = count // bins, count % bins
+    start = rows * size + torch.minimum(rows, larger)
+    length = torch.where(rows < bins, size + (rows < larger), 0)
+    place = torch.arange(blocks // _MOST_BINS + _LONGEST_OF_FEW, device=values.device)
+    index = (start[:, None] + place).clamp(max=count - 1)
+    return values[..., index], place < length[:, None]
+
+
+def _flat_level(power: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Log standard deviation of the flat areas among mean squares (..., n), those that are inside: (..., 1).
+
+    It is that of the 10 % quantile. Areas without any noise do not count.
+    """
+    known = power > _SMALLEST_STD**2
+    known = known if inside is None else known & inside
+    ordered = power.masked_fill(~known, torch.inf).sort(-1)[0]
+    place = _MEASURED_QUANTILE * (known.sum(-1, keepdim=True) - 1).clamp_min(0)
+    before = place.long()
+    share = place - before
+    low, high = ordered.gather(-1, before), ordered.gather(-1, (before + 1).clamp(max=ordered.shape[-1] - 1))
+    variance = low + share * (high.where(share > 0, low) - low)
+    variance = variance.where(known.any(-1, keepdim=True), 0) / _CHI2_16_QUANTILE
+    return 0.5 * variance.clamp_min(_SMALLEST_STD**2).log()
 
 
 def measured_variance(image: Image, measurement: Tensor) -> Image:

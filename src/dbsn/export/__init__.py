@@ -1,0 +1,1 @@
+"""Students as files for other programs: ONNX, darktable, TorchScript, BioImage.IO."""
