@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -48,6 +49,33 @@ def test_a_result_is_claimed_by_one_process_until_it_is_done_or_dead(tmp_path: P
         other.wait()
     with claimed(tmp_path, result, waits=True) as is_ours:
         assert is_ours
+    assert not (tmp_path / LOCKS).exists()
+
+
+def test_a_lock_whose_file_was_removed_is_no_claim(tmp_path: Path) -> None:
+    """The one who waited has the claim, not also the next one, for whom the file is a new one."""
+    result, leave, done = tmp_path / "x.png", threading.Event(), threading.Event()
+    holds = list[bool]()
+
+    def second() -> None:
+        with claimed(tmp_path, result, waits=True) as is_ours:
+            holds.append(is_ours)
+            leave.wait(30)
+        done.set()
+
+    with claimed(tmp_path, result, waits=False) as is_ours:
+        assert is_ours
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.5)
+        assert not holds
+    while not holds:
+        time.sleep(0.01)
+    with claimed(tmp_path, result, waits=False) as is_ours:
+        assert not is_ours
+    leave.set()
+    assert done.wait(30)
+    waiting.join()
     assert not (tmp_path / LOCKS).exists()
 
 

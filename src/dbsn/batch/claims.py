@@ -4,6 +4,7 @@ A claim is a lock on a file in the folder of results. The operating system ends 
 Tested in tests/e2e/test_together.py. What the work is does not belong here.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,8 @@ def claimed(folder: Path, result: Path, *, waits: bool) -> Iterator[bool]:
     place = folder / LOCKS
     lock = FileLock(place / f"{result.relative_to(folder).as_posix().replace('/', '%2F')}.lock")
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=-1 if waits else 0)
+        while not _acquired(lock, waits=waits):
+            pass
     except Timeout:
         yield False
         return
@@ -47,3 +48,22 @@ def claimed(folder: Path, result: Path, *, waits: bool) -> Iterator[bool]:
         lock.release()
         with suppress(OSError):
             place.rmdir()
+
+
+def _acquired(lock: FileLock, *, waits: bool) -> bool:
+    """Acquire a lock; False if its file or folder was removed meanwhile, so that the lock shuts nobody out.
+
+    The file that is open here keeps its number. If the path still leads to it, the lock is on this file, too.
+
+    Raises:
+        Timeout: Another process has it, and `waits` is False.
+        OSError: There are no locks here.
+    """
+    path = Path(lock.lock_file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError), path.open("ab") as file:  # the folder goes with its last claim
+        lock.acquire(timeout=-1 if waits else 0)
+        if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            return True
+    lock.release()
+    return False
