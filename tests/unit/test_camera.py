@@ -14,7 +14,7 @@ from dbsn.training.pairs import scale_at
 USUAL = {
     "photons": 2e-3, "read": 1e-5, "gains": (2.0, 1.0, 1.6), "colours": torch.eye(3), "exposure": 0.8,
     "contrast": False, "phase": (0, 0), "edge_aware": False, "brightness": (0.0, 1.0), "colour": 0.0,
-    "sharpening": (0.0, 1.0), "quality": None, "subsampled": False,
+    "sharpening": (0.0, 1.0), "keeps_edges": False, "quality": None, "subsampled": False,
 }  # fmt: skip
 
 
@@ -60,6 +60,29 @@ def test_noise_reduction_spreads_noise_and_sharpening_raises_it(generator: torch
     assert correlation(reduced) > 0.7 > correlation(plain)
     weights = torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)
     assert float((sharp * weights).sum(1).std()) > 1.3 * float((plain * weights).sum(1).std())
+
+
+def test_the_truth_is_as_soft_as_the_noise_unless_edges_are_kept() -> None:
+    picture = torch.zeros(1, 3, 64, 64)
+    picture[..., 32:] = 0.8
+    picture += 0.1
+    soft, sharp = (
+        camera(brightness=(1.0, 2.0), colour=2.0, keeps_edges=keeps).developed(picture)[0, 1, 32]
+        for keeps in (False, True)
+    )
+    assert float(soft.diff().abs().max()) < 0.25
+    assert float(sharp.diff().abs().max()) > 0.35
+    for line in (soft, sharp):
+        assert float(line[5]) == pytest.approx(0.1, abs=0.02)
+        assert float(line[60]) == pytest.approx(0.9, abs=0.02)
+
+
+def test_the_file_of_a_quiet_scene_is_the_truth(generator: torch.Generator) -> None:
+    scene = torch.from_numpy(skimage.data.astronaut()[:64, :64]).permute(2, 0, 1)[None] / 255
+    quiet = camera(photons=1e-12, read=1e-12, brightness=(0.8, 1.0), sharpening=(0.5, 1.0))
+    torch.testing.assert_close(
+        quiet.sample(scene, generator), quiet.developed(scene).clamp(0, 1), atol=0.6 / 255, rtol=0
+    )
 
 
 def test_a_photograph_without_noise_is_saved_and_no_more(generator: torch.Generator) -> None:

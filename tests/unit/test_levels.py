@@ -167,3 +167,22 @@ def test_a_small_clean_part_of_a_noisy_image_is_left_alone(gray: Denoiser) -> No
     noisy[:48, :48] = np.rint(image[:48, :48])
     result = gray.denoise(noisy)
     assert psnr(result[:32, :32], noisy[:32, :32]) > 45
+
+
+def test_a_sky_that_is_cut_off_at_white_stays_white(photo: Denoiser) -> None:
+    truth = 0.6 * skimage.data.coffee()[:160, :160].astype(float)
+    truth[:70] = 262
+    noisy = with_noise(truth, 12)
+    result = photo.denoise(noisy)
+    assert (noisy[6:60] == 255).mean() < 0.8
+    assert (result[6:60] == 255).mean() > 0.9
+    assert psnr(result[80:], truth[80:]) > psnr(noisy[80:], truth[80:]) + 3
+
+
+def test_dark_lines_on_white_stay_lines_and_a_light_gray_stays_gray(gray: Denoiser) -> None:
+    truth = np.full((96, 96), 255.0)
+    truth[::8] = 120
+    truth[:, 60:] = 246
+    result = gray.denoise(with_noise(truth, 8)).astype(float)
+    assert np.abs(result[16:80:8, 8:50] - 120).mean() < 8
+    assert result[:, 66:90].mean() == pytest.approx(246, abs=1.5)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from dbsn.inference.tiles import Tile, TileResult
 from dbsn.inference.views import INTENSITIES
 from dbsn.tensors import as_tensor
-from dbsn.types import Cells, Image, Pixels
+from dbsn.types import Cells, Image, Part, Pixels
 
 CELL = 16
 """Side of a cell in pixels."""
@@ -40,6 +40,7 @@ _CLEAN_SHARE = 0.1  # of all cells that are clean; of these that are not
 _MOST_VALUES = 4096
 _GUIDED_ALONE = 0.5  # factor from which a guided network needs no help
 _WIDE = 5  # cells over which the level of noise is spread
+_NEAR_WHITE, _NEARLY = 7, 3 / 255  # side of a neighbourhood in pixels; what is nearly white, below white
 _SEEN = 9  # cells around one whose levels a network looks at
 
 
@@ -233,6 +234,30 @@ def _interpolated(factors: Tensor, place: tuple[slice, slice], side: int) -> Ten
         after = (first + 1).clamp(max=count - 1)
         found = found.index_select(axis, first) * (1 - share) + found.index_select(axis, after) * share
     return found
+
+
+def white_where_cut_off(denoised: Part, noisy: Image, level: Cells | None, cell: int, part: Tile) -> Part:
+    """The result (b, c, h, w) of a tile, white where most noisy pixels around are white and it is nearly white.
+
+    There the truth is white or beyond, for half of the noise is below the truth. A network sees the mean, which is
+    lower, because noise above white was cut off.
+
+    Args:
+        denoised: The result without the tile's margin.
+        noisy: With the margin, intensities.
+        level: Noise level with the margin, intensities, in cells; None if it was not measured.
+        cell: Side of these cells in pixels.
+        part: The tile.
+    """
+    is_white = (noisy == 1).float()
+    if not is_white.any():
+        return denoised
+    share = functional.avg_pool2d(is_white, _NEAR_WHITE, 1, _NEAR_WHITE // 2, count_include_pad=False)
+    near = torch.full_like(noisy, _NEARLY)
+    if level is not None:
+        near = functional.interpolate(level, scale_factor=float(cell))[..., : noisy.shape[-2], : noisy.shape[-1]]
+    inside = (..., *part.inner)
+    return denoised.masked_fill((share[inside] > 0.5) & (denoised > 1 - near[inside]), 1)
 
 
 def unchanged(image: Pixels, part: Tile, names: Collection[str]) -> TileResult:

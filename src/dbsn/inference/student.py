@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dbsn.devices import MEMORY_FORMAT
-from dbsn.inference.levels import Levels, LevelWatch, kept_where_clean, unchanged
+from dbsn.inference.levels import Levels, LevelWatch, kept_where_clean, unchanged, white_where_cut_off
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
 from dbsn.inference.views import in_colours, stretched
@@ -131,6 +131,9 @@ def _result(
     values = {}
     for name, oriented in results.items():
         every = [turn.inverse.turned(result) for result, turn in zip(oriented, turns, strict=True)]
-        values[name] = torch.stack(every).mean(0)[0].permute(1, 2, 0)
+        average = torch.stack(every).mean(0)
+        if name == "denoised":
+            average = white_where_cut_off(average, noisy, own[0], cell, part)
+        values[name] = average[0].permute(1, 2, 0)
     values["denoised"] = kept_where_clean(values["denoised"], image, part, levels, guided=student.guided)
     return TileResult(part.own, values, noise_power, part.pixels)

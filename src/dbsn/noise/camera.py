@@ -1,9 +1,9 @@
 """Noise of camera JPEGs, made as a camera makes it, written `camera` (N7 of math.md).
 
 A clean photograph is taken back to a mosaic of linear samples (Brooks et al. 2019). The mosaic gets photon and read
-noise and is developed again: demosaicking, white balance, colours, tone, noise reduction, sharpening. The difference
-to the development without noise is put on the photograph, which is then saved as a file. Other noise does not belong
-here. Tested in tests/unit/test_camera.py.
+noise and is developed again: demosaicking, white balance, colours, tone, noise reduction, sharpening. It is saved as a
+file. The truth is the development without noise, because a camera's pictures are as soft as its noise. Other noise does
+not belong here. Tested in tests/unit/test_camera.py.
 """
 
 import io
@@ -28,6 +28,7 @@ _MIXING, _MIXING_SPREAD = (0.1, 0.8), 0.05
 _CLEAN = 0.1  # share of photographs without noise
 _BRIGHTNESS, _COLOUR = ((0.6, 1.0), (0.4, 1.3)), (0.5, 2.0)  # shares and standard deviations in pixels
 _SHARPER, _SHARPENING = 0.6, (0.8, 2.0)
+_KEEPS_EDGES = 0.3
 _QUALITIES, _COMPRESSED = (60, 99), 0.93
 _LUMA = (0.299, 0.587, 0.114)
 _GREEN = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
@@ -61,17 +62,23 @@ class Developed:
     """Noise reduction of the colours: its standard deviation in pixels."""
     sharpening: tuple[float, float]
     """Sharpening: its strength, and its standard deviation in pixels."""
+    keeps_edges: bool
+    """Whether noise reduction and sharpening see the noise alone, as if they knew every edge."""
     quality: int | None
     """Quality of the JPEG file; None if it is not compressed."""
     subsampled: bool
     """Whether the file keeps colours at half the size (4:2:0)."""
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
-        """Add noise to `clean` (b, c, h, w), as recorded in the file.
+        """The file (b, c, h, w) that the camera writes of a scene, with noise.
 
-        Of a gray image the brightness of the noise is added.
+        Of a gray image it is the brightness.
         """
-        return self._recorded(clean + self._noise(clean, generator) if self.photons else clean)
+        return self._recorded(self._finished(clean, self._exposed(clean, generator)) if self.photons else clean)
+
+    def developed(self, clean: Image) -> Image:
+        """The picture of the same scene without noise and compression."""
+        return self._finished(clean, self._exposed(clean, None)) if self.photons else clean
 
     def variance(self, clean: Image) -> Variance:
         """Noise variance (b, c, h, w) at each clean intensity, as the measurement E1 sees it.
@@ -92,18 +99,28 @@ class Developed:
     def _measured(self) -> Tensor:
         """Variance of each channel on flat gray fields of rising intensity, (3, fields)."""
         fields = torch.linspace(0, 1, _FIELDS).repeat_interleave(_FIELD).view(1, 1, -1, 1).expand(1, 3, -1, _FIELD)
-        seen = self.sample(fields, torch.Generator().manual_seed(0)) - fields
+        seen = self.sample(fields, torch.Generator().manual_seed(0)) - self.developed(fields)
         seen = seen.view(3, _FIELDS, _FIELD, _FIELD)[..., _EDGE:-_EDGE, _EDGE:-_EDGE]
         detail = seen[..., ::2, ::2] - seen[..., ::2, 1::2] - seen[..., 1::2, ::2] + seen[..., 1::2, 1::2]
         return (detail / 2).square().mean((2, 3))
 
-    def _noise(self, clean: Tensor, generator: torch.Generator) -> Tensor:
-        picture = clean.expand(-1, 3, -1, -1).clamp(0, 1)
-        samples = self._samples(picture)
+    def _exposed(self, clean: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The samples (b, 3, h, w) of a scene, with noise if there is a generator."""
+        samples = self._samples(clean.expand(-1, 3, -1, -1).clamp(0, 1))
+        if generator is None:
+            return samples
         std = (self.photons * samples + self.read).sqrt()
-        noisy = (samples + std * standard_normal(samples, generator)).clamp_max(1)
-        noise = self._filtered(self._picture(noisy) - self._picture(samples))
-        return noise if clean.shape[1] == 3 else _luma(noise)
+        return (samples + std * standard_normal(samples, generator)).clamp_max(1)
+
+    def _finished(self, clean: Tensor, samples: Tensor) -> Tensor:
+        """The picture of some samples of a scene, of its channels."""
+        picture = self._picture(samples)
+        if self.keeps_edges:
+            quiet = self._picture(self._exposed(clean, None))
+            picture = quiet + self._filtered(picture - quiet)
+        else:
+            picture = self._filtered(picture)
+        return picture if clean.shape[1] == 3 else _luma(picture)
 
     def _samples(self, picture: Image) -> Image:
         """The linear samples (b, 3, h, w) of a picture, each as if its pixel were of all three colours."""
@@ -130,10 +147,10 @@ class Developed:
         toned = linear.clamp(_DARK, 1) ** (1 / _GAMMA)
         return toned.square() * (3 - 2 * toned) if self.contrast else toned
 
-    def _filtered(self, noise: Image) -> Image:
-        """What noise reduction and sharpening leave of the noise."""
-        brightness = _luma(noise)
-        colours = blurred(noise - brightness, self.colour)
+    def _filtered(self, picture: Image) -> Image:
+        """What noise reduction and sharpening make of a picture or of noise."""
+        brightness = _luma(picture)
+        colours = blurred(picture - brightness, self.colour)
         share, width = self.brightness
         brightness = (1 - share) * brightness + share * blurred(brightness, width)
         strength, width = self.sharpening
@@ -186,6 +203,7 @@ class AnyCamera:
             brightness=(between(_BRIGHTNESS[0]) * chance(0.93), between(_BRIGHTNESS[1])),
             colour=between(_COLOUR) * chance(0.85),
             sharpening=(between((0.0, _SHARPER)) * chance(0.3), between(_SHARPENING)),
+            keeps_edges=chance(_KEEPS_EDGES),
             quality=round(lowest + next(drawn) ** 0.5 * (highest - lowest)) if chance(_COMPRESSED) else None,
             subsampled=chance(0.5),
         )

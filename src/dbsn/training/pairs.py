@@ -20,7 +20,7 @@ from dbsn.likelihood import channel_variance
 from dbsn.models.blindspot import BlindSpotModel
 from dbsn.models.student import cells
 from dbsn.networks.measurement import measured_variance
-from dbsn.noise.camera import blurred
+from dbsn.noise.camera import Developed, blurred
 from dbsn.noise.learned import NoiseModel
 from dbsn.noise.mixtures import Noises, Several, one_noise, parse_noises
 from dbsn.tensors import step_seed
@@ -218,9 +218,14 @@ def synthetic_pairs(clean: Image, valid: Mask, source: NoiseSource, generator: t
     which = torch.randint(len(learned.images), (len(clean),), generator=generator).tolist()
     noises = [one_noise(known, clean.shape[1], generator) for _ in clean] if known else []
 
+    scenes = clean
+    if noises:
+        both = zip(noises, scenes.split(1), strict=True)
+        clean = torch.cat([noise.developed(x) if isinstance(noise, Developed) else x for noise, x in both])
+
     def sample() -> Image:
         if known:
-            drawn = torch.cat([noise.sample(x, generator) for noise, x in zip(noises, clean.split(1), strict=True)])
+            drawn = torch.cat([noise.sample(x, generator) for noise, x in zip(noises, scenes.split(1), strict=True)])
         else:
             drawn = learned.sample(clean, generator, which, jitter=source.config.jitter)
         return torch.where(valid > 0, drawn, clean)
