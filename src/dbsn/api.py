@@ -1,19 +1,20 @@
-"""One call that denoises an image with the model that fits it.
+"""One call that denoises an image with the model that fits it, and one that measures its noise.
 
-It picks the model as `dbsn denoise` does. Tested in tests/unit/test_arrays.py; its example in
-tests/unit/test_examples.py.
+The first picks the model as `dbsn denoise` does, the second finds what `dbsn inspect` finds. Tested in
+tests/unit/test_arrays.py; their examples in tests/unit/test_examples.py.
 """
 
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dbsn.arrays import first_plane
+from dbsn.arrays import first_plane, planes_of
 from dbsn.batch.model_choice import ModelPicker
 from dbsn.config import AUTO
 from dbsn.denoiser import Denoiser
 from dbsn.errors import speaks_python
 from dbsn.intensity import Unit
+from dbsn.noise.inspection import Inspection, inspect_noise
 
 
 @speaks_python
@@ -78,6 +79,44 @@ def denoise(
     else:
         denoiser = Denoiser.load(model, device=device)
     return denoiser.denoise(image, axes=axes, channel_axis=channel_axis, ensemble=ensemble)
+
+
+@speaks_python
+def inspect(image: Any, *, axes: str | None = None, channel_axis: int | None = None) -> Inspection:
+    """Measure the noise of an image or of a stack of images.
+
+    Parameters
+    ----------
+    image : array-like
+        Noisy image, (h, w) or (h, w, 3), or a stack with `axes` or `channel_axis`; see `denoise`. It has at least
+        64 x 64 pixels.
+    axes : str, optional
+        One letter for each axis; see `denoise`. Each plane is one image.
+    channel_axis : int, optional
+        Axis of the channels; see `denoise`.
+
+    Returns
+    -------
+    Inspection
+        What was found. `levels` holds the noise level of each plane, as a share of white (0.1 is 25.5 of 255), or in
+        counts. `verdict` says it in words. `suits` tells whether the noise is independent from pixel to pixel. There
+        are also `family`, `stride` and `autocorrelation`.
+
+    Raises
+    ------
+    ValueError
+        The image cannot be used, is too small, or has no part whose noise can be measured.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dbsn
+    >>> noisy = np.random.default_rng(0).normal(120, 10, (128, 128)).astype(np.uint8)
+    >>> found = dbsn.inspect(noisy)
+    >>> print(f"{255 * found.levels[0]:.0f} of 255", found.suits)
+    10 of 255 True
+    """
+    return inspect_noise(list(planes_of(image, axes, channel_axis)))
 
 
 @cache

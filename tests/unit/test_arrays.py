@@ -64,7 +64,9 @@ def test_the_scale_of_integers_is_their_types_range_up_to_16_bits_and_counts_bey
 
 @pytest.mark.parametrize("kind", ["int16", "int32", "int64", "uint32", ">u2", "float64"])
 def test_the_data_type_hardly_changes_the_result(gray: Denoiser, kind: str) -> None:
-    assert np.abs(gray.denoise(GRAY.astype(kind)) - gray.denoise(GRAY).astype(float)).max() < 2
+    difference = np.abs(gray.denoise(GRAY.astype(kind)) - gray.denoise(GRAY).astype(float))
+    assert difference.mean() < 0.8  # counts are stretched to the usual range, where the network is not exactly the same
+    assert difference.max() < 5
 
 
 def test_views_and_read_only_arrays_are_read_as_copies_are(gray: Denoiser) -> None:
@@ -92,7 +94,9 @@ def test_a_tensor_comes_back_as_a_tensor(gray: Denoiser, kind: torch.dtype) -> N
     tensor = torch.from_numpy(GRAY.astype(np.float32) if kind.is_floating_point else GRAY).to(kind)
     result = gray.denoise(tensor)
     assert (result.dtype, result.device, result.shape) == (kind, tensor.device, tensor.shape)
-    assert (result.double() - torch.from_numpy(gray.denoise(GRAY)).double()).abs().max() < 3
+    difference = (result.double() - torch.from_numpy(gray.denoise(GRAY)).double()).abs()
+    assert difference.mean() < 0.8
+    assert difference.max() < 5
     assert gray.predict(tensor).dtype == torch.float32
 
 
@@ -253,3 +257,15 @@ def test_one_call_picks_the_model_as_the_command_does(gray: Denoiser, photo: Den
 def test_a_denoiser_says_what_it_is_and_can_be_pickled(gray: Denoiser) -> None:
     assert repr(gray) == "<Denoiser 'gray' for gray images: student and blind-spot model, on cpu>"
     assert np.array_equal(pickle.loads(pickle.dumps(gray)).denoise(GRAY), gray.denoise(GRAY))
+
+
+def test_inspect_measures_each_plane_of_a_stack() -> None:
+    generator = np.random.default_rng(0)
+    stack = np.stack([generator.normal(120, level, (96, 128)) for level in (5, 20)]).round().astype(np.uint8)
+    found = dbsn.inspect(stack, axes="ZYX")
+    np.testing.assert_allclose([255 * level for level in found.levels], [5, 20], rtol=0.1)
+    assert found.suits
+    moved = dbsn.inspect(torch.from_numpy(stack[0]))
+    assert 255 * moved.levels[0] == pytest.approx(5, rel=0.1)
+    with pytest.raises(ValueError, match="at least 64 x 64"):
+        dbsn.inspect(stack[0, :20, :20])
