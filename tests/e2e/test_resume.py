@@ -62,6 +62,29 @@ def written(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
+def test_a_second_training_in_one_folder_is_refused_in_one_line_that_names_the_owner(
+    noisy_folder: Path, tmp_path: Path, dbsn_command: Command
+) -> None:
+    run = tmp_path / "run"
+    process = training(run, str(noisy_folder), *SETTINGS, "--steps", "100000")
+    try:
+        while not (run / "checkpoint.safetensors").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        for arguments in (("--resume",), (noisy_folder, *SETTINGS)):
+            refused = dbsn_command("train", *arguments, "-o", run)
+            assert refused.returncode == 2
+        resumed = dbsn_command("train", "--resume", "-o", run)
+        assert f"{run}: is being trained by process {process.pid} on " in resumed.stderr
+        assert len(resumed.stderr.splitlines()) == 1
+    finally:
+        process.kill()
+        process.communicate()
+    again = dbsn_command("train", "--resume", "-o", run, "--minutes", "0.01")
+    assert again.returncode == 0, again.stderr
+    assert not list(run.glob(".owner*"))
+
+
 def test_killed_at_random_moments_and_resumed_it_ends_with_identical_weights(
     noisy_folder: Path, tmp_path: Path, dbsn_command: Command
 ) -> None:

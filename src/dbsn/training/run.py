@@ -4,7 +4,8 @@
 folder up to date (tests/e2e/test_resume.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ import numpy as np
 from dbsn.config import MODEL, Auto, NoiseFamily, Training, student_network
 from dbsn.io.atomic import write_atomically
 from dbsn.io.folders import load_folder
+from dbsn.io.locks import owned
 from dbsn.noise.inspection import A_FEW, inspect_noise, suited
 from dbsn.store.builtin import clean_paths
 from dbsn.store.model_file import load_model
@@ -123,14 +125,18 @@ def start(
     """Start a run on images read by `load_folder`; `folder` must not hold a run yet.
 
     Raises:
-        FileExistsError: `folder` holds a run.
+        FileExistsError: `folder` holds a run, or another process trains it.
         ValueError: A named model file is of another kind, the student is unknown, or the truth does not fit the images.
     """
     check_free(folder)
     check_truth(truth, noisy)
     asked = replace(asked, model=replace(asked.model, channels=noisy[0].shape[2]))
-    _write_config(folder, asked)
-    return _stages(asked, noisy, clean, truth, folder, device)
+
+    def begun() -> Iterator[Stage]:
+        _write_config(folder, asked)
+        return _stages(asked, noisy, clean, truth, folder, device)
+
+    return _while_owned(folder, begun)
 
 
 def _write_config(folder: Path, asked: RunConfig) -> None:
@@ -157,6 +163,7 @@ def go_on(
         trust: The run's student, if it is code that may be imported.
 
     Raises:
+        FileExistsError: Another process trains it.
         ValueError: The student is other code, another setting shall be changed, or an image of the run cannot be read.
     """
     asked = saved_config(folder)
@@ -173,9 +180,36 @@ def go_on(
         if failures:
             raise ValueError("--resume: needs the same images. " + "; ".join(failures))
         images.append(found)
-    _write_config(folder, asked)
     noisy, clean, truth = images
-    return _stages(asked, noisy, clean, truth, folder, device)
+
+    def resumed() -> Iterator[Stage]:
+        _write_config(folder, asked)
+        return _stages(asked, noisy, clean, truth, folder, device)
+
+    return _while_owned(folder, resumed)
+
+
+def _while_owned(folder: Path, begin: Callable[[], Iterator[Stage]]) -> Iterator[Stage]:
+    """The stages of a run whose folder this process owns until their end.
+
+    Of the processes of one training the first owns it.
+
+    Raises:
+        FileExistsError: Another process owns it.
+    """
+    owner = ExitStack()
+    if is_main_process():
+        owner.enter_context(owned(folder, "is being trained"))
+    with ExitStack() as until_begun:
+        until_begun.push(owner)
+        todo = begin()
+        until_begun.pop_all()
+
+    def until_the_end() -> Iterator[Stage]:
+        with owner:
+            yield from todo
+
+    return until_the_end()
 
 
 def _changed(settings: _Settings, changes: dict[str, Any], prefix: str, folder: Path) -> _Settings:
@@ -240,7 +274,8 @@ def _stages(
 
     def compared_at_the_end() -> Iterator[Stage]:
         yield from (recorded(stage, folder, preview, asked.student) for stage in todo)
-        if _is_finished(folder, asked) and not asked.distill.baseline and is_main_process():
+        is_comparable = (folder / MODEL).exists() and not asked.distill.baseline
+        if _is_finished(folder, asked) and is_comparable and is_main_process():
             yield Stage("comparison", compared(folder, noisy, trust=asked.student, device=device))
 
     return compared_at_the_end()
