@@ -26,17 +26,18 @@ from dbsn.store.builtin import names, path_of
 from dbsn.store.model_file import ModelFile, load_model
 from dbsn.tensors import as_tensor
 
-NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "camera"}
-NETWORKS = {"gray": "unet-fast", "photo": "unet-fast", "jpeg-photo": "unet-fast-unguided"}
+NOISES = {"gray": "any:60", "photo": "any:60", "jpeg-photo": "jpeg:25"}
+NETWORKS = {"gray": "unet-fast", "photo": "unet-guided", "jpeg-photo": "unet"}
 TEACHERS = {"gray": "gray", "photo": "photo", "jpeg-photo": "photo"}
 """Whose teacher stands beside the student while it is trained."""
 CONTINUED = 5e-4
 """Learning rate of what has been trained before, for some thousand steps."""
-SHARP = ("--student.shrink", 2, "--student.busiest-of", 2)
-SOFT = ("--student.shrink", 2, "--student.enlarge", 3, "--student.blur", 1.2)
-CONTENT = {"gray": SHARP, "photo": SHARP, "jpeg-photo": SOFT}
-"""How sharp the clean patches are. The pictures of cameras are soft from pixel to pixel."""
+SHARPER, SHARPEST = (2, 2), (3, 4)
+CONTENT = {"gray": SHARPER, "photo": SHARPEST, "jpeg-photo": SHARPEST}
+"""By how much clean patches are shrunk at most, and of how many each is the one with the most detail."""
 DATA = Path("../shared/data")
+CLEAN = {"gray": ("clean_more", "clean_free"), "photo": ("clean_free",), "jpeg-photo": ("clean_free",)}
+"""Folders of the clean photographs."""
 PATCH = 128, 9
 """Side and number of a student's patches: it sees 63 pixels in every direction."""
 PARTS = 5
@@ -86,7 +87,7 @@ def train(run: Path, steps: tuple[str, int], threads: int, *start: object) -> No
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", choices=NOISES)
-    parser.add_argument("--clean", type=Path, nargs="+", default=[DATA / "clean_more", DATA / "clean_free"])
+    parser.add_argument("--clean", type=Path, nargs="+", help="folders of the clean photographs")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--part", choices=("noisy", "teacher", "student", "all"), default="all")
@@ -101,6 +102,7 @@ def main() -> None:
     parser.add_argument("--afresh", action="store_true", help="do not start from the built-in weights")
     arguments = parser.parse_args()
     name = arguments.model
+    arguments.clean = arguments.clean or [DATA / folder for folder in CLEAN[name]]
     folder, taught = arguments.runs / f"ship_{name}", arguments.runs / f"ship_{TEACHERS[name]}"
     (noisy, truth), teacher = make_noisy(arguments.clean, name == "gray", taught), taught / "teacher"
 
@@ -117,7 +119,7 @@ def main() -> None:
     known = own if own.exists() else path_of(TEACHERS[name])
     flags = ("--from", "scratch", "--clean", *arguments.clean, "--teacher", known)
     flags += ("--student.network", NETWORKS[name], "--student.baseline", "n2c", "--student.noise", NOISES[name])
-    flags += CONTENT[name]
+    flags += ("--student.shrink", CONTENT[name][0], "--student.busiest-of", CONTENT[name][1])
     flags += ("--student.patch", PATCH[0], "--student.batch", PATCH[1])
     student = folder / "student"
     if arguments.part in ("student", "all"):

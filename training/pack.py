@@ -39,7 +39,7 @@ SHARED = {
 """Photographs of scikit-image and, by seed, the noise to recalibrate uncertainty on: independent, or as in JPEGs."""
 DATA = (
     "292 photographs under free licences: 244 busy crops and 48 wallpapers (Budgie, Lomiri, MATE, Pop!_OS); each patch"
-    " of another size and with other noise (math.md, N5 and N7)"
+    " shrunk by another factor and with other noise (math.md, N5)"
 )
 TERMS = (
     "images CC0, public domain, CC-BY, CC-BY-SA, BSD-2 and GPL-2+, named in dbsn/store/weights/CREDITS.md; weights "
@@ -54,7 +54,7 @@ Wallpapers of four desktops, shrunk to about 900 pixels on the shorter side, by 
 - MATE, GPL-2 or later: {mate}.
 - Pop!_OS, public domain: {popos}.
 
-The 244 crops and their authors are named in `src/dbsn/store/weights/CREDITS.md`, which is part of the wheel.
+The 244 crops that `gray` learned from as well are named in `src/dbsn/store/weights/CREDITS.md`, part of the wheel.
 """
 IMAGES = {
     "budgie": (
@@ -78,10 +78,7 @@ IMAGES = {
     ),
 }  # fmt: skip
 ANY = "Gaussian of any level up to 60 of 255, Poisson-Gaussian, heteroscedastic, correlated between channels"
-JPEG = (
-    "of a camera: of photons and reading, spread by demosaicking and noise reduction, sharpened, compressed; up to"
-    " about 15 of 255"
-)
+JPEG = "up to 25 of 255 before it is spread over neighbouring pixels, colour more than brightness, and compressed"
 CARDS = {
     "gray": ("gray images with noise that is independent from pixel to pixel, from none to strong", True, ANY),
     "photo": ("colour images with noise that is independent from pixel to pixel, from none to strong", True, ANY),
