@@ -408,7 +408,7 @@ class DistillConfig(Training):
     """Draw this many random clean patches and keep the most detailed one. Noise in a clean image counts as detail."""
     noise: str | None = None
     """Noise on the clean images instead of the learned one: awgn:25, hg:40,10, pg:2,10, mg:75. Another for each patch:
-    any:60, jpeg:25, camera."""
+    any:60, jpeg:25, file:60, camera."""
     baseline: Baseline | None = None
     """Learn from synthetic pairs alone, for comparison: n2c (target clean) or n2n (target another noisy copy). Needs
     --student.noise."""

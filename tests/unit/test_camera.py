@@ -149,3 +149,10 @@ def test_patches_shrink_and_grow_over_the_whole_range() -> None:
     assert scale_at(config, 1.0) == pytest.approx(2)
     assert scale_at(DistillConfig(shrink=4.0), 0.5) == pytest.approx(2)
     assert scale_at(DistillConfig(), 0.7) == 1
+
+
+def test_a_gray_picture_of_a_camera_has_the_same_noise_in_all_channels(generator: torch.Generator) -> None:
+    noisy = camera(is_gray=True).sample(flat(0.5), generator)
+    assert torch.equal(noisy[:, 0], noisy[:, 1])
+    assert torch.equal(noisy[:, 0], noisy[:, 2])
+    assert 0.005 < float(noisy.std()) < 0.05

@@ -1,11 +1,24 @@
 """Noise that is another one for each image, against its stated moments."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from dbsn.noise.camera import Developed
 from dbsn.noise.families import AWGN
-from dbsn.noise.mixtures import AnyJPEGNoise, AnyNoise, CameraNoise, JPEGNoise, one_noise, parse_noises
+from dbsn.noise.mixtures import (
+    AnyFile,
+    AnyJPEGNoise,
+    AnyNoise,
+    CameraNoise,
+    Compressed,
+    JPEGNoise,
+    one_noise,
+    parse_noises,
+)
 
 
 def constant(value: float, channels: int = 1) -> torch.Tensor:
@@ -134,3 +147,28 @@ def test_any_camera_jpeg_is_another_one_each_time() -> None:
     qualities = [noise.quality for noise in drawn]
     assert 0.03 < np.mean([quality is None for quality in qualities]) < 0.2
     assert all(60 <= quality <= 98 for quality in qualities if quality is not None)
+
+
+def test_noise_of_any_file_is_of_each_kind_in_its_share() -> None:
+    noises = parse_noises("file:60")
+    assert noises == AnyFile(60 / 255)
+    generator = torch.Generator().manual_seed(0)
+    drawn = [one_noise(noises, 3, generator) for _ in range(300)]
+    shares = [np.mean([isinstance(each, kind) for each in drawn]) for kind in (CameraNoise, Compressed, Developed)]
+    np.testing.assert_allclose(shares, [0.45, 0.25, 0.3], atol=0.08)
+
+
+def test_compressed_noise_is_that_of_the_file(generator: torch.Generator) -> None:
+    noise = CameraNoise(
+        photon=torch.zeros(3), std=torch.full((3,), 0.1), power=1, correlation=torch.eye(3), in_8_bits=False
+    )
+    clean = torch.full((1, 3, 64, 64), 0.5)
+    compressed = Compressed(noise=noise, quality=70, subsampled=True)
+    seen = compressed.sample(clean, torch.Generator().manual_seed(1))
+    before = noise.sample(clean, torch.Generator().manual_seed(1))
+    file = io.BytesIO()
+    pixels = (before[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(file, "JPEG", quality=70, subsampling="4:2:0")
+    expected = np.asarray(Image.open(file)).astype(np.float32) / 255
+    np.testing.assert_allclose(seen[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
+    torch.testing.assert_close(compressed.variance(clean), noise.variance(clean))

@@ -28,7 +28,7 @@ _MIXING, _MIXING_SPREAD = (0.1, 0.8), 0.05
 _CLEAN = 0.1  # share of photographs without noise
 _BRIGHTNESS, _COLOUR = ((0.6, 1.0), (0.4, 1.3)), (0.5, 2.0)  # shares and standard deviations in pixels
 _SHARPER, _SHARPENING = 0.6, (0.8, 2.0)
-_KEEPS_EDGES = 0.3
+_KEEPS_EDGES, _GRAY = 0.3, 0.12
 _QUALITIES, _COMPRESSED = (60, 99), 0.93
 _LUMA = (0.299, 0.587, 0.114)
 _GREEN = torch.tensor([[0.0, 1, 0], [1, 4, 1], [0, 1, 0]]) / 4
@@ -68,6 +68,8 @@ class Developed:
     """Quality of the JPEG file; None if it is not compressed."""
     subsampled: bool
     """Whether the file keeps colours at half the size (4:2:0)."""
+    is_gray: bool = False
+    """Whether the file has brightness alone, in all channels."""
 
     def sample(self, clean: Image, generator: torch.Generator) -> Image:
         """The file (b, c, h, w) that the camera writes of a scene, with noise.
@@ -120,7 +122,9 @@ class Developed:
             picture = quiet + self._filtered(picture - quiet)
         else:
             picture = self._filtered(picture)
-        return picture if clean.shape[1] == 3 else _luma(picture)
+        if clean.shape[1] == 3:
+            return _luma(picture).expand_as(picture) if self.is_gray else picture
+        return _luma(picture)
 
     def _samples(self, picture: Image) -> Image:
         """The linear samples (b, 3, h, w) of a picture, each as if its pixel were of all three colours."""
@@ -206,6 +210,7 @@ class AnyCamera:
             keeps_edges=chance(_KEEPS_EDGES),
             quality=round(lowest + next(drawn) ** 0.5 * (highest - lowest)) if chance(_COMPRESSED) else None,
             subsampled=chance(0.5),
+            is_gray=chance(_GRAY),
         )
 
 

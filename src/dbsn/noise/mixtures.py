@@ -1,11 +1,12 @@
 """Noise that differs from image to image, written `any:60`, `jpeg:40` or `camera`.
 
 Students for noise of any level are trained with it. Independent noise is N5 of math.md, that of camera JPEGs N6, and
-that of a simulated camera N7, in `dbsn.noise.camera`. Noise
+that of a simulated camera N7, in `dbsn.noise.camera`; all of them together are N8. Noise
 learned from noisy images does not belong here. Tested in tests/unit/test_mixtures.py.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from dbsn.noise.camera import AnyCamera, through_jpeg
+from dbsn.noise.camera import AnyCamera, Developed, through_jpeg
 from dbsn.noise.families import Noise, parse_noise, standard_normal
 from dbsn.types import Image, Variance
 
@@ -22,6 +23,7 @@ _PLAIN = 0.4  # share of images with white noise
 _SMALL_MORE_OFTEN = 1.5
 _UNEQUAL = 0.25
 _LEAST_EIGENVALUE = 0.02
+_OF_CAMERAS, _SAVED_AS_JPEG = 0.3, 0.25  # shares
 _BLURS, _QUALITIES, _COMPRESSED = (0.3, 1.2), (60, 98), 0.9  # in pixels; of JPEG; share of compressed files
 
 
@@ -178,7 +180,48 @@ def _blurred(white: Image, blur: float) -> Image:
     return alone.view_as(white)
 
 
-Several = AnyNoise | AnyJPEGNoise | AnyCamera
+@dataclass(frozen=True)
+class Compressed:
+    """A noise whose image was saved as JPEG (N8)."""
+
+    noise: CameraNoise
+    """The noise before."""
+    quality: int
+    """Quality of the file."""
+    subsampled: bool
+    """Whether the file keeps colours at half the size (4:2:0)."""
+
+    def variance(self, clean: Image) -> Variance:
+        """Noise variance at each clean intensity, before compression."""
+        return self.noise.variance(clean)
+
+    def sample(self, clean: Image, generator: torch.Generator) -> Image:
+        """Add noise to `clean`, as recorded in the file."""
+        pixels = (self.noise.sample(clean, generator).clamp(0, 1) * 255).round().to(torch.uint8)
+        saved = [through_jpeg(image, self.quality, subsampled=self.subsampled) for image in pixels]
+        return torch.stack(saved).to(clean.dtype) / 255
+
+
+@dataclass(frozen=True)
+class AnyFile:
+    """Another noise for each image: independent, independent and then compressed, or a camera's (N8)."""
+
+    most: float
+    """Largest standard deviation at the middle intensity, intensity."""
+
+    def draw(self, channels: int, generator: torch.Generator) -> CameraNoise | Compressed | Developed:
+        """Draw the noise of one image."""
+        kind, quality, half = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
+        if kind > 1 - _OF_CAMERAS:
+            return AnyCamera().draw(channels, generator)
+        noise = AnyNoise(self.most).draw(channels, generator)
+        if kind > _SAVED_AS_JPEG:
+            return noise
+        lowest, highest = _QUALITIES
+        return Compressed(noise=noise, quality=round(lowest + quality**0.5 * (highest - lowest)), subsampled=half < 0.5)
+
+
+Several = AnyNoise | AnyJPEGNoise | AnyCamera | AnyFile
 """Noise that differs from image to image."""
 Noises = Noise | Several
 
@@ -188,12 +231,15 @@ def one_noise(noise: Noises, channels: int, generator: torch.Generator) -> Noise
     return noise.draw(channels, generator) if isinstance(noise, Several) else noise
 
 
+_FAMILIES: dict[str, Callable[[float], Several]] = {"any": AnyNoise, "jpeg": AnyJPEGNoise, "file": AnyFile}
+
+
 def parse_noises(text: str) -> Noises:
-    """Parse `any:MOST`, `jpeg:MOST`, `camera` or a noise of `parse_noise`; raises as that."""
+    """Parse `any:MOST`, `jpeg:MOST`, `file:MOST`, `camera` or a noise of `parse_noise`; raises as that."""
     if text == "camera":
         return AnyCamera()
     family, _, most = text.partition(":")
-    if family not in ("any", "jpeg"):
+    if family not in _FAMILIES:
         return parse_noise(text)
     try:
         level = float(most) / 255
@@ -203,4 +249,4 @@ def parse_noises(text: str) -> Noises:
         raise ValueError(
             f"noise {text!r}: not a noise (expected {family}:60, the largest level of 255). Write it like this."
         ) from None
-    return AnyNoise(level) if family == "any" else AnyJPEGNoise(level)
+    return _FAMILIES[family](level)
