@@ -167,7 +167,7 @@ def test_strength_is_how_much_is_taken_out_and_more_than_all_where_the_level_is_
         done = dbsn_command("denoise", tmp_path / "a.png", "-o", out, "--strength", strength)
         assert done.returncode == 0, done.stderr
         removed.append(float((image - read_image(out).pixels).std()))
-    assert removed[0] < removed[1] < removed[2]
+    assert removed == sorted(removed)
     assert removed[0] == pytest.approx(removed[1] / 2, rel=0.02)
     assert removed[3] > 1.04 * removed[1]
     refused = dbsn_command("denoise", tmp_path / "a.png", "-o", tmp_path / "x.png", "--strength", 4)
