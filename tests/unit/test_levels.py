@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from dbsn import Denoiser
+from dbsn.inference.levels import with_noise_where_flat
+from dbsn.inference.tiles import Tile
 
 Array = np.ndarray
 
@@ -186,3 +189,33 @@ def test_dark_lines_on_white_stay_lines_and_a_light_gray_stays_gray(gray: Denois
     result = gray.denoise(with_noise(truth, 8)).astype(float)
     assert np.abs(result[16:80:8, 8:50] - 120).mean() < 8
     assert result[:, 66:90].mean() == pytest.approx(246, abs=1.5)
+
+
+def test_what_is_masked_stays_and_its_border_is_as_good_as_without_the_mask(gray: Denoiser) -> None:
+    truth = 60 + 120 * smooth()
+    noisy = with_noise(truth, 15)
+    rows, columns = np.mgrid[:192, :192] - 96
+    inside = rows**2 + columns**2 < 70**2
+    masked = np.where(inside, noisy, 0).astype(np.uint8)
+    result, plain = gray.denoise(masked), gray.denoise(noisy)
+    core = ndimage.binary_erosion(inside, iterations=4)
+    assert psnr(result[core], truth[core]) > psnr(plain[core], truth[core]) - 0.6
+    assert result[~ndimage.binary_dilation(inside, iterations=4)].max() <= 2
+
+
+def test_noise_that_a_network_sees_in_flat_parts_depends_on_the_place_alone() -> None:
+    image = torch.full((1, 1, 64, 96), 0.5)
+    image[..., 40:, :] += torch.rand(1, 1, 24, 96, generator=torch.Generator().manual_seed(0))
+    level = torch.full((1, 1, 8, 12), 0.1)
+
+    def seen(rows: slice) -> torch.Tensor:
+        part = Tile(read=(rows, slice(0, 96)), own=(rows, slice(0, 96)))
+        return with_noise_where_flat(image[..., rows, :], level[..., : (rows.stop - rows.start) // 8, :], 8, part)
+
+    whole, lower = seen(slice(0, 64)), seen(slice(16, 64))
+    assert torch.equal(whole[..., 20:, :], lower[..., 4:, :])
+    assert torch.equal(whole[..., 42:, :], image[..., 42:, :])
+    added = (whole - image)[..., :38, :]
+    assert float(added.std()) == pytest.approx(0.1, rel=0.05)
+    assert abs(float(added.mean())) < 0.01
+    assert abs(float((added[..., 1:] * added[..., :-1]).mean())) < 0.001

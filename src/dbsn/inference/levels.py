@@ -6,6 +6,7 @@ less in the diagonal one, and drawings are exactly flat nearly everywhere. Netwo
 tests/unit/test_levels.py.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -234,6 +235,40 @@ def _interpolated(factors: Tensor, place: tuple[slice, slice], side: int) -> Ten
         after = (first + 1).clamp(max=count - 1)
         found = found.index_select(axis, first) * (1 - share) + found.index_select(axis, after) * share
     return found
+
+
+def with_noise_where_flat(noisy: Image, level: Cells | None, cell: int, part: Tile) -> Image:
+    """What a network sees of a tile (b, c, h, w) whose levels differ: noise also where the image is exactly flat.
+
+    A network takes noise that ends at a mask or a frame for structure, and leaves it there. The noise that is added
+    depends on the place alone, so tiles agree. `kept_where_clean` restores the flat parts.
+
+    Args:
+        noisy: Intensities.
+        level: Noise level in cells, intensities; None if it was not measured. Then nothing is added.
+        cell: Side of these cells in pixels.
+        part: The tile that was read.
+    """
+    if level is None:
+        return noisy
+    span = functional.max_pool2d(noisy, 3, 1, 1) + functional.max_pool2d(-noisy, 3, 1, 1)
+    is_flat = (span == 0).all(1, keepdim=True)
+    if not is_flat.any():
+        return noisy
+    std = functional.interpolate(level, scale_factor=float(cell))[..., : noisy.shape[-2], : noisy.shape[-1]]
+    rows, columns = (torch.arange(at.start, at.stop, device=noisy.device) for at in part.read)
+    channels = torch.arange(noisy.shape[1], device=noisy.device)[:, None, None]
+    uniform = [_hash(rows[:, None] * 92_837 + columns * 68_917 + channels * 7 + 3 * way) for way in (0, 1)]
+    normal = (-2 * uniform[0].clamp_min(1e-7).log()).sqrt() * (2 * math.pi * uniform[1]).cos()
+    return noisy + torch.where(is_flat, std * normal.to(noisy.dtype), 0)
+
+
+def _hash(numbers: Tensor) -> Tensor:
+    """Numbers in [0, 1) that look random, from whole numbers."""
+    mixed = numbers
+    for factor in (0x45D9F3B, 0x119DE1F3):
+        mixed = ((mixed ^ (mixed >> 16)) * factor) & 0xFFFFFFFF
+    return (mixed ^ (mixed >> 16)).float() / 2**32
 
 
 def white_where_cut_off(denoised: Part, noisy: Image, level: Cells | None, cell: int, part: Tile) -> Part:

@@ -11,7 +11,14 @@ import torch
 from torch import Tensor
 
 from dbsn.devices import MEMORY_FORMAT
-from dbsn.inference.levels import Levels, LevelWatch, kept_where_clean, unchanged, white_where_cut_off
+from dbsn.inference.levels import (
+    Levels,
+    LevelWatch,
+    kept_where_clean,
+    unchanged,
+    white_where_cut_off,
+    with_noise_where_flat,
+)
 from dbsn.inference.options import USUAL, InferenceOptions
 from dbsn.inference.tiles import Tile, TileResult, check_image, put_tiles, strips, tiles
 from dbsn.inference.views import in_colours, stretched
@@ -110,11 +117,12 @@ def _result(
     turns = ORIENTATIONS if options.ensemble else ORIENTATIONS[:1]
     cell, device = student.multiple, next(student.parameters()).device
     noisy = as_tensor(image[part.read]).to(device, memory_format=MEMORY_FORMAT)
-    turned = [turn.turned(noisy) for turn in turns]
-    own = [student.level(each, measurement) for each in turned]
-    factors = levels.given(part.read, cell)
+    own = [student.level(turn.turned(noisy), measurement) for turn in turns]
+    factors, seen = levels.given(part.read, cell), noisy
     if factors is not None and own[0] is not None:
         own = [None if level is None else level * turn.turned(factors) for level, turn in zip(own, turns, strict=True)]
+        seen = with_noise_where_flat(noisy, own[0], cell, part)
+    turned = [turn.turned(seen) for turn in turns]
     given = [None if level is None else options.level_factor * level for level in own]
     noise_power = 0.0
     if own[0] is not None:
