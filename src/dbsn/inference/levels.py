@@ -17,7 +17,7 @@ from torch.nn import functional
 from dbsn.inference.tiles import Tile, TileResult
 from dbsn.inference.views import INTENSITIES
 from dbsn.tensors import as_tensor
-from dbsn.types import Cells, Image, Part, Pixels
+from dbsn.types import Cells, Image, Mask, Part, Pixels
 
 CELL = 16
 """Side of a cell in pixels."""
@@ -41,6 +41,9 @@ _CLEAN_SHARE = 0.1  # of all cells that are clean; of these that are not
 _MOST_VALUES = 4096
 _GUIDED_ALONE = 0.5  # factor from which a guided network needs no help
 _WIDE = 5  # cells over which the level of noise is spread
+_FLAT = 17  # side of the smallest flat square, in pixels
+FLAT_REACH = _FLAT
+"""How many pixels away `with_noise_where_flat` looks."""
 _NEAR_WHITE, _NEARLY = 7, 3 / 255  # side of a neighbourhood in pixels; what is nearly white, below white
 _SEEN = 9  # cells around one whose levels a network looks at
 
@@ -251,8 +254,7 @@ def with_noise_where_flat(noisy: Image, level: Cells | None, cell: int, part: Ti
     """
     if level is None:
         return noisy
-    span = functional.max_pool2d(noisy, 3, 1, 1) + functional.max_pool2d(-noisy, 3, 1, 1)
-    is_flat = (span == 0).all(1, keepdim=True)
+    is_flat = _is_flat(noisy)
     if not is_flat.any():
         return noisy
     std = functional.interpolate(level, scale_factor=float(cell))[..., : noisy.shape[-2], : noisy.shape[-1]]
@@ -260,7 +262,24 @@ def with_noise_where_flat(noisy: Image, level: Cells | None, cell: int, part: Ti
     channels = torch.arange(noisy.shape[1], device=noisy.device)[:, None, None]
     uniform = [_hash(rows[:, None] * 92_837 + columns * 68_917 + channels * 7 + 3 * way) for way in (0, 1)]
     normal = (-2 * uniform[0].clamp_min(1e-7).log()).sqrt() * (2 * math.pi * uniform[1]).cos()
-    return noisy + torch.where(is_flat, std * normal.to(noisy.dtype), 0)
+    return noisy + is_flat * std * normal.to(noisy.dtype)
+
+
+def _is_flat(noisy: Image) -> Mask:
+    """Where an image (b, c, h, w) is exactly flat: 1 or 0, (b, 1, h, w).
+
+    That is in and beside squares of 17 x 17 equal pixels. Between single photons there are smaller ones.
+    """
+
+    def constant(side: int) -> Tensor:
+        highest, lowest = (functional.max_pool2d(way * noisy, side, 1, side // 2) for way in (1, -1))
+        return (highest == -lowest).all(1, keepdim=True)
+
+    wide = constant(_FLAT)
+    if not wide.any():
+        return wide.float()
+    near = functional.max_pool2d(wide.float(), _FLAT, 1, _FLAT // 2)
+    return near * constant(3)
 
 
 def _hash(numbers: Tensor) -> Tensor:
@@ -314,8 +333,11 @@ def kept_where_clean(denoised: Tensor, image: Pixels, part: Tile, levels: Levels
     factors = levels.of(part.own, 1)
     if factors is None and not levels.none:
         return denoised
-    noisy = as_tensor(image[part.own])[0].permute(1, 2, 0).to(denoised.device)
+    read = as_tensor(image[part.read]).to(denoised.device)
+    inside = (..., *part.inner)
+    noisy = read[inside][0].permute(1, 2, 0)
     if factors is None:
         return noisy
-    share = (factors / (_GUIDED_ALONE if guided else 1)).clamp(max=1)[0].permute(1, 2, 0)
+    share = (factors / (_GUIDED_ALONE if guided else 1)).clamp(max=1) * (1 - _is_flat(read)[inside])
+    share = share[0].permute(1, 2, 0)
     return noisy + share * (denoised - noisy)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dbsn.devices import MEMORY_FORMAT
 from dbsn.inference.levels import (
+    FLAT_REACH,
     Levels,
     LevelWatch,
     kept_where_clean,
@@ -94,6 +95,7 @@ def apply_student_into(
         passing = watch.passing(as_tensor(image[rows]).to(device) for rows in strips(image.shape[0]))
         measurement = measure(student.seen(strip) for strip in passing)
         levels = watch.levels(partial(student.variance, measurement=measurement), by_texture=student.guided)
+        radius += FLAT_REACH if levels.factors is not None else 0
         parts = tiles(*image.shape[:2], tile=options.tile, margin=radius, multiple=student.multiple)
         if levels.none:
             put_tiles(into, (unchanged(image, part, into) for part in parts), image)
