@@ -110,7 +110,8 @@ class ModelPicker:
         if taken.is_of_texture:
             return plain, f"{found.verdict}, but {shared} would take texture out", False
         if not found.is_coarse_jpeg and not taken.is_noise(in_jpeg=found.in_jpeg):
-            if middle.taken_by(self._open(builtin.path_of(plain))).is_of_fine_texture:
+            by_plain = middle.taken_by(self._open(builtin.path_of(plain)))
+            if by_plain.is_of_fine_texture and taken.from_flat < by_plain.from_flat < _LITTLE:
                 return shared, f"{found.verdict}, but {plain} would take fine texture out", False
             return (
                 plain,
