@@ -15,7 +15,7 @@ from dbsn.denoiser import Denoiser
 from dbsn.networks.unet import DenseUNet
 from dbsn.store.builtin import Comparison, better_model, path_of
 from dbsn.store.model_file import ModelFile, load_model, save_model
-from dbsn.training.comparison import compared
+from dbsn.training.comparison import compared, gain_db
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,9 @@ def test_a_folder_without_a_comparison_or_with_a_broken_one_uses_its_own_model(t
     for text in ("", "[]", '{"builtin": "gray"}', '{"builtin": "no such", "gain_db": -3}'):
         (tmp_path / "comparison.json").write_text(text)
         assert better_model(tmp_path) == (tmp_path / MODEL, "")
+
+
+def test_where_noise_is_correlated_a_decibel_more_must_be_gained() -> None:
+    assert gain_db(2.0, 1.0, 1) == pytest.approx(3.0103, abs=1e-3)
+    assert gain_db(2.0, 1.0, 5) == pytest.approx(2.0103, abs=1e-3)
+    assert gain_db(1.1, 1.0, 3) < 0
